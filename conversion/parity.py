@@ -1,0 +1,118 @@
+"""The same tokens through MaxText's forward pass and LlamaForCausalLM's; their difference out.
+
+MaxText restores the checkpoint with its own loader, so this also checks our reading of it.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinymathreason.cli import InputError
+
+TOLERANCE = 1e-4
+"""Largest accepted absolute difference between two float32 logits."""
+BATCH, LENGTH = 4, 128
+"""Shape of the compared token rows; the length is cut to the model's context."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two models' logits are apart, over all positions but the first.
+
+    The first position attends to itself alone: it agrees even when q and k are wrong.
+    """
+
+    max_abs_diff: float
+    mean_kl: float
+    """Mean Kullback-Leibler divergence of the next-token distributions, in nats."""
+    argmax_agreement: float
+    """Share of positions whose most likely token is the same."""
+    positions: int
+
+    @classmethod
+    def of(cls, expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> "Parity":
+        """Compare float32[batch, length, vocab] logits."""
+        p, q = expected[:, 1:].astype(np.float64), found[:, 1:].astype(np.float64)
+        log_p = p - np.logaddexp.reduce(p, axis=-1, keepdims=True)
+        log_q = q - np.logaddexp.reduce(q, axis=-1, keepdims=True)
+        return cls(
+            max_abs_diff=float(np.abs(p - q).max()),
+            mean_kl=float((np.exp(log_p) * (log_p - log_q)).sum(-1).mean()),
+            argmax_agreement=float((p.argmax(-1) == q.argmax(-1)).mean()),
+            positions=p.shape[0] * p.shape[1],
+        )
+
+    def check(self) -> None:
+        """Raise `InputError` when the models are not equal within `TOLERANCE`."""
+        if not self.max_abs_diff < TOLERANCE or self.argmax_agreement != 1.0:
+            raise InputError(
+                f"parity failed: {self.line()}; accepted: below {TOLERANCE} and agreement 1.0"
+            )
+
+    def line(self) -> str:
+        """The figures on one line."""
+        return (
+            f"max abs difference {self.max_abs_diff:.2e}, mean KL {self.mean_kl:.1e}, "
+            f"argmax agreement {self.argmax_agreement:.4f} over {self.positions} positions"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """The figures for a JSON file."""
+        return {**asdict(self), "tolerance": TOLERANCE}
+
+
+def maxtext_logits(
+    step_dir: Path, config: Path, scanned: bool, tokens: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float32]:
+    """float32[batch, length, vocab] logits of int32[batch, length] tokens, by MaxText on CPU."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")
+    import jax.numpy as jnp
+    from maxtext.configs import pyconfig
+    from maxtext.utils import model_creation_utils
+
+    batch, length = tokens.shape
+    resolved = pyconfig.initialize(
+        ["", str(config)],
+        load_parameters_path=str((step_dir / "items").resolve()),
+        base_output_directory="",
+        run_name="parity",
+        scan_layers=scanned,
+        max_target_length=length,
+        per_device_batch_size=batch,
+        hardware="cpu",
+        dtype="float32",
+        weight_dtype="float32",
+        attention="dot_product",
+        remat_policy="full",
+        enable_checkpointing=False,
+        skip_jax_distributed_system=True,
+        log_config=False,
+    )
+    model, _ = model_creation_utils.from_pretrained(resolved)
+    positions = jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), tokens.shape)
+    segments = jnp.ones_like(positions)
+    logits = model(jnp.asarray(tokens), positions, segments, enable_dropout=False)
+    return np.asarray(logits, dtype=np.float32)
+
+
+def hf_logits(model_dir: Path, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """float32[batch, length, vocab] logits of int32[batch, length] tokens, by LlamaForCausalLM."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(tokens.astype(np.int64))).logits
+    found: npt.NDArray[np.float32] = logits.float().numpy()
+    return found
+
+
+def random_tokens(vocab: int, context: int, seed: int = 0) -> npt.NDArray[np.int32]:
+    """int32[BATCH, min(LENGTH, context)] uniform token ids."""
+    shape = (BATCH, min(LENGTH, context))
+    return np.random.default_rng(seed).integers(0, vocab, shape, dtype=np.int32)

@@ -1,0 +1,1 @@
+"""Text in, a mixture of ArrayRecord files out: readers -> clean -> tokenizer -> records."""

@@ -1,0 +1,79 @@
+"""Texts in; a byte-level BPE tokenizer folder that AutoTokenizer reads out.
+
+Digits are single tokens (a number's place values stay visible to the model), every byte has an
+entry (any text round-trips), and special tokens inside a document are encoded as plain text.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
+from tinymathreason.cli import InputError
+from tinymathreason.files import write_json
+
+# Qwen2's split pattern with \p{N} for single digits; the groups are contractions, words with the
+# space or sign before them, one digit, signs, line ends, and the remaining space.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def train(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
+    """Learn a byte-level BPE of exactly ``vocab_size`` entries, special tokens included.
+
+    Raises `InputError` when the texts hold too few distinct pairs for that many entries.
+    """
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() != vocab_size:
+        raise InputError(
+            f"tokenizer.train.vocab_size: the sources yield only {tokenizer.get_vocab_size()} "
+            f"entries, {vocab_size} were asked for; ask for fewer or add text"
+        )
+    return tokenizer
+
+
+def save(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
+    """Write ``tokenizer.json`` and ``tokenizer_config.json`` for transformers 4 and 5."""
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": PAD,
+        "eos_token": EOS,
+        "clean_up_tokenization_spaces": False,
+    }
+    write_json(folder / "tokenizer_config.json", config)
+
+
+def load(folder: Path) -> tokenizers.Tokenizer:
+    """The tokenizer in a folder, encoding special tokens in a text as plain text.
+
+    Raises `InputError` when the folder has none, or one whose special tokens have other ids.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise InputError(f"{folder}: no tokenizer.json there")
+    tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    found = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    if found != list(range(len(SPECIAL_TOKENS))):
+        raise InputError(f"{file}: special tokens have the ids {found}; expected 0, 1, 2, ...")
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -1,0 +1,72 @@
+"""Questions in, greedy completions out, in batches of prompts of similar length."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from data_prep.arithmetic import plain_problem
+from tinymathreason.cli import InputError
+
+
+class Generator:
+    """A causal language model and its tokenizer, ready to answer questions.
+
+    A model whose tokenizer has a chat template is asked in chat form, any other in the plain form
+    of the pretraining documents. Raises `InputError` when ``model_dir`` holds no usable model.
+    """
+
+    def __init__(self, model_dir: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        for name in ("config.json", "tokenizer.json"):
+            if not (model_dir / name).is_file():
+                raise InputError(f"{model_dir}: no {name} there; --model takes a model's folder")
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        self.model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype).to(device)
+        rows = self.model.get_input_embeddings().num_embeddings
+        if len(self.tokenizer) > rows:
+            raise InputError(
+                f"{model_dir}: {len(self.tokenizer)} entries in the tokenizer, {rows} in the model"
+            )
+
+    @property
+    def form(self) -> str:
+        """``chat`` or ``plain``: how questions are asked."""
+        return "chat" if self.tokenizer.chat_template else "plain"
+
+    def prompt(self, question: str) -> str:
+        """The text that the model continues."""
+        if self.form == "plain":
+            return plain_problem(question, "")
+        messages = [{"role": "user", "content": question}]
+        text = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
+        return str(text)
+
+    def answer(self, questions: list[str], max_new_tokens: int, batch_size: int) -> list[str]:
+        """Greedy completions, without special tokens, in the order of the questions."""
+        import torch
+        from tqdm import tqdm
+
+        encoded = [self.tokenizer(self.prompt(q), add_special_tokens=False) for q in questions]
+        # Longest first: a batch holds little padding, and memory runs out at once or never.
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]["input_ids"]))
+        found = [""] * len(questions)
+        with tqdm(total=len(questions), desc="problems") as progress:
+            for batch in itertools.batched(order, batch_size):
+                inputs = self.tokenizer.pad([encoded[i] for i in batch], return_tensors="pt")
+                inputs = inputs.to(self.model.device)
+                with torch.inference_mode():
+                    tokens = self.model.generate(
+                        **inputs, max_new_tokens=max_new_tokens, do_sample=False
+                    )
+                new = tokens[:, inputs["input_ids"].shape[1] :]
+                texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+                for i, text in zip(batch, texts, strict=True):
+                    found[i] = text.strip()
+                progress.update(len(batch))
+        return found

@@ -1,0 +1,24 @@
+"""Confidence intervals of an accuracy."""
+
+import math
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution."""
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of ``correct`` out of ``n`` (Wilson 1927).
+
+    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and at n.
+    Raises ValueError unless 0 <= correct <= n and n > 0.
+    """
+    if not 0 <= correct <= n or n == 0:
+        raise ValueError(f"{correct} correct out of {n} is no accuracy")
+    rate = correct / n
+    centre = rate + Z95**2 / (2 * n)
+    spread = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n**2))
+    scale = 1 + Z95**2 / n
+    # Rounding could leave 1e-17 where the formula gives exactly 0 or 1.
+    low = 0.0 if correct == 0 else (centre - spread) / scale
+    high = 1.0 if correct == n else (centre + spread) / scale
+    return low, high

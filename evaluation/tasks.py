@@ -1,0 +1,66 @@
+"""Benchmarks: a name in, problems with their answers out."""
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep import arithmetic
+from tinymathreason.answers import read_final
+from tinymathreason.cli import InputError
+from tinymathreason.config import nearest
+
+ARITHMETIC_PROBLEMS = 200
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question and the number that answers it, as text."""
+
+    question: str
+    answer: str
+
+
+def _arithmetic(data: Path | None, limit: int | None) -> list[Problem]:
+    """Held-out problems of the quickstart's generator, all different; always the same ones."""
+    if data is not None:
+        raise InputError("--data: the task arithmetic makes its own problems")
+    made = itertools.islice(arithmetic.problems(0, held_out=True), limit or ARITHMETIC_PROBLEMS)
+    return [Problem(problem.question, str(problem.answer)) for problem in made]
+
+
+def _gsm8k(data: Path | None, limit: int | None) -> list[Problem]:
+    """Problems of a file in the schema of gsm8k's test.jsonl."""
+    if data is None:
+        raise InputError("--data: the task gsm8k needs a file such as test.jsonl")
+    found = []
+    try:
+        with data.open(encoding="utf-8") as lines:
+            for number, line in enumerate(itertools.islice(lines, limit)):
+                row = json.loads(line)
+                answer = read_final(row["answer"])
+                if answer is None:
+                    raise InputError(f"{data}: row {number} has no final line '#### number'")
+                found.append(Problem(row["question"], answer))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{data}: row {len(found)} is no gsm8k problem: {error!r}") from error
+    if not found:
+        raise InputError(f"{data}: no problem in it")
+    return found
+
+
+TASKS: dict[str, Callable[[Path | None, int | None], list[Problem]]] = {
+    "arithmetic": _arithmetic,
+    "gsm8k": _gsm8k,
+}
+
+
+def load(task: str, data: Path | None = None, limit: int | None = None) -> list[Problem]:
+    """The first ``limit`` problems of a task; None takes all (of the endless arithmetic, 200).
+
+    Raises `InputError` for an unknown task and for a data file that is missing or malformed.
+    """
+    if task not in TASKS:
+        raise InputError(f"--task: unknown {task!r}; {nearest(task, TASKS)}")
+    return TASKS[task](data, limit)

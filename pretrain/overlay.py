@@ -1,0 +1,100 @@
+"""An overlay YAML and ``key=value`` arguments in, MaxText's full key-value configuration out.
+
+Reads files only: neither MaxText nor jax is imported, so a wrong key is told at once.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tinymathreason.cli import InputError
+from tinymathreason.config import nearest
+
+
+def upstream_configs() -> Path:
+    """MaxText's own folder of configurations, in the installed package."""
+    spec = importlib.util.find_spec("maxtext")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("MaxText is not installed: install the extra 'pretrain'")
+    return Path(spec.submodule_search_locations[0]) / "configs"
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration MaxText would resolve: base.yml, the overlay's chain, then ``overrides``.
+
+    ``base_config`` is looked up beside the file that names it, then in `upstream_configs`.
+    Raises `InputError` naming file and key for a missing file, a cycle, a key that upstream's
+    base.yml does not have, or a value of another type than the one there.
+    """
+    base = _read(upstream_configs() / "base.yml")
+    values = dict(base)
+    for file in reversed(_chain(Path(path))):
+        values.update(_checked(_read(file), base, str(file)))
+    for override in overrides:
+        if not override.partition("=")[1]:
+            raise InputError(f"argument {override!r}: expected key=value")
+    command_line: Any = OmegaConf.to_container(OmegaConf.from_cli(list(overrides)))
+    values.update(_checked(command_line, base, "command line"))
+    return values
+
+
+def _chain(path: Path) -> list[Path]:
+    """The overlay and its ancestors, nearest first, without upstream's base.yml."""
+    chain: list[Path] = []
+    while path.resolve() != (upstream_configs() / "base.yml").resolve():
+        if path in chain:
+            raise InputError(f"{path}: base_config leads back to itself")
+        chain.append(path)
+        parent = _read(path).get("base_config")
+        if parent is None:
+            raise InputError(
+                f"{path}: key 'base_config' is missing; name another overlay or base.yml"
+            )
+        beside = path.parent / parent
+        path = beside if beside.is_file() else upstream_configs() / parent
+    return chain
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a valid overlay: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of keys to values")
+    return values
+
+
+def _checked(values: dict[str, Any], base: dict[str, Any], origin: str) -> dict[str, Any]:
+    values = {key: value for key, value in values.items() if key != "base_config"}
+    for key, value in values.items():
+        if key not in base:
+            close = nearest(key, base).partition("accepted:")[0]
+            raise InputError(
+                f"{origin}: unknown key {key!r}; {close}accepted: the keys of base.yml"
+            )
+        expected = base[key]
+        if isinstance(expected, bool):
+            wrong = not isinstance(value, bool)
+        elif isinstance(expected, int | float):
+            wrong = isinstance(value, bool) or not isinstance(value, int | float)
+        else:
+            wrong = isinstance(expected, list) and not isinstance(value, list | str)
+        if wrong:
+            raise InputError(
+                f"{origin}: key {key!r}: expected {_kind(expected)} (got {value!r:.80})"
+            )
+    return values
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    return "a list" if isinstance(value, list) else "a number"

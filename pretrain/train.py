@@ -1,0 +1,94 @@
+"""Command: train with upstream MaxText, after checks that take a second and not a minute.
+
+python -m maxtext.train OVERLAY.yml [key=value ...]
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinymathreason import cli
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json
+
+
+def run_directory(config: dict[str, Any]) -> Path:
+    """The folder of a run: checkpoints, metrics and TensorBoard events lie below it."""
+    return Path(config["base_output_directory"], config["run_name"])
+
+
+def checkpoints(config: dict[str, Any]) -> list[int]:
+    """The steps that have a complete local checkpoint, ascending."""
+    folder = run_directory(config) / "checkpoints"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def check_inputs(config: dict[str, Any]) -> None:
+    """Raise `InputError` for what MaxText would stumble over a minute later, or learn wrongly from.
+
+    Looks at local files only: a mixture or tokenizer in a bucket is upstream's to open.
+    """
+    if not config["run_name"] or not config["base_output_directory"]:
+        raise InputError("run_name and base_output_directory must be set")
+    mixture = config["grain_train_mixture_config_path"]
+    if mixture and not mixture.startswith("gs://") and not Path(mixture).is_file():
+        raise InputError(
+            f"grain_train_mixture_config_path: no file {mixture}; "
+            "build it first: bash data_prep/build_mixture.sh RECIPE.yaml"
+        )
+    tokenizer = Path(config["tokenizer_path"] or "")
+    if config["tokenizer_type"] == "huggingface" and (tokenizer / "tokenizer.json").is_file():
+        values = read_json(tokenizer / "tokenizer.json")
+        ids = [*values["model"]["vocab"].values(), *(t["id"] for t in values["added_tokens"])]
+        if max(ids) >= config["vocab_size"]:
+            raise InputError(
+                f"vocab_size: {config['vocab_size']} is too small for the {max(ids) + 1} entries "
+                f"of the tokenizer in {tokenizer}"
+            )
+
+
+def train(path: Path, overrides: Sequence[str]) -> None:
+    """Train as the overlay says, from the last checkpoint if there is one.
+
+    A run whose last step is saved returns at once. Importing upstream alone takes half a minute.
+    """
+    from pretrain import overlay
+
+    config = overlay.load(path, overrides)
+    check_inputs(config)
+    directory = run_directory(config)
+    if config["steps"] - 1 in checkpoints(config):
+        print(f"{directory}: the last of {config['steps']} steps is saved; nothing is left to do")
+        return
+    if config["hardware"] == "cpu":
+        # Without it, jax looks for a TPU for ten seconds. DECOUPLE_GCLOUD would save ten more, but
+        # with it upstream writes no TensorBoard events.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    arguments = list(overrides)
+    if "://" not in config["base_output_directory"]:
+        # Orbax refuses relative folders.
+        directory.mkdir(parents=True, exist_ok=True)
+        arguments.append(f"base_output_directory={directory.parent.resolve()}")
+
+    from absl import app
+    from maxtext.trainers.pre_train import train as upstream
+
+    app.run(upstream.main, argv=["maxtext.train", str(path), *arguments])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(
+        prog="maxtext.train", description="Train with upstream MaxText, driven by an overlay."
+    )
+    parser.add_argument("overlay", type=Path, help="YAML file; maxtext_configs has some")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
+    arguments = parser.parse_args(argv)
+    train(arguments.overlay, arguments.overrides)
+
+
+if __name__ == "__main__":
+    cli.run(main)

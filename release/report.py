@@ -1,0 +1,113 @@
+"""Command: write the report of a pipeline's run.
+
+python -m release.report --run RUN_DIR
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinymathreason import cli
+from tinymathreason.files import write_json, write_text
+
+LABELS = {
+    "data": "data preparation",
+    "pretrain": "pretraining",
+    "conversion": "conversion and parity",
+    "sft": "fine-tuning",
+    "evaluate_base": "evaluation, base",
+    "evaluate_sft": "evaluation, tuned",
+}
+
+
+def table(record: dict[str, Any]) -> str:
+    """The report's table in Markdown: a row a stage, then what came out of the run."""
+    lines = [
+        "| stage | seconds | peak GiB | tokens | held-out loss | result |",
+        "|---|---:|---:|---:|---|---|",
+    ]
+    results = {
+        "data": "",
+        "pretrain": f"{record['parameters']:,} parameters",
+        "conversion": f"max abs difference {record['parity']['max_abs_diff']:.1e}, "
+        f"argmax agreement {record['parity']['argmax_agreement']:.3f}",
+        "sft": "",
+    }
+    for name, accuracy in record["accuracy"].items():
+        results[f"evaluate_{name}"] = (
+            f"{accuracy['task']}: {accuracy['value']:.1%} "
+            f"({accuracy['low']:.1%} to {accuracy['high']:.1%}, n = {accuracy['n']})"
+        )
+    for name in (*LABELS, *sorted(record["seconds"].keys() - LABELS.keys())):
+        if name not in record["seconds"]:
+            continue
+        loss = record["loss"].get(name, {}).get("eval")
+        tokens = record["tokens"].get(name)
+        lines.append(
+            f"| {LABELS.get(name, name)} | {record['seconds'][name]:.0f} "
+            f"| {record['peak_bytes'][name] / 2**30:.2f} "
+            f"| {f'{tokens:,.0f}' if tokens else ''} "
+            f"| {f'{loss["first"]:.3f} to {loss["last"]:.3f}' if loss else ''} "
+            f"| {results.get(name, '')} |"
+        )
+    total, peak = sum(record["seconds"].values()), max(record["peak_bytes"].values())
+    lines.append(f"| in total | {total:.0f} | {peak / 2**30:.2f} | | | |")
+    return "\n".join(lines)
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """The whole report as Markdown."""
+    parts = [f"# Report of {record['run']}", table(record), "![loss curves](losses.png)"]
+    parts.append("## Three generated solutions\n\nIntervals above are 95 % Wilson intervals.")
+    for sample in record["samples"]:
+        verdict = "right" if sample["correct"] else f"wrong, expected {sample['expected']}"
+        completion = sample["completion"].replace("\n", "\n> ")
+        parts.append(f"**{sample['question']}**\n\n> {completion}\n\n({verdict})")
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    parts.append(f"Commit {record['commit']}; {versions}; {record['time']}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def plot(record: dict[str, Any], path: Path) -> None:
+    """Draw the loss curves of both training stages as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, (stage, curves) in zip(axes, record["curves"].items(), strict=True):
+        for split, marker in (("train", ""), ("eval", "o")):
+            steps, losses = zip(*curves[split], strict=True)
+            label = "training" if split == "train" else "held out"
+            axis.plot(steps, losses, marker=marker, label=label)
+        axis.set(title=LABELS[stage], xlabel="step", ylabel="loss (nats a token)", yscale="log")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line, write report.json, report.md and losses.png, print the table."""
+    parser = argparse.ArgumentParser(
+        prog="release.report", description="Write the report of a pipeline's run."
+    )
+    parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    run = parser.parse_args(argv).run
+
+    from release.records import collect
+
+    record = collect(run)
+    plot(record, run / "losses.png")
+    write_json(run / "report.json", record)
+    write_text(run / "report.md", markdown(record))
+    print(f"\n{table(record)}\n")
+    command = f".venv/bin/python -m evaluation.run --model {run}/sft/model"
+    print(f"Report: {run / 'report.md'}. Next, ask the tuned model a thousand problems:")
+    print(f"  {command} --task arithmetic --limit 1000")
+
+
+if __name__ == "__main__":
+    cli.run(main)

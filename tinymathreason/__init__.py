@@ -1,0 +1,1 @@
+"""What every room shares: one-line errors, checked configs, safe writes, records of a run."""

@@ -1,0 +1,12 @@
+"""The special tokens, in the order of their ids: the tokenizer writes them, the template uses them.
+
+Padding is id 0 because Grain fills packed rows with zeros, and is not the end-of-text token because
+MaxText masks every padding target: were they one token, the model would never learn to stop.
+"""
+
+PAD = "<|pad|>"
+EOS = "<|endoftext|>"
+IM_START = "<|im_start|>"
+IM_END = "<|im_end|>"
+RESERVED = tuple(f"<|reserved_{i}|>" for i in range(10))
+SPECIAL_TOKENS = (PAD, EOS, IM_START, IM_END, "<think>", "</think>", *RESERVED)

@@ -1,0 +1,24 @@
+"""Command-line entry: bad input becomes one line on stderr and a non-zero exit status."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+
+class InputError(ValueError):
+    """The user's input is wrong; the message says what, where, and what to do about it."""
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
+    """Call ``main`` with the arguments and end the process.
+
+    Exit status: 0 when ``main`` returns; 2 for an `InputError` or an `OSError` (missing file,
+    full disk); 130 after Ctrl-C. Any other exception is a bug of ours and keeps its traceback.
+    """
+    try:
+        main(sys.argv[1:] if argv is None else argv)
+    except (InputError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""YAML and ``key=value`` arguments in, checked dataclasses out."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, dataclass_transform
+
+import pydantic
+import yaml
+
+from tinymathreason.cli import InputError
+
+
+@dataclass_transform(kw_only_default=True)
+def config[T](cls: type[T]) -> type[T]:
+    """Make ``cls`` a dataclass of keyword fields that `build` fills and whose keys it checks."""
+    cls.__pydantic_config__ = pydantic.ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    return dataclasses.dataclass(kw_only=True, slots=True)(cls)
+
+
+def nearest(word: str, accepted: Iterable[str]) -> str:
+    """A hint for an unknown name: its nearest neighbour, then everything that is accepted."""
+    accepted = sorted(accepted)
+    close = difflib.get_close_matches(word, accepted, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}accepted: {', '.join(accepted)}"
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; `InputError` when it is missing, malformed or no mapping."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a mapping of keys to values")
+    return values
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=x"]`` -> ``{"a": {"b": 1}, "c": "x"}``; values are read as YAML."""
+    overrides: dict[str, Any] = {}
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
+        if not separator or not key:
+            raise InputError(f"argument {argument!r}: expected key=value")
+        *parents, last = key.split(".")
+        node = overrides
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = yaml.safe_load(value)
+    return overrides
+
+
+def merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``overrides`` laid over it, mapping by mapping; neither is changed."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def build[T](cls: type[T], values: dict[str, Any], origin: str | Path) -> T:
+    """Make the dataclass ``cls`` from ``values``.
+
+    Raises `InputError` naming ``origin``, the field and the accepted values when a key is unknown,
+    missing or of the wrong type, or when the dataclass's own ``__post_init__`` refuses it.
+    """
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(values)
+    except pydantic.ValidationError as error:
+        raise InputError(f"{origin}: {_one_line(cls, error)}") from error
+
+
+def load[T](cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """`build` the dataclass from a YAML file and ``key=value`` arguments, which win."""
+    return build(cls, merge(read_yaml(path), parse_overrides(overrides)), path)
+
+
+def _one_line(cls: type, error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    # A location also holds the dataclasses' names in a union; only fields and indices help.
+    field = ".".join(str(part) for part in first["loc"] if not _is_class_name(part)) or "the file"
+    if first["type"] == "unexpected_keyword_argument":
+        accepted = _fields_beside(cls, first["loc"])
+        return f"unknown key {field!r}; {nearest(str(first['loc'][-1]), accepted)}"
+    if first["type"] == "missing":
+        return f"key {field!r} is missing"
+    return (
+        f"key {field!r}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
+    )
+
+
+def _is_class_name(part: int | str) -> bool:
+    return isinstance(part, str) and part[:1].isupper() and part.isalnum()
+
+
+def _fields_beside(cls: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the dataclass that holds ``location``'s last key."""
+    schema = pydantic.TypeAdapter(cls).json_schema()
+    node = schema
+    for part in location[:-1]:
+        node = _resolve(node, schema)
+        branches = [_resolve(b, schema) for b in node.get("anyOf", [node])]
+        if _is_class_name(part):
+            node = next((b for b in branches if b.get("title") == part), node)
+            continue
+        objects = [b for b in branches if b.get("type") in ("object", "array")]
+        branch = objects[0] if objects else node
+        inside = branch.get("properties", {}).get(part) if isinstance(part, str) else None
+        node = inside or branch.get("additionalProperties") or branch.get("items") or {}
+    node = _resolve(node, schema)
+    branches = [_resolve(b, schema) for b in node.get("anyOf", [node])]
+    return [name for branch in branches for name in branch.get("properties", {})]
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return node

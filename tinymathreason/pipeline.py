@@ -1,0 +1,216 @@
+"""Command: run the stages of a pipeline one after the other, each by the command a user would type.
+
+    python -m tinymathreason.pipeline PIPELINE.yaml
+
+The file names the run's folder and its stages. A finished stage is not run again; an interrupted
+one is started again and continues by its own means. `stages/NAME.json` in the run's folder keeps
+what was run and what it took, `stages/NAME.log` what it printed.
+"""
+
+import argparse
+import ctypes
+import fcntl
+import hashlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tinymathreason import cli, provenance
+from tinymathreason.cli import InputError
+from tinymathreason.config import config, load
+from tinymathreason.files import read_json, write_json
+
+PATIENCE = 15.0
+"""Seconds to wait for a killed predecessor's processes to end."""
+_PR_SET_PDEATHSIG = 1
+
+
+@config
+class Pipeline:
+    """A run's folder and its stages."""
+
+    run: Path
+    """Folder that holds every output and record of the run."""
+    stages: dict[str, str]
+    """Commands by name, in order. ``$DATA`` in them is taken from the environment."""
+    report: str
+    """Command that writes the report; it runs every time and prints what to do next."""
+
+
+def run(pipeline: Pipeline, origin: Path) -> None:
+    """Run what is not finished, then the report.
+
+    Raises `InputError` when a stage fails (its log is named), when a finished stage was run by
+    another command or configuration, and when another process works in the same folder.
+    """
+    records = pipeline.run / "stages"
+    records.mkdir(parents=True, exist_ok=True)
+    with _alone(pipeline.run):
+        ran = [
+            _stage(name, _expand(command, origin), records, pipeline.run)
+            for name, command in pipeline.stages.items()
+        ]
+        _report(_expand(pipeline.report, origin))
+    if not any(ran):
+        print(f"\nevery stage was already finished; start afresh with: rm -r {pipeline.run}")
+
+
+def _expand(command: str, origin: Path) -> list[str]:
+    words = shlex.split(command)
+    if "$DATA" in command and "DATA" not in os.environ:
+        raise InputError(
+            f"{origin}: set DATA to the folder of the datasets: make realdata DATA=..."
+        )
+    return [word.replace("$DATA", os.environ.get("DATA", "")) for word in words]
+
+
+def _fingerprint(words: Sequence[str]) -> str:
+    """Hash of a command and of the YAML files that it names."""
+    digest = hashlib.sha256(shlex.join(words).encode())
+    for word in words:
+        if word.endswith((".yaml", ".yml")) and Path(word).is_file():
+            digest.update(Path(word).read_bytes())
+    return digest.hexdigest()
+
+
+def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
+    """Run one stage unless it is finished; whether it ran."""
+    record_path, log_path = records / f"{name}.json", records / f"{name}.log"
+    fingerprint = _fingerprint(words)
+    record: dict[str, Any] = {"attempts": []}
+    if record_path.is_file():
+        record = read_json(record_path)
+        if record["fingerprint"] != fingerprint:
+            raise InputError(
+                f"{run}: stage {name} was run with another command or configuration; "
+                f"start afresh with: rm -r {run}"
+            )
+        if record["finished"]:
+            print(f"{name}: already finished", flush=True)
+            return False
+        # A killed attempt could not write its end: the last word it logged tells it.
+        for attempt in record["attempts"]:
+            attempt.setdefault("ended", log_path.stat().st_mtime)
+    attempt = {"started": time.time()}
+    record.update(
+        command=shlex.join(words),
+        fingerprint=fingerprint,
+        finished=False,
+        attempts=[*record["attempts"], attempt],
+        **provenance.record(),
+    )
+    write_json(record_path, record)
+    print(f"\n{name}: {shlex.join(words)}", flush=True)
+    with log_path.open("ab") as log:
+        status, peak = _call(words, log.fileno())
+    attempt["ended"] = time.time()
+    record["finished"] = status == 0
+    record["seconds"] = round(sum(a["ended"] - a["started"] for a in record["attempts"]), 1)
+    record["peak_bytes"] = max(peak, record.get("peak_bytes", 0))
+    write_json(record_path, record)
+    if status != 0:
+        lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise InputError(f"stage {name} failed: {lines[-1] if lines else ''} (log: {log_path})")
+    print(
+        f"{name}: {record['seconds']:.0f} s, peak {record['peak_bytes'] / 2**30:.2f} GiB",
+        flush=True,
+    )
+    return True
+
+
+def _call(words: Sequence[str], log: int) -> tuple[int, int]:
+    """Run a command into a log; its exit status and the peak resident bytes of its processes.
+
+    Prints the time that passes to a terminal. The command dies when this process does.
+    """
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=_environment(),
+        preexec_fn=_die_with_parent,
+    )
+    started = time.monotonic()
+    try:
+        while True:
+            # Unlike Popen.wait, wait4 tells the memory of this child alone.
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            time.sleep(0.2)
+            if sys.stdout.isatty():
+                print(f"\r  {time.monotonic() - started:.0f} s", end="", flush=True)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if sys.stdout.isatty():
+        print("\r", end="")
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this Python first on the path, so that commands read as a user types them."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _die_with_parent() -> None:
+    """In the child: have the kernel kill it when its parent dies, even by SIGKILL (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Hold the run's folder; `InputError` when another process does so for `PATIENCE` seconds."""
+    with (run / ".lock").open("w") as lock:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise InputError(
+                        f"{run}: another process is working in it; wait for it or stop it"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+def _report(words: Sequence[str]) -> None:
+    if subprocess.run(words, env=_environment(), check=False).returncode != 0:
+        raise InputError(f"the report failed: {shlex.join(words)}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and run the pipeline."""
+    parser = argparse.ArgumentParser(
+        prog="tinymathreason.pipeline",
+        description="Run a pipeline's stages, resuming where it was.",
+    )
+    parser.add_argument("pipeline", type=Path, help="YAML file; tinymathreason/pipelines has some")
+    arguments = parser.parse_args(argv)
+    pipeline = load(Pipeline, arguments.pipeline)
+    # make dies first when it is killed: without this, the pipeline would go on unseen.
+    if os.getppid() != 1:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _interrupted)
+    run(pipeline, arguments.pipeline)
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    cli.run(main)

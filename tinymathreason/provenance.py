@@ -1,0 +1,47 @@
+"""Where an artefact comes from: commit, command line, versions and time."""
+
+import datetime
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "maxtext", "jax", "orbax-checkpoint", "grain", "tokenizers",
+    "torch", "transformers", "trl", "peft", "safetensors",
+)  # fmt: skip
+
+
+def commit() -> str | None:
+    """The git commit of this checkout, ``-dirty`` when files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=root, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that shape a result; absent ones are left out."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def record() -> dict[str, Any]:
+    """Commit, command line, versions and UTC time of now, ready for JSON."""
+    return {
+        "commit": commit(),
+        "command": ["python", *sys.orig_argv[1:]],
+        "versions": versions(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
