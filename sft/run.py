@@ -6,6 +6,7 @@ python -m sft.run --config sft/configs/NAME.yaml [--learning_rate 1e-5 ...]
 import argparse
 import dataclasses
 import json
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymathreason import cli, provenance
 from tinymathreason.cli import InputError
-from tinymathreason.config import build, nearest, read_yaml
+from tinymathreason.config import build, merge, nearest, parse_overrides, read_yaml
 from tinymathreason.files import new_directory, write_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ MODEL = "model"
 
 
 def parse(config: Path, arguments: Sequence[str]) -> tuple["SftData", Any, Any]:
-    """Our `SftData` and TRL's SFTConfig and ModelConfig, from YAML and ``--key value`` arguments.
+    """Our `SftData` and TRL's SFTConfig and ModelConfig, from YAML and arguments, which win.
+
+    TRL's keys are given as ``--key value``, ours as ``key=value``.
 
     Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
     """
@@ -41,8 +44,9 @@ def parse(config: Path, arguments: Sequence[str]) -> tuple["SftData", Any, Any]:
         def error(self, message: str) -> None:
             raise InputError(f"{config}: {message}")
 
-    values = read_yaml(config)
     ours = {field.name for field in dataclasses.fields(SftData)}
+    overrides = [word for word in arguments if re.split(r"[.=]", word)[0] in ours]
+    values = merge(read_yaml(config), parse_overrides(overrides))
     theirs = {f.name for kind in (SFTConfig, ModelConfig) for f in dataclasses.fields(kind)}
     for key in values.keys() - ours - theirs:
         hint = nearest(key, ours | theirs).partition("accepted:")[0]
@@ -51,6 +55,7 @@ def parse(config: Path, arguments: Sequence[str]) -> tuple["SftData", Any, Any]:
             f"{', '.join(sorted(ours))} and the fields of TRL's SFTConfig and ModelConfig"
         )
     data = build(SftData, {key: values[key] for key in values.keys() & ours}, config)
+    arguments = [argument for argument in arguments if argument not in overrides]
     parser = Parser([SFTConfig, ModelConfig])
     parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
     try:
@@ -174,7 +179,8 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="sft.run",
         description="Fine-tune a model on chat examples with TRL's SFTTrainer.",
-        epilog="Any field of TRL's SFTConfig or ModelConfig can follow as --field value.",
+        epilog="Any field of TRL's SFTConfig or ModelConfig can follow as --field value, and one of "
+        "ours as field=value, such as sources.gsm8k.path=FILE.",
     )
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML file; sft/configs has some"

@@ -12,6 +12,10 @@ import yaml
 from tinymathreason.cli import InputError
 
 
+UNKNOWN = "unexpected_keyword_argument"
+"""Pydantic's name for a key that a dataclass does not have."""
+
+
 @dataclass_transform(kw_only_default=True)
 def config[T](cls: type[T]) -> type[T]:
     """Make ``cls`` a dataclass of keyword fields that `build` fills and whose keys it checks."""
@@ -85,10 +89,11 @@ def load[T](cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
 
 
 def _one_line(cls: type, error: pydantic.ValidationError) -> str:
-    first = error.errors()[0]
+    # A misspelt key also makes the right one missing: the misspelling is what to tell.
+    first = min(error.errors(), key=lambda found: found["type"] != UNKNOWN)
     # A location also holds the dataclasses' names in a union; only fields and indices help.
     field = ".".join(str(part) for part in first["loc"] if not _is_class_name(part)) or "the file"
-    if first["type"] == "unexpected_keyword_argument":
+    if first["type"] == UNKNOWN:
         accepted = _fields_beside(cls, first["loc"])
         return f"unknown key {field!r}; {nearest(str(first['loc'][-1]), accepted)}"
     if first["type"] == "missing":

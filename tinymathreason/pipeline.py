@@ -64,11 +64,12 @@ def run(pipeline: Pipeline, origin: Path) -> None:
 
 def _expand(command: str, origin: Path) -> list[str]:
     words = shlex.split(command)
-    if "$DATA" in command and "DATA" not in os.environ:
+    data = os.environ.get("DATA", "")
+    if "$DATA" in command and not Path(data or "missing").is_dir():
         raise InputError(
             f"{origin}: set DATA to the folder of the datasets: make realdata DATA=..."
         )
-    return [word.replace("$DATA", os.environ.get("DATA", "")) for word in words]
+    return [word.replace("$DATA", data) for word in words]
 
 
 def _fingerprint(words: Sequence[str]) -> str:
@@ -104,7 +105,7 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
         fingerprint=fingerprint,
         finished=False,
         attempts=[*record["attempts"], attempt],
-        **provenance.record(),
+        commit=provenance.commit(),
     )
     write_json(record_path, record)
     print(f"\n{name}: {shlex.join(words)}", flush=True)

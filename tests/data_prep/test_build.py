@@ -1,0 +1,128 @@
+"""A recipe becomes a mixture: no document lost, the same bytes twice, weights that mean tokens."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from data_prep.build import build, main
+from data_prep.recipe import Recipe
+from data_prep.records import decode
+from tinymathreason.chatml import EOS, SPECIAL_TOKENS
+from tinymathreason.cli import InputError
+from tinymathreason.config import load
+
+RECIPE = """
+output_dir: {output}
+tokenizer: {{train: {{vocab_size: 320, sample_bytes: 100_000}}}}
+eval_fraction: 0.05
+shards: 2
+sources:
+  problems: {{format: generator, path: word_problems, documents: 1_500, weight: 3}}
+  files: {{format: jsonl, path: {files}, weight: 1}}
+"""
+DUPLICATES, EMPTY = 7, 5
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    rows = [f"Number {i} is a document of its own." for i in range(200)]
+    rows += rows[:DUPLICATES] + [" \n"] * EMPTY
+    files = tmp_path / "files.jsonl"
+    files.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(output=tmp_path / "mixture", files=files))
+    return path
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("manifest.json", "mixture.json")
+    }
+
+
+def test_build(recipe, tmp_path) -> None:
+    manifest = build(load(Recipe, recipe))
+    out = tmp_path / "mixture"
+    for name, entry in manifest["sources"].items():
+        documents = entry["documents"]
+        assert documents["read"] == documents["kept"] + sum(documents["rejected"].values())
+        records = [
+            decode(record)
+            for shard in entry["shards"]
+            for record in ArrayRecordDataSource(str(out / shard["path"]))
+        ]
+        assert len(records) == documents["kept"] == sum(s["records"] for s in entry["shards"])
+        assert sum(len(ids) for ids in records) == entry["tokens"]
+        eos = SPECIAL_TOKENS.index(EOS)
+        for ids in records:
+            assert ids[-1] == eos
+            assert (ids[:-1] != eos).all()
+        assert {shard["path"].split("-")[0] for shard in entry["shards"]} == {
+            f"{name}/train",
+            f"{name}/eval",
+        }
+    rejected = manifest["sources"]["files"]["documents"]["rejected"]
+    assert rejected == {"exact_duplicate": DUPLICATES, "empty": EMPTY}
+
+    # Grain draws records by weight: weight times mean record length must be the token share.
+    mixture = json.loads((out / "mixture.json").read_text())
+    tokens = {}
+    for name, draw in mixture.items():
+        shards = [s for s in manifest["sources"][name]["shards"] if "train" in s["path"]]
+        mean = sum(s["tokens"] for s in shards) / sum(s["records"] for s in shards)
+        tokens[name] = draw["weight"] * mean
+    assert tokens["problems"] / sum(tokens.values()) == pytest.approx(0.75)
+
+
+def test_same_recipe_same_bytes_and_a_finished_one_is_only_read(recipe, tmp_path, capfd) -> None:
+    main([str(recipe)])
+    first = contents(tmp_path / "mixture")
+    main([str(recipe)])
+    assert "was already complete" in capfd.readouterr().out
+    main([str(recipe), f"output_dir={tmp_path / 'again'}"])
+    assert contents(tmp_path / "again") == first
+
+
+def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
+    main([str(recipe)])
+    with pytest.raises(InputError, match="built by another recipe"):
+        main([str(recipe), "seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["sources.problems.wieght=1"], "did you mean 'weight'"),
+        (["sources.problems.weight=-1"], "weight must be above 0"),
+        (["sources.problems.path=word_problem"], "did you mean 'word_problems'"),
+        (["sources.problems.documents=null"], "endless"),
+        (["sources.problems.format=csv"], "'parquet', 'jsonl' or 'generator'"),
+        (["tokenizer.train.vocab_size=5"], "at least 272"),
+        (["tokenizer.path=x"], "either train or path"),
+        (["eval_fraction=2"], "between 0 and 1"),
+        (["sources.files.path=/nowhere/*"], "no file matches"),
+        (["tokenizer.train.vocab_size=30_000"], "yield only"),
+        (["tokenizer={path: /nowhere}"], "no tokenizer.json"),
+        (["eval_fraction=0.000001"], "no document is left for its eval split"),
+    ],
+)
+def test_bad_recipe_is_one_line_and_leaves_nothing(recipe, tmp_path, overrides, words) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError) as error:
+        main([str(recipe), *overrides])
+    assert words in str(error.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_importing_data_prep_loads_neither_torch_nor_jax() -> None:
+    code = (
+        "import sys, data_prep.build, data_prep.records, data_prep.tokenizer, data_prep.readers;"
+        "sys.exit(' '.join({'torch', 'jax', 'tensorflow'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stderr.strip() == ""

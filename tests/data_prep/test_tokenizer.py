@@ -1,0 +1,77 @@
+"""Any text round-trips, digits stay single, specials in a text are plain text."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep import tokenizer
+from data_prep.arithmetic import fact_documents, problem_documents
+from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
+from tinymathreason.cli import InputError
+
+VOCAB = 320
+
+
+def sample() -> list[str]:
+    return [*itertools.islice(problem_documents(0), 300), *itertools.islice(fact_documents(0), 100)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    tokenizer.save(tokenizer.train(sample(), VOCAB), path)
+    return path
+
+
+def encode(folder, text: str) -> list[int]:
+    return tokenizer.load(folder).encode(text, add_special_tokens=False).ids
+
+
+@given(st.text() | st.lists(st.sampled_from([*SPECIAL_TOKENS, " ", "12", "a\n"])).map("".join))
+def test_any_text_round_trips(folder, text: str) -> None:
+    loaded = tokenizer.load(folder)
+    ids = loaded.encode(text, add_special_tokens=False).ids
+    assert loaded.decode(ids, skip_special_tokens=False) == text
+    assert all(i >= len(SPECIAL_TOKENS) for i in ids), "a document must not hold control tokens"
+
+
+@given(st.text(alphabet="0123456789", min_size=1))
+def test_digits_are_single_tokens(folder, digits: str) -> None:
+    assert len(encode(folder, digits)) == len(digits)
+
+
+def test_autotokenizer_agrees(folder) -> None:
+    from transformers import AutoTokenizer
+
+    auto = AutoTokenizer.from_pretrained(folder)
+    assert len(auto) == VOCAB
+    assert (auto.pad_token, auto.eos_token, auto.bos_token) == (PAD, EOS, None)
+    assert auto.pad_token_id == 0, "Grain fills packed rows with zeros"
+    assert auto.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(len(SPECIAL_TOKENS)))
+    for text in sample()[:50]:
+        assert auto(text)["input_ids"] == encode(folder, text)
+        assert auto.decode(encode(folder, text)) == text
+
+
+def test_training_is_deterministic(folder) -> None:
+    again = tokenizer.train(sample(), VOCAB)
+    assert json.loads(again.to_str()) == json.loads((folder / "tokenizer.json").read_text())
+
+
+def test_too_little_text_is_told() -> None:
+    with pytest.raises(InputError, match="yield only"):
+        tokenizer.train(["abc"], 5000)
+
+
+def test_load_refuses_what_is_no_tokenizer_of_ours(folder, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"no tokenizer\.json"):
+        tokenizer.load(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["added_tokens"] = content["added_tokens"][1:]
+    content["model"]["vocab"].pop(PAD)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="special tokens have the ids"):
+        tokenizer.load(tmp_path)

@@ -1,0 +1,124 @@
+"""The 1B model is what its card says, by MaxText's own word."""
+
+from pathlib import Path
+
+import pytest
+
+from conversion.architecture import Architecture
+from conversion.mapping import hf_tensors, stored
+from pretrain import overlay
+
+CONFIGS = Path("maxtext_configs")
+CARD_PARAMETERS = 1_123_117_056
+CARD_TOKENS = 300e9
+HARDWARE = {"tinymathreason_1b_v4_32.yml": 16}
+"""Devices that each hardware overlay is for."""
+
+maxtext = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """MaxText's configuration module, without a search for a TPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_PLATFORMS", "cpu")
+        from maxtext.configs import pyconfig
+
+        yield pyconfig
+
+
+def resolve(upstream, name: str, **overrides):
+    return upstream.initialize(
+        ["", str(CONFIGS / name)],
+        base_output_directory="/nowhere",
+        skip_jax_distributed_system=True,
+        log_config=False,
+        **overrides,
+    )
+
+
+@pytest.mark.usefixtures("upstream")
+class TestByMaxText:
+    pytestmark = maxtext
+
+    @pytest.mark.parametrize(
+        ("name", "parameters"),
+        [("tinymathreason_1b.yml", CARD_PARAMETERS), ("quickstart.yml", None)],
+    )
+    def test_parameters_by_abstract_initialisation(self, upstream, name, parameters) -> None:
+        import math
+
+        import jax
+        from flax import nnx
+        from maxtext.utils import model_creation_utils
+
+        config = resolve(upstream, name, hardware="cpu", attention="dot_product")
+        _, model = model_creation_utils.create_nnx_abstract_model(config)
+        leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+        counted = sum(math.prod(leaf.shape) for leaf in leaves)
+        sizes = Architecture.from_maxtext(overlay.load(CONFIGS / name))
+        assert counted == sizes.parameters()
+        assert parameters in (None, counted)
+
+    def test_schedule(self, upstream) -> None:
+        from maxtext.utils.maxtext_utils import create_learning_rate_schedule
+
+        config = resolve(upstream, "tinymathreason_1b.yml", hardware="cpu")
+        schedule = create_learning_rate_schedule(config)
+        warm_up = round(config.steps * config.warmup_steps_fraction)
+        assert float(schedule(0)) == 0
+        assert float(schedule(warm_up)) == pytest.approx(3e-4, rel=1e-3)
+        half = (warm_up + config.steps) // 2
+        assert float(schedule(half)) == pytest.approx((3e-4 + 3e-5) / 2, rel=1e-3)
+        assert float(schedule(config.steps - 1)) == pytest.approx(3e-5, rel=1e-3)
+        rates = [float(schedule(step)) for step in range(0, config.steps, 10_000)]
+        assert max(rates) <= 3e-4
+
+    def test_our_reading_of_overlays_is_maxtexts(self, upstream) -> None:
+        for path in sorted(CONFIGS.glob("*.yml")):
+            ours = overlay.load(path)
+            theirs = resolve(upstream, path.name, hardware="cpu").get_keys()
+            for key in ("steps", "vocab_size", "learning_rate", "base_mlp_dim", "tokenizer_path"):
+                assert ours[key] == theirs[key], (path, key)
+
+
+def test_optimiser_and_shape_are_the_cards() -> None:
+    config = overlay.load(CONFIGS / "tinymathreason_1b.yml")
+    assert config["opt_type"] == "adamw"
+    assert (config["adam_b1"], config["adam_b2"], config["adam_weight_decay"]) == (0.9, 0.95, 0.1)
+    assert config["lr_schedule_type"] == "cosine"
+    sizes = Architecture.from_maxtext(config)
+    assert (sizes.layers, sizes.hidden, sizes.heads, sizes.kv_heads) == (22, 2048, 16, 4)
+    assert (sizes.head_dim, sizes.mlp, sizes.context, sizes.vocab) == (128, 5632, 4096, 32_000)
+    assert sizes.parameters() == CARD_PARAMETERS
+
+
+@pytest.mark.parametrize("shapes", [hf_tensors, lambda sizes: stored(sizes, scanned=True)])
+def test_the_map_holds_every_parameter_once(shapes) -> None:
+    import math
+
+    sizes = Architecture.from_maxtext(overlay.load(CONFIGS / "tinymathreason_1b.yml"))
+    assert sum(math.prod(shape) for shape in shapes(sizes).values()) == CARD_PARAMETERS
+
+
+@pytest.mark.parametrize("name", HARDWARE)
+def test_token_budget(name: str) -> None:
+    config = overlay.load(CONFIGS / name)
+    sequences = config["per_device_batch_size"] * HARDWARE[name]
+    sequences *= config["gradient_accumulation_steps"]
+    tokens = config["steps"] * sequences * config["max_target_length"]
+    assert tokens == pytest.approx(CARD_TOKENS, rel=1e-3)
+    assert config["learning_rate_schedule_steps"] == config["steps"]
+
+
+def test_every_overlay_resolves_and_says_only_what_differs() -> None:
+    for path in sorted(CONFIGS.glob("*.yml")):
+        own = overlay._read(path)
+        parent = (
+            overlay.load(path.parent / own["base_config"])
+            if own["base_config"] != ("base.yml")
+            else overlay._read(overlay.upstream_configs() / "base.yml")
+        )
+        assert overlay.load(path)
+        same = [key for key, value in own.items() if parent.get(key, ...) == value]
+        assert same == [], f"{path} repeats what it inherits: {same}"

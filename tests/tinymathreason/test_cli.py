@@ -1,0 +1,31 @@
+"""Errors of input are one line and a status; errors of ours keep their traceback."""
+
+import pytest
+
+from tinymathreason import cli
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (cli.InputError("a.yaml:\n  key 'b' is wrong"), 2, "error: a.yaml: key 'b' is wrong\n"),
+        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device\n"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command continues from here\n"),
+    ],
+)
+def test_one_line_and_status(capsys, error: BaseException, status: int, line: str) -> None:
+    def main(argv) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(main, [])
+    assert exit_.value.code == status
+    assert capsys.readouterr().err == line
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def main(argv) -> None:
+        raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        cli.run(main, [])
