@@ -1,12 +1,12 @@
-"""Files in the schemas of public datasets, or a generator, in; document texts out."""
+"""Files in the schemas of public datasets, or a generator, in; texts out, row by row."""
 
 import glob
-import gzip
+import io
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from data_prep.arithmetic import GENERATORS
 from data_prep.recipe import Source
@@ -21,51 +21,63 @@ def read(name: str, source: Source, seed: int) -> Iterator[str]:
     if source.format == "generator":
         texts = GENERATORS[source.path](seed)
     else:
-        files = sorted(glob.glob(source.path, recursive=True))
-        if not files:
-            raise InputError(f"sources.{name}.path: no file matches {source.path!r}")
-        reader = {"parquet": _parquet, "jsonl": _jsonl}[source.format]
-        texts = itertools.chain.from_iterable(
-            reader(Path(file), source.text_field) for file in files
-        )
+        rows = read_columns(name, source.format, source.path, [source.text_field])
+        texts = (text for (text,) in rows)
     return itertools.islice(texts, source.documents)
 
 
-def _parquet(file: Path, text_field: str) -> Iterator[str]:
+def read_columns(
+    name: str, kind: str, pattern: str, columns: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """The texts under ``columns`` of every row of the files that match a glob.
+
+    ``kind`` is parquet, jsonl (one object a line) or json (one list of objects). Raises
+    `InputError` naming the source, or the file and the row, for what cannot be read.
+    """
+    files = sorted(glob.glob(pattern, recursive=True))
+    if not files:
+        raise InputError(f"sources.{name}.path: no file matches {pattern!r}")
+    for file in files:
+        number = -1
+        try:
+            for number, row in enumerate(_rows(Path(file), kind, columns)):
+                yield tuple(_text(row, column, file, number) for column in columns)
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{file}: unreadable at row {number + 1}: {error}") from error
+
+
+def _rows(file: Path, kind: str, columns: Sequence[str]) -> Iterator[Any]:
     import pyarrow
     import pyarrow.parquet
 
-    row = 0
-    try:
-        table = pyarrow.parquet.ParquetFile(file)
-        if text_field not in table.schema_arrow.names:
-            raise InputError(f"{file}: no column {text_field!r}; it has {table.schema_arrow.names}")
-        for batch in table.iter_batches(columns=[text_field]):
-            for text in batch.column(0).to_pylist():
-                yield _checked(text, file, row)
-                row += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{file}: unreadable after row {row}: {error}") from error
+    if kind == "parquet":
+        try:
+            table = pyarrow.parquet.ParquetFile(file)
+            # Without any of the columns, all are read: the error then names what there is.
+            known = [name for name in columns if name in table.schema_arrow.names] or None
+            for batch in table.iter_batches(columns=known):
+                yield from batch.to_pylist()
+        except pyarrow.ArrowException as error:
+            raise OSError(str(error)) from error
+        return
+    # Arrow decompresses by the file's suffix and, unlike zstandard, tells a truncated stream.
+    with io.TextIOWrapper(pyarrow.input_stream(file), encoding="utf-8") as lines:
+        if kind == "jsonl":
+            yield from map(json.loads, lines)
+        else:
+            values = json.load(lines)
+            if not isinstance(values, list):
+                raise OSError("expected one list of objects")
+            yield from values
 
 
-def _jsonl(file: Path, text_field: str) -> Iterator[str]:
-    import zstandard
-
-    openers: dict[str, Callable[..., IO[str]]] = {".zst": zstandard.open, ".gz": gzip.open}
-    row = 0
-    try:
-        with openers.get(file.suffix, open)(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                values = json.loads(line)
-                if not isinstance(values, dict) or text_field not in values:
-                    raise InputError(f"{file}: row {row} has no key {text_field!r}")
-                yield _checked(values[text_field], file, row)
-                row += 1
-    except (zstandard.ZstdError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{file}: unreadable at row {row}: {error}") from error
-
-
-def _checked(text: object, file: Path, row: int) -> str:
+def _text(row: Any, column: str, file: str, number: int) -> str:
+    if not isinstance(row, dict) or column not in row:
+        found = f"; it has {', '.join(sorted(row))}" if isinstance(row, dict) and row else ""
+        raise InputError(f"{file}: row {number} has no {column!r}{found}")
+    text = row[column]
     if not isinstance(text, str):
-        raise InputError(f"{file}: row {row} holds {type(text).__name__}, not text")
+        raise InputError(
+            f"{file}: row {number} holds {type(text).__name__} under {column!r}, not text"
+        )
     return text

@@ -16,7 +16,7 @@ class Source:
     """One named stream of documents."""
 
     format: Literal["parquet", "jsonl", "generator"]
-    """How the documents are stored; ``jsonl`` files may end in ``.zst`` or ``.gz``."""
+    """How the documents are stored; ``jsonl`` files may be compressed: .zst, .gz, .bz2."""
     path: str
     """A glob of files, or, for ``generator``, one of the generators of `data_prep.arithmetic`."""
     weight: float

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
@@ -88,7 +87,3 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
     arguments = parser.parse_args(argv)
     train(arguments.overlay, arguments.overrides)
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,17 +1,14 @@
 """Question-and-answer files in; chat examples with one canonical final line out, with counts."""
 
-import glob
 import hashlib
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from data_prep.arithmetic import problems
 from data_prep.clean import is_held_out
+from data_prep.readers import read_columns
 from sft.config import SftData, SftSource
 from tinymathreason.answers import canonical
 from tinymathreason.chatml import SPECIAL_TOKENS
@@ -71,49 +68,12 @@ def chat(question: str, solution: str | None = None) -> Messages:
     return messages
 
 
-def _rows(name: str, source: SftSource, seed: int) -> Iterator[tuple[str, str]]:
+def _rows(name: str, source: SftSource, seed: int) -> Iterator[tuple[str, ...]]:
     """Pairs of a question and its worked answer."""
+    rows: Iterator[tuple[str, ...]]
     if source.path is None:
-        made = ((problem.question, problem.solution) for problem in problems(seed))
-        yield from itertools.islice(made, source.examples)
-        return
-    files = sorted(glob.glob(source.path))
-    if not files:
-        raise InputError(f"sources.{name}.path: no file matches {source.path!r}")
-    rows = itertools.chain.from_iterable(_read(Path(file), source.format) for file in files)
-    for file, number, row in itertools.islice(rows, source.examples):
-        for column in (source.question, source.answer):
-            if not isinstance(row, dict) or not isinstance(row.get(column), str):
-                raise InputError(f"{file}: row {number} has no text under {column!r}")
-        yield row[source.question], row[source.answer]
-
-
-def _read(file: Path, kind: str) -> Iterator[tuple[Path, int, Any]]:
-    """Every row of one file with the file's name and the row's number, from 0."""
-    rows: Iterator[Any]
-    if kind == "parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            rows = iter(pyarrow.parquet.read_table(file).to_pylist())
-        except pyarrow.ArrowException as error:
-            raise InputError(f"{file}: unreadable: {error}") from error
-    elif kind == "json":
-        try:
-            rows = iter(json.loads(file.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-            raise InputError(f"{file}: unreadable: {error}") from error
+        rows = ((problem.question, problem.solution) for problem in problems(seed))
     else:
-        rows = _json_lines(file)
-    for number, row in enumerate(rows):
-        yield file, number, row
-
-
-def _json_lines(file: Path) -> Iterator[Any]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            try:
-                yield json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise InputError(f"{file}: row {number} is unreadable: {error}") from error
+        columns = [source.question, source.answer]
+        rows = read_columns(name, source.format, source.path, columns)
+    return itertools.islice(rows, source.examples)

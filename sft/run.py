@@ -64,6 +64,10 @@ def parse(config: Path, arguments: Sequence[str]) -> tuple["SftData", Any, Any]:
         raise InputError(f"{config}: {error}") from error
     if not model.model_name_or_path:
         raise InputError(f"{config}: key 'model_name_or_path' is missing: the model to start from")
+    path = model.model_name_or_path
+    # ORG/NAME may be on the hub; anything else is a folder.
+    if not Path(path).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
+        raise InputError(f"{path}: no model there; model_name_or_path takes a folder or ORG/NAME")
     return data, training, model
 
 
@@ -179,8 +183,8 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="sft.run",
         description="Fine-tune a model on chat examples with TRL's SFTTrainer.",
-        epilog="Any field of TRL's SFTConfig or ModelConfig can follow as --field value, and one of "
-        "ours as field=value, such as sources.gsm8k.path=FILE.",
+        epilog="Any field of TRL's SFTConfig or ModelConfig can follow as --field value, and one "
+        "of ours as field=value, such as sources.gsm8k.path=FILE.",
     )
     parser.add_argument(
         "--config", type=Path, required=True, help="YAML file; sft/configs has some"

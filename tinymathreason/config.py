@@ -11,7 +11,6 @@ import yaml
 
 from tinymathreason.cli import InputError
 
-
 UNKNOWN = "unexpected_keyword_argument"
 """Pydantic's name for a key that a dataclass does not have."""
 

@@ -44,7 +44,7 @@ class Pipeline:
     """Command that writes the report; it runs every time and prints what to do next."""
 
 
-def run(pipeline: Pipeline, origin: Path) -> None:
+def run(pipeline: Pipeline) -> None:
     """Run what is not finished, then the report.
 
     Raises `InputError` when a stage fails (its log is named), when a finished stage was run by
@@ -54,21 +54,20 @@ def run(pipeline: Pipeline, origin: Path) -> None:
     records.mkdir(parents=True, exist_ok=True)
     with _alone(pipeline.run):
         ran = [
-            _stage(name, _expand(command, origin), records, pipeline.run)
+            _stage(name, _expand(command), records, pipeline.run)
             for name, command in pipeline.stages.items()
         ]
-        _report(_expand(pipeline.report, origin))
+        _report(_expand(pipeline.report))
     if not any(ran):
         print(f"\nevery stage was already finished; start afresh with: rm -r {pipeline.run}")
 
 
-def _expand(command: str, origin: Path) -> list[str]:
+def _expand(command: str) -> list[str]:
+    """The words of a command, with $DATA replaced."""
     words = shlex.split(command)
     data = os.environ.get("DATA", "")
     if "$DATA" in command and not Path(data or "missing").is_dir():
-        raise InputError(
-            f"{origin}: set DATA to the folder of the datasets: make realdata DATA=..."
-        )
+        raise InputError(f"DATA={data!r} is no folder of datasets: make realdata DATA=DIR")
     return [word.replace("$DATA", data) for word in words]
 
 
@@ -206,7 +205,7 @@ def main(argv: Sequence[str]) -> None:
     if os.getppid() != 1:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, _interrupted)
-    run(pipeline, arguments.pipeline)
+    run(pipeline)
 
 
 def _interrupted(number: int, frame: Any) -> None:

@@ -1,0 +1,27 @@
+"""Shared fixtures: a small tokenizer and a small model with random weights."""
+
+import os
+
+import pytest
+
+# No hub can be reached from a test; without these, a wrong path would be looked up there.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory):
+    """A folder as conversion writes it: a tiny Llama with random weights and a tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from data_prep import tokenizer
+    from tests.conversion.checkpoints import SIZES
+    from tests.data_prep.test_tokenizer import sample
+
+    folder = tmp_path_factory.mktemp("model") / "model"
+    tokenizer.save(tokenizer.train(sample(), SIZES.vocab), folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(**{**SIZES.hf_config(1, 0, "float32"), "max_position_embeddings": 256})
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder

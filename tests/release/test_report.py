@@ -1,0 +1,99 @@
+"""The report shows what the records hold, and names a record that is missing."""
+
+import json
+
+import pytest
+
+from release.records import collect
+from release.report import main
+from tinymathreason.cli import InputError
+from tinymathreason.files import write_json
+
+STAGES = ("data", "pretrain", "conversion", "sft", "evaluate_base", "evaluate_sft")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run's records, as the stages write them."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for i, stage in enumerate(STAGES):
+        record = {"seconds": 10.0 * (i + 1), "peak_bytes": (i + 1) * 2**28, "finished": True}
+        write_json(tmp_path / "stages" / f"{stage}.json", record)
+    write_json(tmp_path / "mixture/manifest.json", {"sources": {"a": {"tokens": 900}}})
+    parity = {"max_abs_diff": 2e-5, "mean_kl": 1e-12, "argmax_agreement": 1.0, "positions": 508}
+    write_json(tmp_path / "base/conversion.json", {"parameters": 12_345, "parity": parity})
+    history = [
+        {"step": 10, "loss": 2.0},
+        {"step": 20, "loss": 1.0},
+        {"step": 20, "eval_loss": 1.1},
+        {"step": 20, "train_runtime": 3.0},
+    ]
+    write_json(tmp_path / "sft/model/sft.json", {"history": history, "tokens": 777})
+    # A run that was killed at step 2 and resumed at step 1 writes step 1 twice.
+    for attempt, steps in enumerate(((0, 1, 2), (1, 2, 3))):
+        folder = tmp_path / "pretrain/tensorboard/pretrain"
+        with SummaryWriter(str(folder), filename_suffix=f".{attempt}") as writer:
+            for step in steps:
+                writer.add_scalar("learning/loss", 5.0 - step - attempt / 2, step)
+                writer.add_scalar("learning/total_weights", 100, step)
+                writer.add_scalar("eval/avg_loss", 6.0 - step, step)
+    for name, value in (("base", 0.1), ("sft", 0.95)):
+        result = {"task": "arithmetic", "value": value, "low": value - 0.05, "high": value + 0.05}
+        write_json(tmp_path / f"evaluation/{name}/results.json", {**result, "n": 200, "x": 1})
+        sample = {"question": "Q?", "completion": "S.\n#### 2", "expected": "2", "correct": True}
+        (tmp_path / f"evaluation/{name}/samples.jsonl").write_text(5 * (json.dumps(sample) + "\n"))
+    return tmp_path
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def test_report(run, capsys) -> None:
+    main(["--run", str(run)])
+    report = json.loads((run / "report.json").read_text())
+    assert report["accuracy"]["sft"] == {
+        "task": "arithmetic", "value": 0.95, "low": 0.95 - 0.05, "high": 0.95 + 0.05, "n": 200,
+    }  # fmt: skip
+    assert report["accuracy"]["base"]["value"] == 0.1
+    assert report["parity"]["max_abs_diff"] == 2e-5
+    assert report["parity"]["argmax_agreement"] == 1.0
+    assert report["parameters"] == 12_345
+    assert report["seconds"] == {stage: 10.0 * (i + 1) for i, stage in enumerate(STAGES)}
+    assert report["tokens"] == {"data": 900, "pretrain": 400, "sft": 777}
+    assert report["loss"]["sft"] == {
+        "train": {"first": 2.0, "last": 1.0}, "eval": {"first": 1.1, "last": 1.1},
+    }  # fmt: skip
+    assert report["curves"]["pretrain"]["train"] == [[0, 5.0], [1, 3.5], [2, 2.5], [3, 1.5]]
+    text = (run / "report.md").read_text()
+    printed = capsys.readouterr().out
+    for words in ("12,345 parameters", "95.0% (90.0% to 100.0%, n = 200)", "| in total | 210 |"):
+        assert words in text
+        assert words in printed
+    assert text.count("**Q?**") == 3
+    assert "python -m evaluation.run --model" in printed
+    assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "mixture/manifest.json",
+        "base/conversion.json",
+        "sft/model/sft.json",
+        "evaluation/sft/samples.jsonl",
+    ],
+)
+def test_a_missing_record_is_named(run, record) -> None:
+    (run / record).unlink()
+    with pytest.raises(InputError, match=record.rsplit("/", 1)[1]):
+        collect(run)
+
+
+def test_missing_events_and_a_missing_run_are_told(run, tmp_path) -> None:
+    for file in (run / "pretrain").rglob("events*"):
+        file.unlink()
+    with pytest.raises(InputError, match="no TensorBoard events of learning/loss"):
+        collect(run)
+    with pytest.raises(InputError, match="no stage was run there"):
+        collect(tmp_path / "none")

@@ -1,0 +1,96 @@
+"""Every command answers --help at once, and imports point one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOMS = {
+    # Each room may import those before it.
+    "tinymathreason": 0,
+    "data_prep": 1,
+    "pretrain": 2,
+    "conversion": 3,
+    "sft": 3,
+    "evaluation": 3,
+    "release": 4,
+}
+HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
+COMMANDS = [
+    str(path.with_suffix("")).replace("/", ".")
+    for room in ROOMS
+    for path in sorted(Path(room).rglob("*.py"))
+    if "__main__" in path.read_text() and path.name != "maxtext_train.py"
+]
+
+
+def test_the_commands_are_found() -> None:
+    assert set(COMMANDS) >= {
+        "data_prep.build",
+        "conversion.to_hf",
+        "sft.run",
+        "evaluation.run",
+        "release.report",
+        "tinymathreason.pipeline",
+    }
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "maxtext.train"])
+def test_help_needs_no_heavy_import(command: str) -> None:
+    """What makes --help slow is importing frameworks: that they are not is exact, a time is not."""
+    found = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", command, "--help"],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0
+    assert found.stdout.startswith(f"usage: {command}")
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in found.stderr.splitlines()}
+    assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_unknown_options_are_refused(command: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", command, "--no-such-option"], capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
+
+
+def imports(path: Path) -> set[str]:
+    """The rooms that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found & ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room: str) -> None:
+    for path in Path(room).rglob("*.py"):
+        for other in imports(path) - {room}:
+            assert ROOMS[other] < ROOMS[room], f"{path} imports {other}"
+
+
+def test_modules_are_small_and_say_what_they_are() -> None:
+    for room in ROOMS:
+        for path in Path(room).rglob("*.py"):
+            assert len(path.read_text().splitlines()) < 300, path
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -> None:
+    for module, absent in (
+        ("sft.run, sft.data", {"jax", "maxtext"}),
+        ("conversion.to_hf, conversion.export, conversion.parity", {"jax", "maxtext", "torch"}),
+        ("evaluation.run, evaluation.tasks, evaluation.generate", {"jax", "maxtext"}),
+    ):
+        code = f"import sys, {module}; assert not {absent} & set(sys.modules)"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (found.returncode, found.stderr) == (0, ""), module
