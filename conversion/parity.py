@@ -14,7 +14,9 @@ import numpy.typing as npt
 from tinymathreason.cli import InputError
 
 TOLERANCE = 1e-4
-"""Largest accepted absolute difference between two float32 logits."""
+"""Accepted difference between two float32 logits, as a share of the largest logit or of 1."""
+KL_TOLERANCE = 1e-9
+"""Accepted mean divergence of the next-token distributions, in nats."""
 BATCH, LENGTH = 4, 128
 """Shape of the compared token rows; the length is cut to the model's context."""
 
@@ -27,6 +29,8 @@ class Parity:
     """
 
     max_abs_diff: float
+    scale: float
+    """The largest absolute logit."""
     mean_kl: float
     """Mean Kullback-Leibler divergence of the next-token distributions, in nats."""
     argmax_agreement: float
@@ -41,28 +45,34 @@ class Parity:
         log_q = q - np.logaddexp.reduce(q, axis=-1, keepdims=True)
         return cls(
             max_abs_diff=float(np.abs(p - q).max()),
+            scale=float(np.abs(p).max()),
             mean_kl=float((np.exp(log_p) * (log_p - log_q)).sum(-1).mean()),
             argmax_agreement=float((p.argmax(-1) == q.argmax(-1)).mean()),
             positions=p.shape[0] * p.shape[1],
         )
 
     def check(self) -> None:
-        """Raise `InputError` when the models are not equal within `TOLERANCE`."""
-        if not self.max_abs_diff < TOLERANCE or self.argmax_agreement != 1.0:
+        """Raise `InputError` unless the models are equal within the tolerances."""
+        accepted = TOLERANCE * max(1.0, self.scale)
+        # Written so that a NaN fails.
+        close = self.max_abs_diff < accepted and self.mean_kl < KL_TOLERANCE
+        if not close or self.argmax_agreement != 1.0:
             raise InputError(
-                f"parity failed: {self.line()}; accepted: below {TOLERANCE} and agreement 1.0"
+                f"parity failed: {self.line()}; accepted: below {accepted:.1e}, below "
+                f"{KL_TOLERANCE}, 1.0"
             )
 
     def line(self) -> str:
         """The figures on one line."""
         return (
-            f"max abs difference {self.max_abs_diff:.2e}, mean KL {self.mean_kl:.1e}, "
+            f"max abs difference {self.max_abs_diff:.2e} of {self.scale:.1f}, "
+            f"mean KL {self.mean_kl:.1e}, "
             f"argmax agreement {self.argmax_agreement:.4f} over {self.positions} positions"
         )
 
     def record(self) -> dict[str, Any]:
         """The figures for a JSON file."""
-        return {**asdict(self), "tolerance": TOLERANCE}
+        return {**asdict(self), "tolerance": TOLERANCE, "kl_tolerance": KL_TOLERANCE}
 
 
 def maxtext_logits(

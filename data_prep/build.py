@@ -1,6 +1,6 @@
 """Command: build a mixture of ArrayRecord files from a recipe.
 
-python -m data_prep.build RECIPE.yaml [key=value ...]
+python -m data_prep.build [RECIPE.yaml] [key=value ...]
 """
 
 import argparse
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from data_prep.recipe import Recipe
 
+DEFAULT = Path("data_prep/recipes/tinymathreason_1b.yaml")
+"""The full model's recipe."""
 BATCH = 512
 """Documents tokenised at once."""
 
@@ -197,7 +199,7 @@ def _table(recipe: "Recipe", manifest: dict[str, Any]) -> str:
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, build, and print what was written."""
     parser = argparse.ArgumentParser(prog="data_prep.build", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=Path, help="YAML file; data_prep/recipes has some")
+    parser.add_argument("recipe", nargs="?", type=Path, default=DEFAULT, help=f"default: {DEFAULT}")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replace a recipe's value"
     )
@@ -205,7 +207,10 @@ def main(argv: Sequence[str]) -> None:
 
     from data_prep.recipe import Recipe
 
-    recipe = load(Recipe, arguments.recipe, arguments.overrides)
+    path, overrides = arguments.recipe, arguments.overrides
+    if "=" in path.name and not path.is_file():
+        path, overrides = DEFAULT, [str(path), *overrides]
+    recipe = load(Recipe, path, overrides)
     finished = recipe.output_dir.exists()
     manifest = build(recipe)
     print(_table(recipe, manifest))

@@ -7,6 +7,8 @@ import pytest
 # No hub can be reached from a test; without these, a wrong path would be looked up there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+# Nor a TPU, which jax would look for.
+os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 @pytest.fixture(scope="session")

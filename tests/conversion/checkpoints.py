@@ -42,7 +42,7 @@ def random_arrays(scanned: bool, seed: int = 0) -> dict[str, np.ndarray]:
         if path.endswith("scale"):
             found[path] = (1 + 0.3 * rng.standard_normal(shape)).astype(np.float32)
         else:
-            spread = 1.0 if path.endswith("embedding") else 0.3
+            spread = 1.0 if path.endswith("embedding") else 0.15
             found[path] = (spread * rng.standard_normal(shape)).astype(np.float32)
     return found
 

@@ -1,0 +1,120 @@
+"""Every command of the README is real: it gets as far as its first missing input."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data_prep.recipe import Recipe
+from pretrain import overlay
+from tinymathreason.config import load
+from tinymathreason.pipeline import Pipeline
+
+README = Path("README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+MAKEFILE = Path("Makefile").read_text()
+
+FIRST_MISSING = {
+    "data_prep/build_mixture.sh": "sources.open-web-math.path: no file matches",
+    "maxtext.train": "no file runs/mixture/mixture.json; build it first",
+    "conversion.to_hf": "not a MaxText checkpoint",
+    "sft.run": "error: ",
+    "evaluation.run": "data/gsm8k/test.jsonl",
+}
+
+
+def test_the_readme_starts_with_two_commands() -> None:
+    assert LINES[:2] == ["make quickstart", "make test"]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make")])
+def test_make_targets_exist(line: str) -> None:
+    target = line.split()[1]
+    assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+    assert (
+        subprocess.run(["make", "--dry-run", *line.split()[1:]], capture_output=True).returncode
+        == 0
+    )
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("python", "bash"))])
+def test_commands_run_to_their_first_missing_input(line: str, tmp_path) -> None:
+    # In a folder with the project's files and nothing else: no data, no runs.
+    for name in ("data_prep", "maxtext_configs", "sft"):
+        (tmp_path / name).symlink_to(Path(name).resolve())
+    words = shlex.split(line)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = subprocess.run(
+        words, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    last = found.stderr.strip().splitlines()[-1]
+    command = next(name for name in FIRST_MISSING if name in line)
+    assert found.returncode == 2, found.stderr
+    assert last.startswith("error: ")
+    assert FIRST_MISSING[command] in last
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("pip")])
+def test_extras_exist(line: str) -> None:
+    import tomllib
+
+    extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name in re.search(r"\[(.*)\]", line)[1].split(","):
+        assert name in extras
+
+
+def test_every_line_is_tested() -> None:
+    assert all(line.startswith(("make", "python", "bash", "pip")) for line in LINES)
+
+
+def test_every_recipe_loads() -> None:
+    paths = sorted(Path("data_prep/recipes").glob("*.yaml"))
+    assert len(paths) >= 3
+    for path in paths:
+        recipe = load(Recipe, path)
+        assert sum(source.weight for source in recipe.sources.values()) == pytest.approx(1)
+
+
+def test_pipelines_convert_the_last_step_of_their_overlay() -> None:
+    for path in sorted(Path("tinymathreason/pipelines").glob("*.yaml")):
+        pipeline = load(Pipeline, path)
+        words = shlex.split(pipeline.stages["conversion"])
+        step_dir = Path(words[words.index("--checkpoint") + 1])
+        config = overlay.load(words[words.index("--config") + 1])
+        assert int(step_dir.name) == config["steps"] - 1
+        assert step_dir.parent.parent == Path(config["base_output_directory"], config["run_name"])
+        recipe = load(Recipe, shlex.split(pipeline.stages["data"])[2])
+        assert f"{recipe.output_dir}/mixture.json" == config["grain_train_mixture_config_path"]
+        assert recipe.tokenizer.train.vocab_size == config["vocab_size"]
+
+
+def test_readme_and_overlay_agree_on_the_last_step() -> None:
+    config = overlay.load("maxtext_configs/tinymathreason_1b_v4_32.yml")
+    assert f"checkpoints/{config['steps'] - 1} " in README
+
+
+def test_sft_configurations_hold_no_unknown_key(tmp_path) -> None:
+    from sft.run import parse
+
+    for path in sorted(Path("sft/configs").glob("*.yaml")):
+        # A machine without a GPU refuses bfloat16 unless told to use its CPU.
+        values = {**yaml.safe_load(path.read_text()), "use_cpu": True}
+        copy = tmp_path / path.name
+        copy.write_text(yaml.safe_dump(values))
+        _, training, model = parse(copy, [])
+        assert training.learning_rate == float(values["learning_rate"])
+        assert model.model_name_or_path == values["model_name_or_path"]
+
+
+def test_rooms_are_listed() -> None:
+    for path in sorted(Path().iterdir()):
+        if path.is_dir() and (path / "__init__.py").exists():
+            assert f"`{path.name}/`" in README
+    assert "`maxtext_configs/`" in README
