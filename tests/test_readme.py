@@ -100,6 +100,7 @@ def test_readme_and_overlay_agree_on_the_last_step() -> None:
     assert f"checkpoints/{config['steps'] - 1} " in README
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of TRL's own defaults
 def test_sft_configurations_hold_no_unknown_key(tmp_path) -> None:
     from sft.run import parse
 
