@@ -104,9 +104,7 @@ def main(argv: Sequence[str]) -> None:
     write_json(run / "report.json", record)
     write_text(run / "report.md", markdown(record))
     print(f"\n{table(record)}\n")
-    command = f".venv/bin/python -m evaluation.run --model {run}/sft/model"
-    print(f"Report: {run / 'report.md'}. Next, ask the tuned model a thousand problems:")
-    print(f"  {command} --task arithmetic --limit 1000")
+    print(f"Report: {run / 'report.md'}")
 
 
 if __name__ == "__main__":

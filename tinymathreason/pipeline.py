@@ -41,7 +41,9 @@ class Pipeline:
     stages: dict[str, str]
     """Commands by name, in order. ``$DATA`` in them is taken from the environment."""
     report: str
-    """Command that writes the report; it runs every time and prints what to do next."""
+    """Command that writes the report and prints it; it runs every time."""
+    next: str
+    """Command that a user would type next; it is only printed."""
 
 
 def run(pipeline: Pipeline) -> None:
@@ -58,8 +60,9 @@ def run(pipeline: Pipeline) -> None:
             for name, command in pipeline.stages.items()
         ]
         _report(_expand(pipeline.report))
+    print(f"Next:\n  {shlex.join(_expand(pipeline.next))}")
     if not any(ran):
-        print(f"\nevery stage was already finished; start afresh with: rm -r {pipeline.run}")
+        print(f"Every stage was already finished; start afresh with: rm -r {pipeline.run}")
 
 
 def _expand(command: str) -> list[str]:

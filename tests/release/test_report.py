@@ -71,7 +71,6 @@ def test_report(run, capsys) -> None:
         assert words in text
         assert words in printed
     assert text.count("**Q?**") == 3
-    assert "python -m evaluation.run --model" in printed
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 

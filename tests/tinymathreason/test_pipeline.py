@@ -20,6 +20,7 @@ stages:
   two: bash -c 'echo two >> {run}/order; {two}'
   three: bash -c 'echo three >> {run}/order'
 report: bash -c 'echo report >> {run}/order'
+next: python -m another.command
 """
 
 
@@ -70,10 +71,11 @@ def test_stages_run_once_in_order_and_the_report_every_time(tmp_path) -> None:
     assert record["finished"]
     assert record["seconds"] >= 0
     assert record["peak_bytes"] > 2**20
+    assert output.endswith("Next:\n  python -m another.command\n")
     status, output = finish(path)
     assert status == 0
     assert order(tmp_path)[4:] == ["report"]
-    assert f"every stage was already finished; start afresh with: rm -r {tmp_path}/run" in output
+    assert f"Every stage was already finished; start afresh with: rm -r {tmp_path}/run" in output
 
 
 def test_a_failed_stage_is_named_and_run_again(tmp_path) -> None:
