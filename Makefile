@@ -27,7 +27,7 @@ setup: .venv/.complete
 	PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-lock:
+lock: setup
 	PATH="$$PWD/$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --generate-hashes \
 	  --python-version 3.12 --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.txt
 
@@ -46,7 +46,7 @@ test: lint
 	$(BIN)/pytest
 
 soak: setup
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -n 0 -m soak
 
 clean:
 	rm -rf runs

@@ -9,6 +9,8 @@ from tinymathreason.cli import InputError
 REQUIRED: dict[str, Any] = {
     "decoder_block": "llama2",
     "mlp_activations": ["silu", "linear"],
+    "attention_type": "global",
+    "sliding_window_size": 0,
     "rope_type": "default",
     "rope_linear_scaling_factor": 1.0,
     "global_parameter_scale": 1,

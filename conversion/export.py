@@ -10,9 +10,10 @@ import safetensors.numpy
 from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
 from conversion.mapping import WEIGHTS, take_layer, unscanned
+from tinymathreason import vocabulary
 from tinymathreason.chatml import EOS, PAD
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import write_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -45,13 +46,7 @@ def special_ids(tokenizer: Path, sizes: Architecture) -> tuple[int, int]:
 
     Raises `InputError` when the folder has no tokenizer, or one of another size than the model's.
     """
-    content = read_json(tokenizer / "tokenizer.json")
-    ids = dict(content["model"]["vocab"]) | {t["content"]: t["id"] for t in content["added_tokens"]}
-    if max(ids.values()) + 1 != sizes.vocab:
-        raise InputError(
-            f"{tokenizer}: the tokenizer has {max(ids.values()) + 1} entries, "
-            f"the config's vocab_size is {sizes.vocab}"
-        )
+    ids = vocabulary.check_size(tokenizer, sizes.vocab)
     for token in (EOS, PAD):
         if token not in ids:
             raise InputError(f"{tokenizer}: the tokenizer has no {token}")

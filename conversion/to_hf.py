@@ -30,9 +30,11 @@ def convert(
     sizes = Architecture.from_maxtext(overlay.load(config))
     checkpoint = Checkpoint(step_dir)
     inputs = {"checkpoint": str(step_dir), "config": str(config), "tokenizer": str(tokenizer)}
-    if (output / RECORD).is_file() and inputs.items() <= read_json(output / RECORD).items():
-        print(f"{output} was already complete")
-        return
+    if (output / RECORD).is_file():
+        found = read_json(output / RECORD)
+        if inputs.items() <= found.items() and (skip_parity or "parity" in found):
+            print(f"{output} was already complete")
+            return
     record = {**inputs, **provenance.record()}
     with new_directory(output) as folder:
         record["parameters"] = export.write(checkpoint, sizes, tokenizer, folder)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from data_prep.recipe import Recipe
 
-DEFAULT = Path("data_prep/recipes/tinymathreason_1b.yaml")
+DEFAULT = Path(__file__).parent / "recipes" / "tinymathreason_1b.yaml"
 """The full model's recipe."""
 BATCH = 512
 """Documents tokenised at once."""
@@ -134,9 +134,10 @@ def _write_source(
         "eval": Shards(folder / name, "eval", 1),
     }
     rejected: Counter[str] = Counter()
-    size = 0
+    read = size = 0
     progress = tqdm(desc=name, unit=" documents", total=recipe.sources[name].documents)
     for batch in itertools.batched(documents, BATCH):
+        read += len(batch)
         rejected.update(reason for _, reason in batch if reason is not None)
         texts = [text for text, reason in batch if reason is None]
         size += sum(len(text.encode("utf-8")) for text in texts)
@@ -156,7 +157,7 @@ def _write_source(
     train = shards["train"]
     entry = {
         "documents": {
-            "read": progress.n,
+            "read": read,
             "kept": sum(kept.values()),
             "rejected": dict(rejected),
         },
@@ -164,7 +165,7 @@ def _write_source(
         "tokens": sum(sum(shard.tokens) for shard in shards.values()),
         "shards": [entry for shard in shards.values() for entry in _describe(shard, folder)],
     }
-    if progress.n != sum(kept.values()) + rejected.total():
+    if read != sum(kept.values()) + rejected.total():
         raise AssertionError(f"sources.{name}: documents were lost: {entry['documents']}")
     return entry, recipe.sources[name].weight * kept["train"] / sum(train.tokens)
 
@@ -199,7 +200,9 @@ def _table(recipe: "Recipe", manifest: dict[str, Any]) -> str:
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, build, and print what was written."""
     parser = argparse.ArgumentParser(prog="data_prep.build", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", nargs="?", type=Path, default=DEFAULT, help=f"default: {DEFAULT}")
+    parser.add_argument(
+        "recipe", nargs="?", type=Path, default=DEFAULT, help=f"default: {DEFAULT.name}"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replace a recipe's value"
     )

@@ -3,5 +3,5 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/..
 python=python
-[ -x "$root/.venv/bin/python" ] && python=$root/.venv/bin/python
+[ -z "${VIRTUAL_ENV:-}" ] && [ -x "$root/.venv/bin/python" ] && python=$root/.venv/bin/python
 exec "$python" -m data_prep.build "$@"

@@ -3,14 +3,21 @@
 import hashlib
 import unicodedata
 
-REASONS = ("empty", "exact_duplicate")
-
 
 def normalise(text: str) -> str:
     """NFC, line ends as ``\\n``, no control characters but newline and tab, no outer space."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     kept = (c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
     return "".join(kept).strip()
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8; JSON's escapes can smuggle in half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Cleaner:
@@ -24,6 +31,8 @@ class Cleaner:
 
     def __call__(self, text: str) -> tuple[str, str | None]:
         """The normalised text, and None to keep it or the reason to reject it."""
+        if not is_unicode(text):
+            return text, "invalid_unicode"
         text = normalise(text)
         if not text:
             return text, "empty"

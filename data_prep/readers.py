@@ -21,7 +21,7 @@ def read(name: str, source: Source, seed: int) -> Iterator[str]:
     if source.format == "generator":
         texts = GENERATORS[source.path](seed)
     else:
-        rows = read_columns(name, source.format, source.path, [source.text_field])
+        rows = read_columns(f"sources.{name}.path", source.format, source.path, [source.text_field])
         texts = (text for (text,) in rows)
     return itertools.islice(texts, source.documents)
 
@@ -32,11 +32,11 @@ def read_columns(
     """The texts under ``columns`` of every row of the files that match a glob.
 
     ``kind`` is parquet, jsonl (one object a line) or json (one list of objects). Raises
-    `InputError` naming the source, or the file and the row, for what cannot be read.
+    `InputError` naming ``name``, or the file and the row, for what cannot be read.
     """
     files = sorted(glob.glob(pattern, recursive=True))
     if not files:
-        raise InputError(f"sources.{name}.path: no file matches {pattern!r}")
+        raise InputError(f"{name}: no file matches {pattern!r}")
     for file in files:
         number = -1
         try:

@@ -89,6 +89,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources must name at least one source")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be between 0 and 2**64 - 1 (got {self.seed})")
         if not 0 < self.eval_fraction < 1:
             raise ValueError(f"eval_fraction must be between 0 and 1 (got {self.eval_fraction})")
         if self.shards < 1:

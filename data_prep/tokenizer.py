@@ -10,6 +10,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from tinymathreason import vocabulary
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
@@ -68,12 +69,13 @@ def load(folder: Path) -> tokenizers.Tokenizer:
 
     Raises `InputError` when the folder has none, or one whose special tokens have other ids.
     """
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise InputError(f"{folder}: no tokenizer.json there")
-    tokenizer = tokenizers.Tokenizer.from_file(str(file))
-    found = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    ids = vocabulary.read(folder)
+    found = [ids.get(token) for token in SPECIAL_TOKENS]
     if found != list(range(len(SPECIAL_TOKENS))):
-        raise InputError(f"{file}: special tokens have the ids {found}; expected 0, 1, 2, ...")
+        raise InputError(f"{folder}: special tokens have the ids {found}; expected 0, 1, 2, ...")
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing narrower
+        raise InputError(f"{folder}: tokenizer.json cannot be loaded: {error}") from error
     tokenizer.encode_special_tokens = True
     return tokenizer

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.arithmetic import plain_problem
+from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 
 
@@ -41,9 +42,8 @@ class Generator:
         """The text that the model continues."""
         if self.form == "plain":
             return plain_problem(question, "")
-        messages = [{"role": "user", "content": question}]
         text = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
+            conversation(question), add_generation_prompt=True, tokenize=False
         )
         return str(text)
 

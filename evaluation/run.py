@@ -60,7 +60,6 @@ def evaluate(
         "high": high,
         "n": len(samples),
         "form": generator.form,
-        "model": str(model),
         "seconds": round(time.monotonic() - started, 1),
         **provenance.record(),
     }
@@ -81,13 +80,20 @@ def main(argv: Sequence[str]) -> None:
     if arguments.limit is not None and arguments.limit < 1:
         parser.error(f"--limit: must be at least 1 (got {arguments.limit})")
     output = arguments.output
+    inputs = {
+        "model": str(arguments.model),
+        "task": arguments.task,
+        "data": str(arguments.data or ""),
+        "limit": arguments.limit,
+    }
     if output and output.exists():
         result = read_json(output / "results.json")
-        if (result["model"], result["task"]) != (str(arguments.model), arguments.task):
-            raise InputError(f"{output} holds the result of {result['model']} on {result['task']}")
+        if {key: result.get(key) for key in inputs} != inputs:
+            raise InputError(f"{output} holds the result of another evaluation; name another")
         print(f"{output} was already complete")
     else:
         result, samples = evaluate(arguments.model, arguments.task, arguments.data, arguments.limit)
+        result.update(inputs)
         if output:
             with new_directory(output) as folder:
                 write_json(folder / "results.json", result)

@@ -1,12 +1,12 @@
 """Benchmarks: a name in, problems with their answers out."""
 
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import arithmetic
+from data_prep.readers import read_columns
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -31,20 +31,17 @@ def _arithmetic(data: Path | None, limit: int | None) -> list[Problem]:
 
 
 def _gsm8k(data: Path | None, limit: int | None) -> list[Problem]:
-    """Problems of a file in the schema of gsm8k's test.jsonl."""
+    """Problems of a file in the schema of gsm8k: jsonl, or parquet as on the hub."""
     if data is None:
         raise InputError("--data: the task gsm8k needs a file such as test.jsonl")
+    kind = "parquet" if data.suffix == ".parquet" else "jsonl"
+    rows = read_columns("--data", kind, str(data), ["question", "answer"])
     found = []
-    try:
-        with data.open(encoding="utf-8") as lines:
-            for number, line in enumerate(itertools.islice(lines, limit)):
-                row = json.loads(line)
-                answer = read_final(row["answer"])
-                if answer is None:
-                    raise InputError(f"{data}: row {number} has no final line '#### number'")
-                found.append(Problem(row["question"], answer))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{data}: row {len(found)} is no gsm8k problem: {error!r}") from error
+    for number, (question, answer) in enumerate(itertools.islice(rows, limit)):
+        right = read_final(answer)
+        if right is None:
+            raise InputError(f"{data}: row {number} has no final line '#### number'")
+        found.append(Problem(question, right))
     if not found:
         raise InputError(f"{data}: no problem in it")
     return found

@@ -38,7 +38,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     for override in overrides:
         if not override.partition("=")[1]:
             raise InputError(f"argument {override!r}: expected key=value")
-    command_line: Any = OmegaConf.to_container(OmegaConf.from_cli(list(overrides)))
+    try:
+        command_line: Any = OmegaConf.to_container(OmegaConf.from_cli(list(overrides)))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise InputError(f"command line: {' '.join(overrides)!r}: {error}") from error
     values.update(_checked(command_line, base, "command line"))
     return values
 
@@ -47,14 +50,12 @@ def _chain(path: Path) -> list[Path]:
     """The overlay and its ancestors, nearest first, without upstream's base.yml."""
     chain: list[Path] = []
     while path.resolve() != (upstream_configs() / "base.yml").resolve():
-        if path in chain:
+        if path.resolve() in (file.resolve() for file in chain):
             raise InputError(f"{path}: base_config leads back to itself")
         chain.append(path)
         parent = _read(path).get("base_config")
-        if parent is None:
-            raise InputError(
-                f"{path}: key 'base_config' is missing; name another overlay or base.yml"
-            )
+        if not isinstance(parent, str):
+            raise InputError(f"{path}: key 'base_config' must name another overlay or base.yml")
         beside = path.parent / parent
         path = beside if beside.is_file() else upstream_configs() / parent
     return chain
@@ -85,8 +86,11 @@ def _checked(values: dict[str, Any], base: dict[str, Any], origin: str) -> dict[
             wrong = not isinstance(value, bool)
         elif isinstance(expected, int | float):
             wrong = isinstance(value, bool) or not isinstance(value, int | float)
+        elif isinstance(expected, list):
+            wrong = not isinstance(value, list | str)
         else:
-            wrong = isinstance(expected, list) and not isinstance(value, list | str)
+            # base.yml writes None for keys that may hold anything.
+            wrong = expected not in (None, "None") and not isinstance(value, str | None)
         if wrong:
             raise InputError(
                 f"{origin}: key {key!r}: expected {_kind(expected)} (got {value!r:.80})"
@@ -97,4 +101,6 @@ def _checked(values: dict[str, Any], base: dict[str, Any], origin: str) -> dict[
 def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
+    if isinstance(value, str):
+        return "text, in quotes when it looks like a number"
     return "a list" if isinstance(value, list) else "a number"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tinymathreason import vocabulary
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
 
 
 def run_directory(config: dict[str, Any]) -> Path:
@@ -33,26 +33,22 @@ def check_inputs(config: dict[str, Any]) -> None:
     if not config["run_name"] or not config["base_output_directory"]:
         raise InputError("run_name and base_output_directory must be set")
     mixture = config["grain_train_mixture_config_path"]
-    if mixture and not mixture.startswith("gs://") and not Path(mixture).is_file():
+    if mixture and "://" not in mixture and not Path(mixture).is_file():
         raise InputError(
             f"grain_train_mixture_config_path: no file {mixture}; "
             "build it first: bash data_prep/build_mixture.sh RECIPE.yaml"
         )
-    tokenizer = Path(config["tokenizer_path"] or "")
-    if config["tokenizer_type"] == "huggingface" and (tokenizer / "tokenizer.json").is_file():
-        values = read_json(tokenizer / "tokenizer.json")
-        ids = [*values["model"]["vocab"].values(), *(t["id"] for t in values["added_tokens"])]
-        if max(ids) >= config["vocab_size"]:
-            raise InputError(
-                f"vocab_size: {config['vocab_size']} is too small for the {max(ids) + 1} entries "
-                f"of the tokenizer in {tokenizer}"
-            )
+    tokenizer = str(config["tokenizer_path"])
+    if config["tokenizer_type"] == "huggingface" and "://" not in tokenizer:
+        # Conversion asks for the same: better to be told before the run than after it.
+        vocabulary.check_size(Path(tokenizer), config["vocab_size"])
 
 
 def train(path: Path, overrides: Sequence[str]) -> None:
     """Train as the overlay says, from the last checkpoint if there is one.
 
     A run whose last step is saved returns at once. Importing upstream alone takes half a minute.
+    Raises `InputError` for wrong input, and when upstream returns before the last step.
     """
     from pretrain import overlay
 
@@ -70,12 +66,24 @@ def train(path: Path, overrides: Sequence[str]) -> None:
     if "://" not in config["base_output_directory"]:
         # Orbax refuses relative folders.
         directory.mkdir(parents=True, exist_ok=True)
-        arguments.append(f"base_output_directory={directory.parent.resolve()}")
+        output = Path(config["base_output_directory"]).resolve()
+        arguments.append(f"base_output_directory={output}")
 
     from absl import app
     from maxtext.trainers.pre_train import train as upstream
 
-    app.run(upstream.main, argv=["maxtext.train", str(path), *arguments])
+    def main(argv: Sequence[str]) -> None:
+        upstream.main(argv)
+        # Upstream also returns when the data ran out or failed, and after a preemption's save.
+        if "://" not in config["base_output_directory"]:
+            saved = checkpoints(config)
+            if config["steps"] - 1 not in saved:
+                raise InputError(
+                    f"{directory}: training ended before step {config['steps'] - 1}; the last "
+                    f"checkpoint is {saved[-1] if saved else 'none'}; the reason is logged above"
+                )
+
+    app.run(main, argv=["maxtext.train", str(path), *arguments])
 
 
 def main(argv: Sequence[str]) -> None:

@@ -20,14 +20,23 @@ def collect(run: Path) -> dict[str, Any]:
     stages = {path.stem: read_json(path) for path in sorted((run / "stages").glob("*.json"))}
     if not stages:
         raise InputError(f"{run}: no stage was run there; run a pipeline first")
+    for name, stage in stages.items():
+        if not stage["finished"]:
+            raise InputError(f"{run}: stage {name} is not finished; run the pipeline again")
     manifest = read_json(run / "mixture" / "manifest.json")
     conversion = read_json(run / "base" / "conversion.json")
+    if "parity" not in conversion:
+        raise InputError(f"{run}: the conversion was not proven; convert without --skip-parity")
     sft = read_json(run / "sft" / "model" / "sft.json")
-    pretrain_train, pretrain_eval, pretrain_tokens = _pretrain_curves(run)
+    pretrain_train, pretrain_eval, pretrain_tokens = pretrain_curves(run / "pretrain")
     curves = {
         "pretrain": {"train": pretrain_train, "eval": pretrain_eval},
         "sft": {"train": _history(sft, "loss"), "eval": _history(sft, "eval_loss")},
     }
+    for stage, splits in curves.items():
+        for split, curve in splits.items():
+            if not curve:
+                raise InputError(f"{run}: stage {stage} recorded no {split} loss")
     return {
         "run": str(run),
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
@@ -50,16 +59,16 @@ def collect(run: Path) -> dict[str, Any]:
     }
 
 
-def _pretrain_curves(run: Path) -> tuple[Curve, Curve, int]:
-    """Training and held-out loss by step and the tokens trained on, from TensorBoard events.
+def pretrain_curves(run: Path) -> tuple[Curve, Curve, int]:
+    """Training and held-out loss by step, and the tokens trained on, from TensorBoard events.
 
-    After a resume a step may have been written twice; the later value is the one that counted.
+    ``run`` is a pretraining run's folder. After a resume a step may have been written twice; the later value is the one that counted.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found: dict[str, dict[int, float]] = {}
     tags = ("learning/loss", "eval/avg_loss", "learning/total_weights")
-    for file in sorted((run / "pretrain").glob("tensorboard/**/events.out.tfevents.*")):
+    for file in sorted(run.glob("tensorboard/**/events.out.tfevents.*")):
         events = EventAccumulator(str(file), size_guidance={"scalars": 0})
         events.Reload()
         for tag in tags:
@@ -67,7 +76,7 @@ def _pretrain_curves(run: Path) -> tuple[Curve, Curve, int]:
                 found.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
     missing = [tag for tag in tags if tag not in found]
     if missing:
-        raise InputError(f"{run / 'pretrain'}: no TensorBoard events of {', '.join(missing)}")
+        raise InputError(f"{run}: no TensorBoard events of {', '.join(missing)}")
     train, held_out, weights = (sorted(found[tag].items()) for tag in tags)
     return train, held_out, int(sum(value for _, value in weights))
 

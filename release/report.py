@@ -1,6 +1,6 @@
 """Command: write the report of a pipeline's run.
 
-python -m release.report --run RUN_DIR
+python -m release.report --run RUN_DIR [--bars FILE]
 """
 
 import argparse
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tinymathreason import cli
-from tinymathreason.files import write_json, write_text
+from tinymathreason.cli import InputError
+from tinymathreason.files import new_file, write_json, write_text
 
 LABELS = {
     "data": "data preparation",
@@ -85,7 +86,8 @@ def plot(record: dict[str, Any], path: Path) -> None:
         axis.set(title=LABELS[stage], xlabel="step", ylabel="loss (nats a token)", yscale="log")
         axis.grid(alpha=0.3)
         axis.legend()
-    figure.savefig(path, dpi=120)
+    with new_file(path) as aside:
+        figure.savefig(aside, dpi=120)
     pyplot.close(figure)
 
 
@@ -95,16 +97,22 @@ def main(argv: Sequence[str]) -> None:
         prog="release.report", description="Write the report of a pipeline's run."
     )
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
-    run = parser.parse_args(argv).run
+    parser.add_argument("--bars", type=Path, help="YAML file of what the figures must reach")
+    arguments = parser.parse_args(argv)
+    run = arguments.run
 
+    from release import bars
     from release.records import collect
 
+    accepted = bars.load(arguments.bars) if arguments.bars else {}
     record = collect(run)
     plot(record, run / "losses.png")
     write_json(run / "report.json", record)
     write_text(run / "report.md", markdown(record))
     print(f"\n{table(record)}\n")
     print(f"Report: {run / 'report.md'}")
+    if missed := bars.missed(record, accepted):
+        raise InputError(f"{run} misses its bars: {'; '.join(missed)}")
 
 
 if __name__ == "__main__":

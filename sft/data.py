@@ -3,18 +3,16 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from data_prep.arithmetic import problems
-from data_prep.clean import is_held_out
+from data_prep.clean import is_held_out, is_unicode
 from data_prep.readers import read_columns
 from sft.config import SftData, SftSource
 from tinymathreason.answers import canonical
-from tinymathreason.chatml import SPECIAL_TOKENS
+from tinymathreason.chatml import SPECIAL_TOKENS, Messages, conversation
 from tinymathreason.cli import InputError
-
-Messages = list[dict[str, str]]
 
 
 @dataclass
@@ -27,31 +25,36 @@ class Examples:
     """By source: ``read``, ``kept``, and a reason for each row that was not kept."""
 
 
-def load(data: SftData) -> Examples:
+def load(
+    data: SftData, max_length: int, count_tokens: Callable[[list[Messages]], list[int]]
+) -> Examples:
     """Read every source; keep the first of equal examples and those with a final answer.
 
+    An example of more than ``max_length`` tokens is dropped rather than cut into half an answer.
     Raises `InputError` naming the file and the row that cannot be read, and when nothing is left.
     """
     examples = Examples()
     seen: set[bytes] = set()
     for name, source in data.sources.items():
         counts = examples.counts[name] = Counter()
+        found = []
         for question, answer in _rows(name, source, data.data_seed):
             counts["read"] += 1
             solution = canonical(answer)
-            digest = hashlib.sha256(f"{question}\0{solution}".encode()).digest()
-            if solution is None:
-                counts["no_final_answer"] += 1
-            elif any(token in question + answer for token in SPECIAL_TOKENS):
-                counts["special_token"] += 1
-            elif digest in seen:
-                counts["exact_duplicate"] += 1
+            reason = _reason(question, solution, seen)
+            if reason is None:
+                found.append(conversation(question, solution))
             else:
-                seen.add(digest)
-                counts["kept"] += 1
-                held_out = is_held_out(question, data.eval_fraction, data.data_seed)
-                split = examples.eval if held_out else examples.train
-                split.append({"messages": chat(question, solution)})
+                counts[reason] += 1
+        for messages, length in zip(found, count_tokens(found), strict=True):
+            if length > max_length:
+                counts["too_long"] += 1
+                continue
+            counts["kept"] += 1
+            question = messages[0]["content"]
+            held_out = is_held_out(question, data.eval_fraction, data.data_seed)
+            split = examples.eval if held_out else examples.train
+            split.append({"messages": messages})
     if not examples.train or not examples.eval:
         raise InputError(
             f"sources: {len(examples.train)} examples to train on, {len(examples.eval)} held out; "
@@ -60,12 +63,20 @@ def load(data: SftData) -> Examples:
     return examples
 
 
-def chat(question: str, solution: str | None = None) -> Messages:
-    """A question, and its solution when there is one, as chat messages."""
-    messages = [{"role": "user", "content": question}]
-    if solution is not None:
-        messages.append({"role": "assistant", "content": solution})
-    return messages
+def _reason(question: str, solution: str | None, seen: set[bytes]) -> str | None:
+    """Why an example is rejected, or None; remembers the accepted ones in ``seen``."""
+    if solution is None:
+        return "no_final_answer"
+    text = f"{question}\0{solution}"
+    if not is_unicode(text):
+        return "invalid_unicode"
+    if any(token in text for token in SPECIAL_TOKENS):
+        return "special_token"
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    if digest in seen:
+        return "exact_duplicate"
+    seen.add(digest)
+    return None
 
 
 def _rows(name: str, source: SftSource, seed: int) -> Iterator[tuple[str, ...]]:
@@ -75,5 +86,5 @@ def _rows(name: str, source: SftSource, seed: int) -> Iterator[tuple[str, ...]]:
         rows = ((problem.question, problem.solution) for problem in problems(seed))
     else:
         columns = [source.question, source.answer]
-        rows = read_columns(name, source.format, source.path, columns)
+        rows = read_columns(f"sources.{name}.path", source.format, source.path, columns)
     return itertools.islice(rows, source.examples)

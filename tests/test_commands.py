@@ -51,6 +51,13 @@ def test_help_needs_no_heavy_import(command: str) -> None:
     assert imported.isdisjoint(HEAVY)
 
 
+def test_help_of_the_script() -> None:
+    found = subprocess.run(
+        ["bash", "data_prep/build_mixture.sh", "--help"], capture_output=True, text=True
+    )
+    assert found.stdout.startswith("usage: data_prep.build")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_unknown_options_are_refused(command: str) -> None:
     found = subprocess.run(

@@ -1,4 +1,4 @@
-"""The special tokens, in the order of their ids: the tokenizer writes them, the template uses them.
+"""Chat messages, and the special tokens in the order of their ids.
 
 Padding is id 0 because Grain fills packed rows with zeros, and is not the end-of-text token because
 MaxText masks every padding target: were they one token, the model would never learn to stop.
@@ -10,3 +10,14 @@ IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 RESERVED = tuple(f"<|reserved_{i}|>" for i in range(10))
 SPECIAL_TOKENS = (PAD, EOS, IM_START, IM_END, "<think>", "</think>", *RESERVED)
+
+Messages = list[dict[str, str]]
+"""A conversation, as chat templates take it."""
+
+
+def conversation(question: str, solution: str | None = None) -> Messages:
+    """A question, and its solution when there is one, as chat messages."""
+    messages = [{"role": "user", "content": question}]
+    if solution is not None:
+        messages.append({"role": "assistant", "content": solution})
+    return messages

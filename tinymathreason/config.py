@@ -55,7 +55,12 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         node = overrides
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = yaml.safe_load(value)
+            if not isinstance(node, dict):
+                raise InputError(f"argument {argument!r}: {parent!r} was given a value before")
+        try:
+            node[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"argument {argument!r}: the value is not valid YAML") from error
     return overrides
 
 

@@ -1,7 +1,9 @@
 """Writes that are whole or absent: everything is written aside, then renamed."""
 
 import contextlib
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +14,23 @@ from tinymathreason.cli import InputError
 
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) under ``path``; a crash leaves the old content or the new."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    with new_file(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """`write_text` of ``value`` as indented JSON with sorted keys."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def new_file(final: str | Path) -> Iterator[Path]:
+    """A path to write, which takes its final name only when the block ends without an error."""
+    final = Path(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = final.with_name(f"{final.stem}.partial{final.suffix}")
+    yield aside
+    aside.replace(final)
 
 
 def read_json(path: str | Path) -> Any:
@@ -39,17 +48,41 @@ def read_json(path: str | Path) -> Any:
 def new_directory(final: str | Path) -> Iterator[Path]:
     """A folder to fill, which takes its final name only when the block ends without an error.
 
-    A leftover of a killed attempt is removed first. `InputError` when ``final`` already exists.
+    A leftover of a killed attempt is removed first. `InputError` when ``final`` already exists or
+    another process is filling it.
     """
     final = Path(final)
-    if final.exists():
-        raise InputError(f"{final}: already exists; remove it first or name another folder")
     aside = final.with_name(final.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    with _locked(aside):
+        if final.exists():
+            aside.rmdir()
+            raise InputError(f"{final}: already exists; remove it first or name another folder")
+        try:
+            yield aside
+        except BaseException:
+            shutil.rmtree(aside)
+            raise
+        aside.replace(final)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold an empty ``folder`` alone; the kernel lets go of it when this process dies."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise InputError(f"{folder}: another process is writing there") from None
+        # Its last owner may have renamed it between our opening and our locking it.
+        if folder.is_dir() and os.path.samestat(os.fstat(handle), folder.stat()):
+            break
+        os.close(handle)
     try:
-        yield aside
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    aside.replace(final)
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
+    finally:
+        os.close(handle)

@@ -24,7 +24,7 @@ from typing import Any
 
 from tinymathreason import cli, provenance
 from tinymathreason.cli import InputError
-from tinymathreason.config import config, load
+from tinymathreason.config import config, load, read_yaml
 from tinymathreason.files import read_json, write_json
 
 PATIENCE = 15.0
@@ -75,11 +75,13 @@ def _expand(command: str) -> list[str]:
 
 
 def _fingerprint(words: Sequence[str]) -> str:
-    """Hash of a command and of the YAML files that it names."""
+    """Hash of a command, of the YAML files that it names and of those they inherit."""
     digest = hashlib.sha256(shlex.join(words).encode())
     for word in words:
-        if word.endswith((".yaml", ".yml")) and Path(word).is_file():
-            digest.update(Path(word).read_bytes())
+        file = Path(word)
+        while file.suffix in (".yaml", ".yml") and file.is_file():
+            digest.update(file.read_bytes())
+            file = file.parent / str(read_yaml(file).get("base_config", ""))
     return digest.hexdigest()
 
 
@@ -90,17 +92,18 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
     record: dict[str, Any] = {"attempts": []}
     if record_path.is_file():
         record = read_json(record_path)
-        if record["fingerprint"] != fingerprint:
-            raise InputError(
-                f"{run}: stage {name} was run with another command or configuration; "
-                f"start afresh with: rm -r {run}"
-            )
         if record["finished"]:
+            if record["fingerprint"] != fingerprint:
+                raise InputError(
+                    f"{run}: stage {name} was run with another command or configuration; "
+                    f"start afresh with: rm -r {run}"
+                )
             print(f"{name}: already finished", flush=True)
             return False
         # A killed attempt could not write its end: the last word it logged tells it.
         for attempt in record["attempts"]:
-            attempt.setdefault("ended", log_path.stat().st_mtime)
+            attempt.setdefault("ended", max(attempt["started"], log_path.stat().st_mtime))
+    log_path.touch()
     attempt = {"started": time.time()}
     record.update(
         command=shlex.join(words),
@@ -205,7 +208,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     pipeline = load(Pipeline, arguments.pipeline)
     # make dies first when it is killed: without this, the pipeline would go on unseen.
-    if os.getppid() != 1:
+    if "MAKELEVEL" in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, _interrupted)
     run(pipeline)

@@ -16,6 +16,8 @@ PACKAGES = (
 def commit() -> str | None:
     """The git commit of this checkout, ``-dirty`` when files differ; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

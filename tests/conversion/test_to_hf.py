@@ -149,7 +149,7 @@ def test_complete_output_is_left_alone_and_another_is_refused(home, converted, c
     [
         ({"checkpoint": "nowhere"}, "not a MaxText checkpoint"),
         ({"config": "none.yml"}, "no such file"),
-        ({"tokenizer": "nowhere"}, "no such file"),
+        ({"tokenizer": "nowhere"}, "no tokenizer.json there"),
     ],
 )
 def test_missing_input_is_one_line(home, changes, words) -> None:
@@ -162,7 +162,7 @@ def test_missing_input_is_one_line(home, changes, words) -> None:
     [
         ("base_mlp_dim: 81", r"wi_0.kernel expected \(48, 3, 81\) found \(48, 3, 80\)"),
         ("base_num_decoder_layers: 4", "expected .* found"),
-        ("vocab_size: 321", "320 entries, the config's vocab_size is 321"),
+        ("vocab_size: 321", "the tokenizer has 320 entries, vocab_size is 321"),
         ("rope_type: llama3.1", "rope_type: 'llama3.1' cannot be converted"),
         ("scan_layer: false", "did you mean 'scan_layers'"),
     ],

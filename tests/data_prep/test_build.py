@@ -29,7 +29,7 @@ DUPLICATES, EMPTY = 7, 5
 @pytest.fixture
 def recipe(tmp_path):
     rows = [f"Number {i} is a document of its own." for i in range(200)]
-    rows += rows[:DUPLICATES] + [" \n"] * EMPTY
+    rows += rows[:DUPLICATES] + [" \n"] * EMPTY + ["half \ud800"]
     files = tmp_path / "files.jsonl"
     files.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
     path = tmp_path / "recipe.yaml"
@@ -67,7 +67,7 @@ def test_build(recipe, tmp_path) -> None:
             f"{name}/eval",
         }
     rejected = manifest["sources"]["files"]["documents"]["rejected"]
-    assert rejected == {"exact_duplicate": DUPLICATES, "empty": EMPTY}
+    assert rejected == {"exact_duplicate": DUPLICATES, "empty": EMPTY, "invalid_unicode": 1}
 
     # Grain draws records by weight: weight times mean record length must be the token share.
     mixture = json.loads((out / "mixture.json").read_text())
@@ -105,6 +105,8 @@ def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
         (["tokenizer.train.vocab_size=5"], "at least 272"),
         (["tokenizer.path=x"], "either train or path"),
         (["eval_fraction=2"], "between 0 and 1"),
+        (["seed=-1"], "seed must be between"),
+        (["seed=["], "not valid YAML"),
         (["sources.files.path=/nowhere/*"], "no file matches"),
         (["tokenizer.train.vocab_size=30_000"], "yield only"),
         (["tokenizer={path: /nowhere, train: null}"], "no tokenizer.json"),

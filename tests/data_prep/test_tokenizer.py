@@ -69,6 +69,10 @@ def test_too_little_text_is_told() -> None:
 def test_load_refuses_what_is_no_tokenizer_of_ours(folder, tmp_path) -> None:
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         tokenizer.load(tmp_path)
+    for text in ("{}", "[]", '{"model": {"vocab": []}, "added_tokens": [1]}', "{"):
+        (tmp_path / "tokenizer.json").write_text(text)
+        with pytest.raises(InputError, match=r"tokenizer\.json"):
+            tokenizer.load(tmp_path)
     content = json.loads((folder / "tokenizer.json").read_text())
     content["added_tokens"] = content["added_tokens"][1:]
     content["model"]["vocab"].pop(PAD)

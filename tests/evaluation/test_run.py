@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet
 import pytest
 
 from data_prep import arithmetic
@@ -28,9 +29,9 @@ def test_arithmetic_problems_are_held_out_and_fixed() -> None:
         ("gsm9k", None, "unknown 'gsm9k'; did you mean 'gsm8k'"),
         ("gsm8k", None, "needs a file"),
         ("gsm8k", "", "no problem in it"),
-        ("gsm8k", '{"question": "q"}\n', "row 0 is no gsm8k problem"),
+        ("gsm8k", '{"question": "q"}\n', "row 0 has no 'answer'"),
         ("gsm8k", '{"question": "q", "answer": "5"}\n', "row 0 has no final line"),
-        ("gsm8k", "{\n", "row 0 is no gsm8k problem"),
+        ("gsm8k", "{\n", "unreadable at row 0"),
         ("arithmetic", "", "makes its own problems"),
     ],
 )
@@ -48,6 +49,8 @@ def test_gsm8k_answers(tmp_path) -> None:
     row = {"question": "How much?", "answer": "So <<1+1=2>>2.\n#### 1,234"}
     path.write_text(json.dumps(row) + "\n")
     assert tasks.load("gsm8k", path) == [tasks.Problem("How much?", "1234")]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
+    assert tasks.load("gsm8k", tmp_path / "test.parquet") == tasks.load("gsm8k", path)
 
 
 def test_right_answers_score_one_and_wrong_ones_nothing(model_dir, tmp_path, monkeypatch) -> None:
@@ -74,9 +77,9 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
     main([*command, "--limit", "3"])
     main([*command, "--limit", "3"])
     assert "was already complete" in capsys.readouterr().out
-    command[1] = "elsewhere"
-    with pytest.raises(InputError, match="holds the result of"):
-        main(command)
+    for change in (["--limit", "4"], ["--limit", "3", "--model", "elsewhere"]):
+        with pytest.raises(InputError, match="holds the result of another evaluation"):
+            main([*command, *change])
 
 
 def test_batches_change_no_answer(model_dir) -> None:

@@ -28,15 +28,19 @@ def test_chain_inherits_and_the_nearest_wins(tmp_path) -> None:
         ("base_config: base.yml\npacking: 1\n", "key 'packing': expected true or false"),
         ("base_config: base.yml\nmesh_axes: 1\n", "key 'mesh_axes': expected a list"),
         ("base_config: base.yml\nsteps: true\n", "expected a number"),
+        ("base_config: base.yml\nrun_name: 20261122\n", "'run_name': expected text"),
+        ("base_config: base.yml\ntokenizer_path: [a]\n", "expected text"),
         ("base_config: none.yml\n", "no such file"),
-        ("steps: 5\n", "key 'base_config' is missing"),
+        ("base_config: 5\n", "must name another overlay"),
+        ("base_config: ../PARENT/x.yml\n", "leads back to itself"),
+        ("steps: 5\n", "key 'base_config' must name"),
         ("base_config: x.yml\n", "leads back to itself"),
         ("a: [\n", "not a valid overlay"),
         ("- 1\n", "expected a mapping"),
     ],
 )
 def test_wrong_overlays_are_one_line(tmp_path, text: str, words: str) -> None:
-    path = write(tmp_path / "x.yml", text)
+    path = write(tmp_path / "x.yml", text.replace("PARENT", tmp_path.name))
     with pytest.raises(InputError) as error:
         load(path)
     assert words in " ".join(str(error.value).split())
@@ -48,6 +52,8 @@ def test_wrong_arguments_are_one_line(tmp_path) -> None:
         load(path, ["step=3"])
     with pytest.raises(InputError, match="expected key=value"):
         load(path, ["steps"])
+    with pytest.raises(InputError, match="command line: "):
+        load(path, ["steps=["])
     with pytest.raises(InputError, match="no such file"):
         load(tmp_path / "none.yml")
 

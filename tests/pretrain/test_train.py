@@ -36,18 +36,17 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path) -> None:
         '{"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 999, "content": "b"}]}'
     )
     mixture = f"grain_train_mixture_config_path={tmp_path / 'mixture.json'}"
-    with pytest.raises(InputError, match="448 is too small for the 1000 entries"):
+    with pytest.raises(InputError, match="the tokenizer has 1000 entries, vocab_size is 448"):
         main([OVERLAY, mixture, f"tokenizer_path={tmp_path}"])
 
 
 def test_a_finished_run_is_not_started_again(tmp_path, capsys) -> None:
     (tmp_path / "mixture.json").write_text("{}")
-    (tmp_path / "run" / "checkpoints" / "249").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "250.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "run" / "checkpoints" / "250").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "251.orbax-checkpoint-tmp").mkdir()
     main(
         [
             OVERLAY,
-            "steps=250",
             f"grain_train_mixture_config_path={tmp_path / 'mixture.json'}",
             f"base_output_directory={tmp_path}",
             "run_name=run",

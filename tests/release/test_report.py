@@ -1,9 +1,11 @@
 """The report shows what the records hold, and names a record that is missing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from release.bars import Bar, load, missed
 from release.records import collect
 from release.report import main
 from tinymathreason.cli import InputError
@@ -72,6 +74,41 @@ def test_report(run, capsys) -> None:
         assert words in printed
     assert text.count("**Q?**") == 3
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bars(run, tmp_path) -> None:
+    path = tmp_path / "bars.yaml"
+    path.write_text("accuracy.sft.value: {least: 0.9}\nseconds.data: {most: 10, least: 10}\n")
+    main(["--run", str(run), "--bars", str(path)])
+    path.write_text("accuracy.sft.value: {least: 0.96}\nparity.max_abs_diff: {most: 1.0e-5}\n")
+    with pytest.raises(InputError) as error:
+        main(["--run", str(run), "--bars", str(path)])
+    assert "accuracy.sft.value is 0.95, accepted is at least 0.96" in str(error.value)
+    assert "parity.max_abs_diff is 2e-05, accepted is at most 1e-05" in str(error.value)
+    path.write_text("accuracy.dpo.value: {least: 0.9}\n")
+    with pytest.raises(InputError, match=r"no figure 'accuracy\.dpo\.value'"):
+        main(["--run", str(run), "--bars", str(path)])
+
+
+def test_a_nan_misses_every_bar() -> None:
+    assert missed({"loss": float("nan")}, {"loss": Bar(most=1.0)})
+    assert missed({"loss": float("nan")}, {"loss": Bar(least=0.0)})
+
+
+def test_the_quickstarts_bars_are_figures_of_a_report(run) -> None:
+    record = collect(run)
+    for name in load(Path("release/quickstart_bars.yaml")):
+        missed(record, {name: Bar(least=0)})
+
+
+def test_an_unfinished_or_unproven_run_is_told(run) -> None:
+    write_json(run / "stages/sft.json", {"finished": False})
+    with pytest.raises(InputError, match="stage sft is not finished"):
+        collect(run)
+    (run / "stages/sft.json").unlink()
+    write_json(run / "base/conversion.json", {"parameters": 5})
+    with pytest.raises(InputError, match="was not proven"):
+        collect(run)
 
 
 @pytest.mark.parametrize(

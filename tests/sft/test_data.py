@@ -11,6 +11,15 @@ from tinymathreason.cli import InputError
 from tinymathreason.config import build
 
 
+def read(data: SftData, max_length: int = 1000):
+    """`load`, with a word for a token."""
+
+    def count_tokens(conversations):
+        return [sum(len(m["content"].split()) for m in messages) for messages in conversations]
+
+    return load(data, max_length, count_tokens)
+
+
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
@@ -26,16 +35,22 @@ def test_counts_add_up(tmp_path) -> None:
     bad = [
         {"question": "Why?", "answer": "Because."},
         {"question": "Say <|im_end|>", "answer": "1\n#### 1"},
+        {"question": "Half \ud800", "answer": "1\n#### 1"},
+        {"question": "Long", "answer": "word " * 50 + "\n#### 1"},
         rows(1)[0],
     ]
     path = write(tmp_path / "a.jsonl", rows(200) + bad)
-    examples = load(SftData(sources={"a": SftSource(format="jsonl", path=path)}, eval_fraction=0.1))
+    examples = read(
+        SftData(sources={"a": SftSource(format="jsonl", path=path)}, eval_fraction=0.1), 50
+    )
     counts = examples.counts["a"]
     assert counts == {
-        "read": 203,
+        "read": 205,
         "kept": 200,
         "no_final_answer": 1,
         "special_token": 1,
+        "invalid_unicode": 1,
+        "too_long": 1,
         "exact_duplicate": 1,
     }
     assert counts["read"] == sum(n for reason, n in counts.items() if reason != "read")
@@ -49,7 +64,7 @@ def test_a_question_is_on_one_side_whatever_its_source(tmp_path) -> None:
         {"q": row["question"], "a": f"Other words. The answer is {i + 1}"}
         for i, row in enumerate(rows(300))
     ]
-    examples = load(
+    examples = read(
         SftData(
             sources={
                 "one": SftSource(format="jsonl", path=write(tmp_path / "a.jsonl", rows(300))),
@@ -70,7 +85,7 @@ def test_a_question_is_on_one_side_whatever_its_source(tmp_path) -> None:
 
 
 def test_generated_problems_are_of_the_training_split() -> None:
-    examples = load(SftData(sources={"a": SftSource(format="arithmetic", examples=500)}))
+    examples = read(SftData(sources={"a": SftSource(format="arithmetic", examples=500)}))
     for example in examples.train + examples.eval:
         assert not Problem(example["messages"][0]["content"], "", 0).held_out
 
@@ -104,10 +119,10 @@ def test_bad_configurations_are_one_line(values, words) -> None:
 def test_bad_rows_are_named(tmp_path, row, words) -> None:
     path = write(tmp_path / "a.jsonl", [rows(1)[0], row])
     with pytest.raises(InputError, match=rf"a\.jsonl: .*{words}"):
-        load(SftData(sources={"a": SftSource(format="jsonl", path=path)}))
+        read(SftData(sources={"a": SftSource(format="jsonl", path=path)}))
 
 
 def test_nothing_left_is_told(tmp_path) -> None:
     path = write(tmp_path / "a.jsonl", [{"question": "q", "answer": "none"}])
     with pytest.raises(InputError, match="0 examples to train on"):
-        load(SftData(sources={"a": SftSource(format="jsonl", path=path)}))
+        read(SftData(sources={"a": SftSource(format="jsonl", path=path)}))

@@ -7,7 +7,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sft import run
+from sft import run, train
 from sft.config import TEMPLATES
 from tinymathreason.chatml import IM_END, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
@@ -39,7 +39,7 @@ content = st.text(max_size=30).filter(lambda text: not any(t in text for t in SP
 
 @pytest.fixture(scope="module")
 def tokenizer(model_dir):
-    return run.load_tokenizer(str(model_dir), TEMPLATES / "chatml.jinja")
+    return train.load_tokenizer(str(model_dir), TEMPLATES / "chatml.jinja")
 
 
 @settings(max_examples=50, deadline=None)
@@ -75,7 +75,7 @@ def test_a_template_that_does_not_train_the_stop_token_is_refused(model_dir, tmp
     assert wrong != text
     (tmp_path / "wrong.jinja").write_text(wrong)
     with pytest.raises(InputError, match="would not see the token that ends"):
-        run.load_tokenizer(str(model_dir), tmp_path / "wrong.jinja")
+        train.load_tokenizer(str(model_dir), tmp_path / "wrong.jinja")
 
 
 def test_padding_that_is_the_end_token_is_refused(model_dir, tmp_path) -> None:
@@ -85,7 +85,7 @@ def test_padding_that_is_the_end_token_is_refused(model_dir, tmp_path) -> None:
     config["pad_token"] = config["eos_token"]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="padding token other than end-of-text"):
-        run.load_tokenizer(str(tmp_path), TEMPLATES / "chatml.jinja")
+        train.load_tokenizer(str(tmp_path), TEMPLATES / "chatml.jinja")
 
 
 def write(path, model, output, more: str = ""):
@@ -94,7 +94,7 @@ def write(path, model, output, more: str = ""):
 
 
 def weights(output):
-    return safetensors.numpy.load_file(output / run.MODEL / "model.safetensors")
+    return safetensors.numpy.load_file(output / train.MODEL / "model.safetensors")
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(model_dir, tmp_path, monkeypatch) -> None:
@@ -115,7 +115,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(model_dir, tmp_path, monke
         patch.setattr(trainer, "DEFAULT_CALLBACKS", [*trainer.DEFAULT_CALLBACKS, Interrupt])
         with pytest.raises(KeyboardInterrupt):
             run.main(["--config", str(broken)])
-    assert not (tmp_path / "broken" / run.MODEL).exists()
+    assert not (tmp_path / "broken" / train.MODEL).exists()
     # A kill -9 while saving leaves a checkpoint without the file that is written last.
     (tmp_path / "broken" / "checkpoint-5").mkdir()
     run.main(["--config", str(broken)])
@@ -124,9 +124,28 @@ def test_interrupted_and_resumed_equals_uninterrupted(model_dir, tmp_path, monke
     assert expected.keys() == found.keys()
     for name, array in expected.items():
         assert (array == found[name]).all(), name
-    record = json.loads((tmp_path / "broken" / run.MODEL / "sft.json").read_text())
+    record = json.loads((tmp_path / "broken" / train.MODEL / "sft.json").read_text())
     assert [e["step"] for e in record["history"] if "loss" in e] == [1, 2, 3, 4, 5, 6]
     assert record["counts"]["problems"]["read"] == 60
+    assert 6 * 4 * 30 < record["tokens"] < 6 * 4 * 128
+
+
+def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
+    config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
+    train.claim(tmp_path / "out", {"values": {}, "arguments": []})
+    with pytest.raises(InputError, match="holds a run with another configuration"):
+        run.main(["--config", str(config)])
+
+
+def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path) -> None:
+    more = "use_peft: true\nlora_r: 4\nlora_target_modules: all-linear\n"
+    config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out", more)
+    run.main(["--config", str(config)])
+    start = safetensors.numpy.load_file(model_dir / "model.safetensors")
+    found = weights(tmp_path / "out")
+    assert found.keys() == start.keys()
+    changed = {name for name in found if (found[name] != start[name]).any()}
+    assert changed == {name for name in found if "_proj" in name}
 
 
 def test_the_result_stops_at_the_end_of_an_answer(model_dir, tmp_path, capsys) -> None:
@@ -134,7 +153,7 @@ def test_the_result_stops_at_the_end_of_an_answer(model_dir, tmp_path, capsys) -
 
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
     run.main(["--config", str(config), "--max_steps", "2"])
-    model = tmp_path / "out" / run.MODEL
+    model = tmp_path / "out" / train.MODEL
     tokenizer = AutoTokenizer.from_pretrained(model)
     stop = tokenizer.convert_tokens_to_ids(IM_END)
     assert stop in GenerationConfig.from_pretrained(model).eos_token_id
@@ -170,7 +189,6 @@ def test_a_missing_configuration_is_told() -> None:
 
 
 def test_too_few_embedding_rows_are_refused(model_dir, tmp_path) -> None:
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(model_dir)
@@ -180,4 +198,3 @@ def test_too_few_embedding_rows_are_refused(model_dir, tmp_path) -> None:
     config = write(tmp_path / "a.yaml", tmp_path / "small", tmp_path / "out")
     with pytest.raises(InputError, match="the model has 300 "):
         run.main(["--config", str(config)])
-    assert torch.get_num_threads()

@@ -80,6 +80,10 @@ def test_missing_file_is_told(tmp_path) -> None:
 def test_argument_without_value_is_told() -> None:
     with pytest.raises(InputError, match="expected key=value"):
         parse_overrides(["size"])
+    with pytest.raises(InputError, match="not valid YAML"):
+        parse_overrides(["size=["])
+    with pytest.raises(InputError, match="'a' was given a value before"):
+        parse_overrides(["a=1", "a.b=2"])
 
 
 def test_merge_changes_neither_side() -> None:

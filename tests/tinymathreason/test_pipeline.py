@@ -139,6 +139,27 @@ def test_a_changed_configuration_is_another_command(tmp_path) -> None:
     before = pipeline._fingerprint(words)
     recipe.write_text("a: 2")
     assert pipeline._fingerprint(words) != before
+    recipe.write_text("base_config: parent.yaml")
+    before = pipeline._fingerprint(words)
+    (tmp_path / "parent.yaml").write_text("b: 1")
+    assert pipeline._fingerprint(words) != before
+
+
+def test_a_stage_killed_before_it_logged_anything_runs_again(tmp_path) -> None:
+    path = write(tmp_path)
+    record = {"fingerprint": "", "finished": False, "attempts": [{"started": time.time() + 5}]}
+    (tmp_path / "run" / "stages").mkdir(parents=True)
+    (tmp_path / "run" / "stages" / "one.json").write_text(json.dumps(record))
+    (tmp_path / "run" / "stages" / "one.log").touch()
+    status, output = finish(path)
+    assert status == 0, output
+    found = json.loads((tmp_path / "run" / "stages" / "one.json").read_text())
+    assert 0 <= found["seconds"] < 5
+
+
+def test_a_mended_configuration_of_a_failed_stage_is_accepted(tmp_path) -> None:
+    assert finish(write(tmp_path, "false"))[0] == 2
+    assert finish(write(tmp_path, "true"))[0] == 0
 
 
 def test_data_must_be_a_folder(tmp_path) -> None:

@@ -1,0 +1,49 @@
+"""Figures of a report in, those that miss their bar out."""
+
+from pathlib import Path
+from typing import Any
+
+from tinymathreason.cli import InputError
+from tinymathreason.config import build, config, read_yaml
+
+
+@config
+class Bar:
+    """The accepted range of one figure."""
+
+    least: float | None = None
+    """The figure must be at least this."""
+    most: float | None = None
+    """The figure must be at most this."""
+
+    def __post_init__(self) -> None:
+        if self.least is None and self.most is None:
+            raise ValueError("give least, most or both")
+
+
+def load(path: Path) -> dict[str, Bar]:
+    """The bars of a YAML file, by the figure's dotted name in the report."""
+    return build(dict[str, Bar], read_yaml(path), path)
+
+
+def missed(record: dict[str, Any], bars: dict[str, Bar]) -> list[str]:
+    """A line for every figure that is outside its range; a NaN is outside of any.
+
+    Raises `InputError` for a figure that the report does not have.
+    """
+    lines = []
+    for name, bar in bars.items():
+        figure: Any = record
+        for key in name.split("."):
+            if not isinstance(figure, dict) or key not in figure:
+                raise InputError(f"the report has no figure {name!r}")
+            figure = figure[key]
+        if not (
+            (bar.least is None or figure >= bar.least) and (bar.most is None or figure <= bar.most)
+        ):
+            limits = [("at least", bar.least), ("at most", bar.most)]
+            wanted = " and ".join(
+                f"{words} {limit}" for words, limit in limits if limit is not None
+            )
+            lines.append(f"{name} is {figure}, accepted is {wanted}")
+    return lines
