@@ -62,7 +62,8 @@ def collect(run: Path) -> dict[str, Any]:
 def pretrain_curves(run: Path) -> tuple[Curve, Curve, int]:
     """Training and held-out loss by step, and the tokens trained on, from TensorBoard events.
 
-    ``run`` is a pretraining run's folder. After a resume a step may have been written twice; the later value is the one that counted.
+    ``run`` is the folder of a pretraining run. After a resume a step may have been written twice;
+    the later value is the one that counted.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

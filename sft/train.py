@@ -112,6 +112,8 @@ def train(settings: "Settings") -> dict[str, Any]:
         peft_config=get_peft_config(model),
     )
     check_vocabulary(trainer, tokenizer)
+    if not training.packing:
+        check_targets(trainer, tokenizer, examples)
     output = Path(training.output_dir)
     resume = last_checkpoint(output)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -129,6 +131,17 @@ def check_vocabulary(trainer: "SFTTrainer", tokenizer: Any) -> None:
         raise InputError(
             f"the model has {rows} embedding rows, the tokenizer {len(tokenizer)} entries"
         )
+
+
+def check_targets(trainer: "SFTTrainer", tokenizer: Any, examples: "Examples") -> None:
+    """Raise `InputError` unless the loss of real rows sees the answer and its stop token alone."""
+    rows = range(min(8, len(examples.train)))
+    labels = trainer.data_collator([trainer.train_dataset[i] for i in rows])["labels"]
+    for i in rows:
+        seen = tokenizer.decode(labels[i][labels[i] != -100], skip_special_tokens=False)
+        answer = examples.train[i]["messages"][-1]["content"] + IM_END
+        if seen != answer:
+            raise InputError(f"the loss would see {seen!r}; it must see {answer!r} and no more")
 
 
 def finish(

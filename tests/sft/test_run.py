@@ -137,6 +137,20 @@ def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
         run.main(["--config", str(config)])
 
 
+def test_labels_of_real_rows_are_checked(model_dir, tmp_path, monkeypatch) -> None:
+    import trl
+
+    class Careless(trl.SFTTrainer):
+        def __init__(self, *args, **kwargs) -> None:
+            kwargs["args"].assistant_only_loss = False
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(trl, "SFTTrainer", Careless)
+    config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
+    with pytest.raises(InputError, match=r"the loss would see '<\|im_start\|>user"):
+        run.main(["--config", str(config)])
+
+
 def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path) -> None:
     more = "use_peft: true\nlora_r: 4\nlora_target_modules: all-linear\n"
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out", more)
