@@ -1,9 +1,7 @@
 # Two commands for a newcomer: `make quickstart` and `make test`. Both set themselves up.
-PYTHON ?= python3.12
 BIN := .venv/bin
-SOURCES := conversion data_prep evaluation pretrain release sft tests tinymathreason
 
-.PHONY: help setup lock quickstart realdata test lint soak clean
+.PHONY: help setup lock quickstart realdata test lint soak
 .DELETE_ON_ERROR:
 
 help:
@@ -13,23 +11,22 @@ help:
 	@echo "make soak                 the quickstart killed at random moments, again and again"
 	@echo "make lock                 resolve pyproject.toml's extras into requirements.txt"
 
-setup: .venv/.complete
+setup: .venv/.installed
 
-# uv installs in a tenth of pip's time; without one on the path, the pinned one is fetched with pip.
-.venv/.complete: requirements.txt pyproject.toml pretrain/maxtext_train.py
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' || \
-	  { echo "error: Python 3.12 is needed; set PYTHON=/path/to/python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv --clear .venv
-	if ! command -v uv >/dev/null; then \
-	  awk '/^uv==/ {p = 1} p {print} p && !/\\$$/ {exit}' requirements.txt > .venv/uv.txt && \
-	  $(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/uv.txt; fi
-	PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.txt
-	PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	touch $@
+.venv/.complete: requirements.txt
+	@bash tinymathreason/setup.sh
+	@touch $@
+
+# An editable install holds a copy of the file that the wheel places into MaxText.
+.venv/.installed: .venv/.complete pyproject.toml pretrain/maxtext_train.py
+	@PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --python $(BIN)/python --no-deps \
+	  --no-build-isolation --editable .
+	@touch $@
 
 lock: setup
 	PATH="$$PWD/$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --generate-hashes \
-	  --python-version 3.12 --no-emit-index-url --no-annotate --no-header --quiet --output-file requirements.txt
+	  --python-version 3.12 --no-emit-index-url --no-annotate --no-header --quiet \
+	  --output-file requirements.txt
 
 quickstart: setup
 	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/quickstart.yaml
@@ -47,6 +44,3 @@ test: lint
 
 soak: setup
 	$(BIN)/pytest -n 0 -m soak
-
-clean:
-	rm -rf runs

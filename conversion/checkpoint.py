@@ -1,5 +1,6 @@
 """An Orbax checkpoint's step folder in, its parameter arrays out, one at a time."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from conversion.architecture import Architecture
 from conversion.mapping import stored
 from tinymathreason.cli import InputError
 
+METADATA = "_CHECKPOINT_METADATA"
+"""Orbax writes this file last."""
 PREFIX = "params.params."
 """What stands before a parameter's path in MaxText's checkpoints; the rest is optimiser state."""
 
@@ -24,7 +27,7 @@ class Checkpoint:
 
     def __init__(self, step_dir: Path) -> None:
         self.items = step_dir / "items"
-        if not (step_dir / "_CHECKPOINT_METADATA").is_file() or not self.items.is_dir():
+        if not (step_dir / METADATA).is_file() or not self.items.is_dir():
             raise InputError(
                 f"{step_dir}: not a MaxText checkpoint; "
                 "expected a step's folder, such as RUN/checkpoints/1000, with items/ in it"
@@ -38,7 +41,12 @@ class Checkpoint:
                 self.shapes[path.removeprefix(PREFIX)] = tuple(shape)
 
     def _base(self) -> dict[str, Any]:
-        return {"driver": "ocdbt", "base": f"file://{self.items.resolve()}/"}
+        # A path rather than a URL: a folder's name may hold any character.
+        return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{self.items.resolve()}/"}}
+
+    def sha256(self) -> str:
+        """Hash of the checkpoint's metadata, which holds the nanosecond of its making."""
+        return hashlib.sha256((self.items.parent / METADATA).read_bytes()).hexdigest()
 
     @property
     def scanned(self) -> bool:

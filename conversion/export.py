@@ -1,6 +1,7 @@
 """A checkpoint's arrays in; the files of a Hugging Face model folder out."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import safetensors.numpy
 
 from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
-from conversion.mapping import WEIGHTS, take_layer, unscanned
+from conversion.mapping import SCAN_AXIS, WEIGHTS, Weight, unscanned
 from tinymathreason import vocabulary
 from tinymathreason.chatml import EOS, PAD
 from tinymathreason.cli import InputError
@@ -26,19 +27,24 @@ def tensors(checkpoint: Checkpoint, sizes: Architecture) -> dict[str, npt.NDArra
     checkpoint.check(sizes)
     found: dict[str, npt.NDArray[np.float32]] = {}
     for weight in WEIGHTS:
-        stacked = (
-            checkpoint.read(weight.maxtext) if checkpoint.scanned or not weight.per_layer else None
-        )
-        for layer in range(sizes.layers if weight.per_layer else 1):
-            if stacked is None:
-                array = checkpoint.read(unscanned(weight.maxtext, layer))
-            else:
-                array = take_layer(stacked, layer) if weight.per_layer else stacked
+        for layer, array in enumerate(_layers(checkpoint, weight, sizes)):
             name = weight.hf.format(layer=layer)
             found[name] = weight.to_hf(array, sizes)
             if not np.isfinite(found[name]).all():
                 raise InputError(f"{checkpoint.items.parent}: {name} holds NaN or infinity")
     return found
+
+
+def _layers(
+    checkpoint: Checkpoint, weight: Weight, sizes: Architecture
+) -> Iterable[npt.NDArray[np.float32]]:
+    """The arrays of one kind of weight, a layer at a time."""
+    if not weight.per_layer:
+        return [checkpoint.read(weight.maxtext)]
+    if checkpoint.scanned:
+        return np.moveaxis(checkpoint.read(weight.maxtext), SCAN_AXIS, 0)
+    paths = (unscanned(weight.maxtext, layer) for layer in range(sizes.layers))
+    return map(checkpoint.read, paths)
 
 
 def special_ids(tokenizer: Path, sizes: Architecture) -> tuple[int, int]:

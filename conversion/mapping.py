@@ -8,7 +8,6 @@ a head under default RoPE, so that, unlike Meta's original weights, q and k are 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,8 @@ import numpy.typing as npt
 from conversion.architecture import Architecture
 
 Array = npt.NDArray[np.float32]
+SCAN_AXIS = 1
+"""Axis on which a scan over layers stacks their weights (MaxText's param_scan_axis)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Weight:
     hf: str
     """Name in LlamaForCausalLM; ``{layer}`` stands for the layer's index."""
     maxtext: str
-    """Path in MaxText's parameters; a layer's weight is stacked on axis 1 when scanned."""
+    """Path in MaxText's parameters; a layer's weight is stacked when scanned."""
     inputs: tuple[str, ...]
     """`Architecture` fields that size the input axes; empty for vectors and the embedding."""
     outputs: tuple[str, ...]
@@ -126,7 +127,7 @@ def stored(sizes: Architecture, scanned: bool) -> dict[str, tuple[int, ...]]:
         if not weight.per_layer:
             found[weight.maxtext] = shape
         elif scanned:
-            found[weight.maxtext] = (shape[0], sizes.layers, *shape[1:])
+            found[weight.maxtext] = (*shape[:SCAN_AXIS], sizes.layers, *shape[SCAN_AXIS:])
         else:
             for layer in range(sizes.layers):
                 found[unscanned(weight.maxtext, layer)] = shape
@@ -145,8 +146,3 @@ def hf_tensors(sizes: Architecture) -> dict[str, tuple[int, ...]]:
         for weight in WEIGHTS
         for layer in range(sizes.layers if weight.per_layer else 1)
     }
-
-
-def take_layer(array: npt.NDArray[Any], layer: int) -> npt.NDArray[Any]:
-    """One layer of an array stacked by a scan over layers."""
-    return np.asarray(np.take(array, layer, axis=1))

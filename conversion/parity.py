@@ -4,6 +4,7 @@ MaxText restores the checkpoint with its own loader, so this also checks our rea
 """
 
 import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def maxtext_logits(
     resolved = pyconfig.initialize(
         ["", str(config)],
         load_parameters_path=str((step_dir / "items").resolve()),
-        base_output_directory="",
+        base_output_directory=tempfile.gettempdir(),  # nothing is written there
         run_name="parity",
         scan_layers=scanned,
         max_target_length=length,

@@ -29,7 +29,12 @@ def convert(
 
     sizes = Architecture.from_maxtext(overlay.load(config))
     checkpoint = Checkpoint(step_dir)
-    inputs = {"checkpoint": str(step_dir), "config": str(config), "tokenizer": str(tokenizer)}
+    inputs = {
+        "checkpoint": str(step_dir),
+        "checkpoint_sha256": checkpoint.sha256(),
+        "config": str(config),
+        "tokenizer": str(tokenizer),
+    }
     if (output / RECORD).is_file():
         found = read_json(output / RECORD)
         if inputs.items() <= found.items() and (skip_parity or "parity" in found):

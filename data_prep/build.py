@@ -201,7 +201,7 @@ def main(argv: Sequence[str]) -> None:
     """Parse the command line, build, and print what was written."""
     parser = argparse.ArgumentParser(prog="data_prep.build", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "recipe", nargs="?", type=Path, default=DEFAULT, help=f"default: {DEFAULT.name}"
+        "recipe", nargs="?", default=str(DEFAULT), help=f"YAML file; default: {DEFAULT.name}"
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="replace a recipe's value"
@@ -211,8 +211,8 @@ def main(argv: Sequence[str]) -> None:
     from data_prep.recipe import Recipe
 
     path, overrides = arguments.recipe, arguments.overrides
-    if "=" in path.name and not path.is_file():
-        path, overrides = DEFAULT, [str(path), *overrides]
+    if "=" in path and not Path(path).is_file():
+        path, overrides = str(DEFAULT), [path, *overrides]
     recipe = load(Recipe, path, overrides)
     finished = recipe.output_dir.exists()
     manifest = build(recipe)

@@ -4,6 +4,7 @@ python -m evaluation.run --model DIR --task arithmetic [--data FILE] [--limit N]
 """
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -66,6 +67,15 @@ def evaluate(
     return result, samples
 
 
+def model_hash(model: Path) -> str:
+    """SHA-256 over a model folder's weights, in the order of their files' names."""
+    digest = hashlib.sha256()
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()
+
+
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, evaluate and print the accuracy."""
     parser = argparse.ArgumentParser(
@@ -82,6 +92,7 @@ def main(argv: Sequence[str]) -> None:
     output = arguments.output
     inputs = {
         "model": str(arguments.model),
+        "model_sha256": model_hash(arguments.model),
         "task": arguments.task,
         "data": str(arguments.data or ""),
         "limit": arguments.limit,

@@ -11,6 +11,7 @@ from typing import Any
 
 from tinymathreason import vocabulary
 from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
 
 
 def run_directory(config: dict[str, Any]) -> Path:
@@ -23,6 +24,33 @@ def checkpoints(config: dict[str, Any]) -> list[int]:
     folder = run_directory(config) / "checkpoints"
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+DECISIVE = (
+    "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
+    "learning_rate", "lr_schedule", "warmup", "wsd_", "opt_type", "adam", "gradient_",
+    "per_device_batch_size", "grain_train", "grain_packing", "data_shuffle_seed", "init_weights",
+)  # fmt: skip
+"""Beginnings of the keys that decide the weights; the others may change between two starts."""
+
+
+def check_owner(directory: Path, config: dict[str, Any]) -> None:
+    """Make ``directory`` this run's; `InputError` when its checkpoints come from another one."""
+    path = directory / "config.json"
+    if not path.is_file():
+        write_json(path, config)
+        return
+    before = read_json(path)
+    changed = [
+        f"{key} was {before.get(key)!r}, is {value!r}"
+        for key, value in config.items()
+        if key.startswith(DECISIVE) and key != "base_output_directory" and before.get(key) != value
+    ]
+    if changed:
+        raise InputError(
+            f"{directory} holds a run with another configuration: {'; '.join(changed)}; "
+            "remove it or set run_name"
+        )
 
 
 def check_inputs(config: dict[str, Any]) -> None:
@@ -55,6 +83,8 @@ def train(path: Path, overrides: Sequence[str]) -> None:
     config = overlay.load(path, overrides)
     check_inputs(config)
     directory = run_directory(config)
+    if "://" not in config["base_output_directory"]:
+        check_owner(directory, config)
     if config["steps"] - 1 in checkpoints(config):
         print(f"{directory}: the last of {config['steps']} steps is saved; nothing is left to do")
         return
@@ -65,7 +95,6 @@ def train(path: Path, overrides: Sequence[str]) -> None:
     arguments = list(overrides)
     if "://" not in config["base_output_directory"]:
         # Orbax refuses relative folders.
-        directory.mkdir(parents=True, exist_ok=True)
         output = Path(config["base_output_directory"]).resolve()
         arguments.append(f"base_output_directory={output}")
 

@@ -26,7 +26,7 @@ class Examples:
 
 
 def load(
-    data: SftData, max_length: int, count_tokens: Callable[[list[Messages]], list[int]]
+    data: SftData, max_length: int | None, count_tokens: Callable[[list[Messages]], list[int]]
 ) -> Examples:
     """Read every source; keep the first of equal examples and those with a final answer.
 
@@ -47,7 +47,7 @@ def load(
             else:
                 counts[reason] += 1
         for messages, length in zip(found, count_tokens(found), strict=True):
-            if length > max_length:
+            if max_length is not None and length > max_length:
                 counts["too_long"] += 1
                 continue
             counts["kept"] += 1

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     arguments, rest = parser.parse_known_args(argv)
 
     from sft.config import parse
-    from sft.train import MODEL, claim, train
+    from sft.train import MODEL, check_owner, train
 
     config = arguments.config
     if not config.is_file() and (CONFIGS / config).is_file():
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     read_yaml(config)  # a missing file is told before the slow imports
     settings = parse(config, rest)
     output = Path(settings.training.output_dir)
-    claim(output, settings.inputs)
+    check_owner(output, settings.inputs)
     if (output / MODEL).exists():
         print(f"{output / MODEL} was already complete")
         return

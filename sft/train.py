@@ -60,15 +60,10 @@ def last_checkpoint(output: Path) -> Path | None:
     return None
 
 
-def claim(output: Path, inputs: dict[str, Any]) -> None:
-    """Make ``output`` the folder of the run with these inputs.
-
-    Raises `InputError` when it holds another run's, whose checkpoints must not be continued.
-    """
+def check_owner(output: Path, inputs: dict[str, Any]) -> None:
+    """Raise `InputError` when ``output`` holds the checkpoints of a run with other inputs."""
     path = output / INPUTS
-    if not path.is_file():
-        write_json(path, inputs)
-    elif read_json(path) != inputs:
+    if path.is_file() and read_json(path) != inputs:
         raise InputError(
             f"{output} holds a run with another configuration; remove it or set output_dir"
         )
@@ -112,10 +107,11 @@ def train(settings: "Settings") -> dict[str, Any]:
         peft_config=get_peft_config(model),
     )
     check_vocabulary(trainer, tokenizer)
-    if not training.packing:
+    if not (training.packing or training.padding_free):
         check_targets(trainer, tokenizer, examples)
     output = Path(training.output_dir)
     resume = last_checkpoint(output)
+    write_json(output / INPUTS, settings.inputs)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     with new_directory(output / MODEL) as folder:
         record = finish(trainer, tokenizer, examples, folder)
@@ -139,7 +135,8 @@ def check_targets(trainer: "SFTTrainer", tokenizer: Any, examples: "Examples") -
     labels = trainer.data_collator([trainer.train_dataset[i] for i in rows])["labels"]
     for i in rows:
         seen = tokenizer.decode(labels[i][labels[i] != -100], skip_special_tokens=False)
-        answer = examples.train[i]["messages"][-1]["content"] + IM_END
+        answer = tokenizer(examples.train[i]["messages"][-1]["content"] + IM_END)["input_ids"]
+        answer = tokenizer.decode(answer, skip_special_tokens=False)
         if seen != answer:
             raise InputError(f"the loss would see {seen!r}; it must see {answer!r} and no more")
 

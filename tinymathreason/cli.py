@@ -20,5 +20,5 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: the same command continues from here", file=sys.stderr)
+        print("interrupted: run the same command again", file=sys.stderr)
         sys.exit(130)

@@ -95,8 +95,7 @@ def load[T](cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
 def _one_line(cls: type, error: pydantic.ValidationError) -> str:
     # A misspelt key also makes the right one missing: the misspelling is what to tell.
     first = min(error.errors(), key=lambda found: found["type"] != UNKNOWN)
-    # A location also holds the dataclasses' names in a union; only fields and indices help.
-    field = ".".join(str(part) for part in first["loc"] if not _is_class_name(part)) or "the file"
+    field = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == UNKNOWN:
         accepted = _fields_beside(cls, first["loc"])
         return f"unknown key {field!r}; {nearest(str(first['loc'][-1]), accepted)}"
@@ -107,10 +106,6 @@ def _one_line(cls: type, error: pydantic.ValidationError) -> str:
     )
 
 
-def _is_class_name(part: int | str) -> bool:
-    return isinstance(part, str) and part[:1].isupper() and part.isalnum()
-
-
 def _fields_beside(cls: Any, location: tuple[int | str, ...]) -> list[str]:
     """Names of the fields of the dataclass that holds ``location``'s last key."""
     schema = pydantic.TypeAdapter(cls).json_schema()
@@ -118,9 +113,6 @@ def _fields_beside(cls: Any, location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         node = _resolve(node, schema)
         branches = [_resolve(b, schema) for b in node.get("anyOf", [node])]
-        if _is_class_name(part):
-            node = next((b for b in branches if b.get("title") == part), node)
-            continue
         objects = [b for b in branches if b.get("type") in ("object", "array")]
         branch = objects[0] if objects else node
         inside = branch.get("properties", {}).get(part) if isinstance(part, str) else None

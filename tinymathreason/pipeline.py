@@ -59,17 +59,19 @@ def run(pipeline: Pipeline) -> None:
             _stage(name, _expand(command), records, pipeline.run)
             for name, command in pipeline.stages.items()
         ]
-        _report(_expand(pipeline.report))
-    print(f"Next:\n  {shlex.join(_expand(pipeline.next))}")
+        report = subprocess.run(_expand(pipeline.report), env=_environment(), check=False)
     if not any(ran):
         print(f"Every stage was already finished; start afresh with: rm -r {pipeline.run}")
+    if report.returncode != 0:
+        sys.exit(report.returncode)  # the report has told why
+    print(f"Next:\n  {shlex.join(_expand(pipeline.next))}")
 
 
 def _expand(command: str) -> list[str]:
     """The words of a command, with $DATA replaced."""
     words = shlex.split(command)
     data = os.environ.get("DATA", "")
-    if "$DATA" in command and not Path(data or "missing").is_dir():
+    if "$DATA" in command and (not data or not Path(data).is_dir()):
         raise InputError(f"DATA={data!r} is no folder of datasets: make realdata DATA=DIR")
     return [word.replace("$DATA", data) for word in words]
 
@@ -78,8 +80,9 @@ def _fingerprint(words: Sequence[str]) -> str:
     """Hash of a command, of the YAML files that it names and of those they inherit."""
     digest = hashlib.sha256(shlex.join(words).encode())
     for word in words:
-        file = Path(word)
-        while file.suffix in (".yaml", ".yml") and file.is_file():
+        file, seen = Path(word), set[Path]()
+        while file.suffix in (".yaml", ".yml") and file.is_file() and file not in seen:
+            seen.add(file)
             digest.update(file.read_bytes())
             file = file.parent / str(read_yaml(file).get("base_config", ""))
     return digest.hexdigest()
@@ -113,7 +116,7 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
         commit=provenance.commit(),
     )
     write_json(record_path, record)
-    print(f"\n{name}: {shlex.join(words)}", flush=True)
+    print(f"\n{name}: {shlex.join(words)}\n  log: {log_path}", flush=True)
     with log_path.open("ab") as log:
         status, peak = _call(words, log.fileno())
     attempt["ended"] = time.time()
@@ -158,8 +161,9 @@ def _call(words: Sequence[str], log: int) -> tuple[int, int]:
         process.terminate()
         process.wait()
         raise
-    if sys.stdout.isatty():
-        print("\r", end="")
+    finally:
+        if sys.stdout.isatty():
+            print("\r          \r", end="", flush=True)
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, usage.ru_maxrss * 1024
 
@@ -191,11 +195,6 @@ def _alone(run: Path) -> Iterator[None]:
                     ) from None
                 time.sleep(0.2)
         yield
-
-
-def _report(words: Sequence[str]) -> None:
-    if subprocess.run(words, env=_environment(), check=False).returncode != 0:
-        raise InputError(f"the report failed: {shlex.join(words)}")
 
 
 def main(argv: Sequence[str]) -> None:

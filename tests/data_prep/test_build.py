@@ -121,6 +121,11 @@ def test_bad_recipe_is_one_line_and_leaves_nothing(recipe, tmp_path, overrides, 
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_without_a_recipe_the_full_models_is_taken(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"sources\.open-web-math\.path: no file matches"):
+        main([f"output_dir={tmp_path}/a/b"])
+
+
 def test_importing_data_prep_loads_neither_torch_nor_jax() -> None:
     code = (
         "import sys, data_prep.build, data_prep.records, data_prep.tokenizer, data_prep.readers;"

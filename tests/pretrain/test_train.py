@@ -7,6 +7,7 @@ import pytest
 
 from pretrain.train import main
 from tinymathreason.cli import InputError
+from tinymathreason.files import write_json
 
 OVERLAY = "maxtext_configs/quickstart.yml"
 
@@ -42,17 +43,22 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path) -> None:
 
 def test_a_finished_run_is_not_started_again(tmp_path, capsys) -> None:
     (tmp_path / "mixture.json").write_text("{}")
+    vocabulary = {str(i): i for i in range(448)}
+    write_json(tmp_path / "tokenizer.json", {"model": {"vocab": vocabulary}, "added_tokens": []})
     (tmp_path / "run" / "checkpoints" / "250").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "251.orbax-checkpoint-tmp").mkdir()
-    main(
-        [
-            OVERLAY,
-            f"grain_train_mixture_config_path={tmp_path / 'mixture.json'}",
-            f"base_output_directory={tmp_path}",
-            "run_name=run",
-        ]
-    )
+    words = [
+        OVERLAY,
+        f"grain_train_mixture_config_path={tmp_path / 'mixture.json'}",
+        f"base_output_directory={tmp_path}",
+        "run_name=run",
+        f"tokenizer_path={tmp_path}",
+    ]
+    main(words)
     assert "nothing is left to do" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"another configuration: base_mlp_dim was 352, is 64"):
+        main([*words, "base_mlp_dim=64"])
+    main([*words, "eval_interval=7"])
 
 
 def test_the_entry_in_maxtext_is_ours() -> None:

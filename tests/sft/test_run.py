@@ -11,6 +11,7 @@ from sft import run, train
 from sft.config import TEMPLATES
 from tinymathreason.chatml import IM_END, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
+from tinymathreason.files import write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -132,7 +133,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(model_dir, tmp_path, monke
 
 def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
-    train.claim(tmp_path / "out", {"values": {}, "arguments": []})
+    write_json(tmp_path / "out" / train.INPUTS, {"values": {}, "arguments": []})
     with pytest.raises(InputError, match="holds a run with another configuration"):
         run.main(["--config", str(config)])
 

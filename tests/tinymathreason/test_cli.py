@@ -10,7 +10,7 @@ from tinymathreason import cli
     [
         (cli.InputError("a.yaml:\n  key 'b' is wrong"), 2, "error: a.yaml: key 'b' is wrong\n"),
         (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device\n"),
-        (KeyboardInterrupt(), 130, "interrupted: the same command continues from here\n"),
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again\n"),
     ],
 )
 def test_one_line_and_status(capsys, error: BaseException, status: int, line: str) -> None:

@@ -37,6 +37,7 @@ def test_build_fills_nested_dataclasses() -> None:
             {"leaves": {"a": {"sise": 3}}},
             ["leaves.a.sise", "did you mean 'size'", "accepted: size"],
         ),
+        ({"leaves": {"Big2": {"sise": 3}}}, ["leaves.Big2.sise", "did you mean 'size'"]),
         ({"leaves": {}, "othr": {}}, ["othr", "did you mean 'other'", "leaves, other"]),
         ({"leaves": {}, "other": {"siz": 1}}, ["other.siz", "did you mean 'size'"]),
         ({"leaves": {"a": {"size": "x"}}}, ["leaves.a.size", "integer", "'x'"]),
