@@ -3,8 +3,10 @@
 MaxText restores the checkpoint with its own loader, so this also checks our reading of it.
 """
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +78,26 @@ class Parity:
         return {**asdict(self), "tolerance": TOLERANCE, "kl_tolerance": KL_TOLERANCE}
 
 
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for MaxText's import (it then looks for no TPU and no Google Cloud) alone."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def maxtext_logits(
     step_dir: Path, config: Path, scanned: bool, tokens: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float32]:
     """float32[batch, length, vocab] logits of int32[batch, length] tokens, by MaxText on CPU."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ.setdefault("DECOUPLE_GCLOUD", "TRUE")
-    import jax.numpy as jnp
-    from maxtext.configs import pyconfig
-    from maxtext.utils import model_creation_utils
+    with _environment(JAX_PLATFORMS="cpu", DECOUPLE_GCLOUD="TRUE"):
+        import jax.numpy as jnp
+        from maxtext.configs import pyconfig
+        from maxtext.utils import model_creation_utils
 
     batch, length = tokens.shape
     resolved = pyconfig.initialize(
