@@ -60,6 +60,8 @@ def check_inputs(config: dict[str, Any]) -> None:
     """
     if not config["run_name"] or not config["base_output_directory"]:
         raise InputError("run_name and base_output_directory must be set")
+    if config["dataset_type"] != "grain":
+        return
     mixture = config["grain_train_mixture_config_path"]
     if mixture and "://" not in mixture and not Path(mixture).is_file():
         raise InputError(

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def new_file(final: str | Path) -> Iterator[Path]:
     """A path to write, which takes its final name only when the block ends without an error."""
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    aside = final.with_name(f"{final.stem}.partial{final.suffix}")
+    # Hosts that share a file system may write the same file at once.
+    writer = f"{socket.gethostname()}-{os.getpid()}"
+    aside = final.with_name(f"{final.stem}.{writer}.partial{final.suffix}")
     yield aside
     aside.replace(final)
 

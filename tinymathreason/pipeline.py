@@ -12,7 +12,9 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,16 +119,14 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
     )
     write_json(record_path, record)
     print(f"\n{name}: {shlex.join(words)}\n  log: {log_path}", flush=True)
-    with log_path.open("ab") as log:
-        status, peak = _call(words, log.fileno())
+    status, peak = _call(words, log_path)
     attempt["ended"] = time.time()
     record["finished"] = status == 0
     record["seconds"] = round(sum(a["ended"] - a["started"] for a in record["attempts"]), 1)
     record["peak_bytes"] = max(peak, record.get("peak_bytes", 0))
     write_json(record_path, record)
     if status != 0:
-        lines = log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise InputError(f"stage {name} failed: {lines[-1] if lines else ''} (log: {log_path})")
+        raise InputError(f"stage {name} failed: {_last_line(log_path)} (log: {log_path})")
     print(
         f"{name}: {record['seconds']:.0f} s, peak {record['peak_bytes'] / 2**30:.2f} GiB",
         flush=True,
@@ -134,19 +134,30 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
     return True
 
 
-def _call(words: Sequence[str], log: int) -> tuple[int, int]:
+def _last_line(log_path: Path) -> str:
+    """The last line of a log that is not blank; a progress bar's states count as lines."""
+    with log_path.open("rb") as log:
+        log.seek(max(0, log_path.stat().st_size - 4096))
+        text = log.read().decode("utf-8", errors="replace")
+    lines = [line.strip() for line in re.split(r"[\r\n]", text) if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _call(words: Sequence[str], log_path: Path) -> tuple[int, int]:
     """Run a command into a log; its exit status and the peak resident bytes of its processes.
 
-    Prints the time that passes to a terminal. The command dies when this process does.
+    A terminal shows the time that passes and what the command says last, such as its progress and
+    the time it expects to take. The command dies when this process does.
     """
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        env=_environment(),
-        preexec_fn=_die_with_parent,
-    )
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(),
+            preexec_fn=_die_with_parent,
+        )
     started = time.monotonic()
     try:
         while True:
@@ -156,14 +167,16 @@ def _call(words: Sequence[str], log: int) -> tuple[int, int]:
                 break
             time.sleep(0.2)
             if sys.stdout.isatty():
-                print(f"\r  {time.monotonic() - started:.0f} s", end="", flush=True)
+                line = f"  {time.monotonic() - started:.0f} s  {_last_line(log_path)}"
+                width = shutil.get_terminal_size().columns - 1
+                print(f"\r{line[:width]:{width}}", end="", flush=True)
     except BaseException:
         process.terminate()
         process.wait()
         raise
     finally:
         if sys.stdout.isatty():
-            print("\r          \r", end="", flush=True)
+            print(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r", end="", flush=True)
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, usage.ru_maxrss * 1024
 
