@@ -14,13 +14,14 @@ from tinymathreason.answers import final_line
 HELD_OUT_ONE_IN = 8
 """One question in this many belongs to the held-out split."""
 LARGEST_CHANGE = 7
-"""Largest number that a step adds or takes away; two cores learn sums up to 30 in minutes."""
+"""Largest number that a step adds or takes away; two cores learn sums up to 30 in minutes. The
+least is 2, since the sentences speak of several things."""
 
 NAMES = ("Ada", "Ben", "Cora", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ivy", "Jack", "Kim", "Leo")
 ITEMS = ("apples", "books", "cards", "coins", "eggs", "kites", "pens", "rocks", "shells", "toys")
 GAINS = (
     "{who} finds {n} more.",
-    "A friend gives {who} {n} more.",
+    "{who} is given {n} more.",
     "{who} buys {n} {items}.",
     "{who} gets {n} {items} as a gift.",
 )
@@ -59,16 +60,16 @@ def _steps(first: str, second: str) -> str:
 def _event(rng: random.Random, who: str, items: str, have: int) -> tuple[str, str, int]:
     """A gain or a loss: its sentence, its equation and what is left; never below zero."""
     if have > 1 and rng.random() < 0.5:
-        n = rng.randint(1, min(LARGEST_CHANGE, have))
+        n = rng.randint(2, min(LARGEST_CHANGE, have))
         sentence, equation, left = rng.choice(LOSSES), f"{have} - {n} = {have - n}", have - n
     else:
-        n = rng.randint(1, LARGEST_CHANGE)
+        n = rng.randint(2, LARGEST_CHANGE)
         sentence, equation, left = rng.choice(GAINS), f"{have} + {n} = {have + n}", have + n
     return sentence.format(who=who, n=n, items=items), equation, left
 
 
 def _two_events(rng: random.Random) -> Problem:
-    who, items, have = rng.choice(NAMES), rng.choice(ITEMS), rng.randint(1, 9)
+    who, items, have = rng.choice(NAMES), rng.choice(ITEMS), rng.randint(2, 9)
     one, first, left = _event(rng, who, items, have)
     two, second, answer = _event(rng, who, items, left)
     question = f"{who} has {have} {items}. {one} {two} How many {items} does {who} have now?"
@@ -104,10 +105,10 @@ def _together(rng: random.Random) -> Problem:
     who, other = rng.sample(NAMES, 2)
     items, have = rng.choice(ITEMS), rng.randint(2, 9)
     if rng.random() < 0.5:
-        n = rng.randint(1, LARGEST_CHANGE)
+        n = rng.randint(2, LARGEST_CHANGE)
         theirs, relation, first = have + n, f"{n} more", f"{have} + {n} = {have + n}"
     else:
-        n = rng.randint(1, min(LARGEST_CHANGE, have))
+        n = rng.randint(2, min(LARGEST_CHANGE, have))
         theirs, relation, first = have - n, f"{n} fewer", f"{have} - {n} = {have - n}"
     question = (
         f"{who} has {have} {items}. {other} has {relation} than {who}. "
