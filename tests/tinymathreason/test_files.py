@@ -29,6 +29,7 @@ def test_directory_appears_only_when_complete(tmp_path) -> None:
     with new_directory(final) as folder:
         (folder / "whole").touch()
     assert [path.name for path in final.iterdir()] == ["whole"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"], "it is renamed, not copied"
 
 
 def test_leftover_of_a_killed_attempt_is_removed(tmp_path) -> None:
