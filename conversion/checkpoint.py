@@ -14,7 +14,7 @@ from conversion.mapping import stored
 from tinymathreason.cli import InputError
 
 METADATA = "_CHECKPOINT_METADATA"
-"""Orbax writes this file last."""
+"""Orbax's record of a step, with the times of its start and its commit."""
 PREFIX = "params.params."
 """What stands before a parameter's path in MaxText's checkpoints; the rest is optimiser state."""
 

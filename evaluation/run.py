@@ -90,13 +90,16 @@ def main(argv: Sequence[str]) -> None:
     if arguments.limit is not None and arguments.limit < 1:
         parser.error(f"--limit: must be at least 1 (got {arguments.limit})")
     output = arguments.output
-    inputs = {
-        "model": str(arguments.model),
-        "model_sha256": model_hash(arguments.model),
-        "task": arguments.task,
-        "data": str(arguments.data or ""),
-        "limit": arguments.limit,
-    }
+    inputs: dict[str, Any] = {}
+    if output:
+        # Hashing a large model takes seconds: only a stored result needs it.
+        inputs = {
+            "model": str(arguments.model),
+            "model_sha256": model_hash(arguments.model),
+            "task": arguments.task,
+            "data": str(arguments.data or ""),
+            "limit": arguments.limit,
+        }
     if output and output.exists():
         result = read_json(output / "results.json")
         if {key: result.get(key) for key in inputs} != inputs:
