@@ -1,37 +1,52 @@
-"""A MaxText configuration in, the sizes of a Llama model and its config.json out."""
+"""A configuration of MaxText or of Hugging Face in, the sizes of a Llama model and both out."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from tinymathreason.cli import InputError
 
-# What makes the model a Llama that transformers can hold, by MaxText's key.
-REQUIRED: dict[str, Any] = {
-    "decoder_block": "llama2",
-    "mlp_activations": ["silu", "linear"],
-    "attention_type": "global",
-    "sliding_window_size": 0,
-    "rope_type": "default",
-    "rope_linear_scaling_factor": 1.0,
-    "global_parameter_scale": 1,
-    "num_experts": 1,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "use_qk_norm": False,
-    "use_post_attn_norm": False,
-    "use_post_ffw_norm": False,
-    "fused_qkv": False,
-    "fused_mlp": False,
-    "logits_via_embedding": False,
-    "attn_logits_soft_cap": 0.0,
-    "final_logits_soft_cap": 0.0,
-    "param_scan_axis": 1,
+# What makes the model a Llama that transformers can hold, by MaxText's key and the values known.
+MAXTEXT: dict[str, tuple[Any, ...]] = {
+    "decoder_block": ("llama2",),
+    "mlp_activations": (["silu", "linear"],),
+    "attention_type": ("global",),
+    "sliding_window_size": (0,),
+    "rope_type": ("default", "llama3.1"),
+    "rope_linear_scaling_factor": (1.0,),
+    "rope_min_timescale": (1,),
+    "global_parameter_scale": (1,),
+    "num_experts": (1,),
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+    "use_qk_norm": (False,),
+    "use_post_attn_norm": (False,),
+    "use_post_ffw_norm": (False,),
+    "fused_qkv": (False,),
+    "fused_mlp": (False,),
+    "attn_logits_soft_cap": (0.0,),
+    "final_logits_soft_cap": (0.0,),
+    "param_scan_axis": (1,),
 }
+# The same by Hugging Face's key; an absent key has transformers' default, the first value.
+HUGGING_FACE: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu",),
+    "attention_bias": (False,),
+    "mlp_bias": (False,),
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+"""Llama 3.1's scaling of the rotary frequencies; MaxText has these numbers in its code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Sizes of one model of the Llama family with untied embeddings."""
+    """Sizes and forms of one model of the Llama family."""
 
     layers: int
     hidden: int
@@ -43,6 +58,14 @@ class Architecture:
     context: int
     rope_theta: float
     norm_epsilon: float
+    tied: bool = False
+    """Whether the output head is the embedding."""
+    logits_normalized: bool = False
+    """Whether MaxText divides a tied head's logits by sqrt(hidden)."""
+    rope_interleaved: bool = False
+    """Whether MaxText rotates neighbours (2i, 2i + 1) of a head rather than its halves."""
+    rope_llama3: bool = False
+    """Whether the rotary frequencies are scaled as `LLAMA3_ROPE` says."""
 
     @classmethod
     def from_maxtext(cls, config: dict[str, Any]) -> "Architecture":
@@ -50,9 +73,10 @@ class Architecture:
 
         Raises `InputError` naming the key whose value this conversion does not know.
         """
-        for key, value in REQUIRED.items():
-            if config[key] != value:
-                raise InputError(f"{key}: {config[key]!r} cannot be converted; expected {value!r}")
+        for key, accepted in MAXTEXT.items():
+            _check(key, config[key], accepted)
+        interleaved = config["rope_type"] == "llama3.1"
+        tied = config["logits_via_embedding"]
         return cls(
             layers=config["base_num_decoder_layers"],
             hidden=config["base_emb_dim"],
@@ -64,19 +88,103 @@ class Architecture:
             context=config["max_target_length"],
             rope_theta=float(config["rope_max_timescale"]),
             norm_epsilon=config["normalization_layer_epsilon"],
+            tied=tied,
+            logits_normalized=tied and config["normalize_embedding_logits"],
+            rope_interleaved=interleaved,
+            rope_llama3=interleaved and config["rope_use_scale"],
         )
+
+    @classmethod
+    def from_hf(cls, config: dict[str, Any]) -> "Architecture":
+        """Read the sizes from the content of a config.json of transformers 4 or 5.
+
+        Raises `InputError` naming the key that is missing or whose value MaxText's Llama has not.
+        """
+        _check("model_type", config.get("model_type"), ("llama", "mistral"))
+        if config["model_type"] == "mistral":
+            _check("sliding_window", config.get("sliding_window", 4096), (None,))
+        for key, accepted in HUGGING_FACE.items():
+            _check(key, config.get(key, accepted[0]), accepted)
+        rope = {
+            "rope_theta": config.get("rope_theta", 10_000.0),
+            **(config.get("rope_parameters") or config.get("rope_scaling") or {}),
+        }
+        kind = rope.get("rope_type", "default")
+        _check("rope_type", kind, ("default", "llama3"))
+        theta = float(rope["rope_theta"])
+        if not theta.is_integer():
+            raise InputError(f"rope_theta: {theta} cannot be converted; expected a whole number")
+        if kind == "llama3":
+            for key, value in LLAMA3_ROPE.items():
+                _check(key, rope.get(key), (value,))
+        try:
+            heads = config["num_attention_heads"]
+            return cls(
+                layers=config["num_hidden_layers"],
+                hidden=config["hidden_size"],
+                heads=heads,
+                kv_heads=config.get("num_key_value_heads") or heads,
+                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+                mlp=config["intermediate_size"],
+                vocab=config["vocab_size"],
+                context=config["max_position_embeddings"],
+                rope_theta=theta,
+                norm_epsilon=config["rms_norm_eps"],
+                tied=config.get("tie_word_embeddings", False),
+                rope_interleaved=kind == "llama3",
+                rope_llama3=kind == "llama3",
+            )
+        except KeyError as error:
+            raise InputError(f"config.json: no key {error}") from None
+
+    @property
+    def query_scale(self) -> float:
+        """Hugging Face's query weight over MaxText's: what MaxText folds into its kernel."""
+        return math.sqrt(self.head_dim)
+
+    @property
+    def norm_scale(self) -> float:
+        """Hugging Face's last norm over MaxText's, which may divide a tied head's logits."""
+        return 1 / math.sqrt(self.hidden) if self.logits_normalized else 1.0
 
     def parameters(self) -> int:
         """The number of trained weights."""
         attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
         layer = attention + 3 * self.hidden * self.mlp + 2 * self.hidden
-        return self.layers * layer + self.hidden + 2 * self.vocab * self.hidden
+        embeddings = (1 if self.tied else 2) * self.vocab * self.hidden
+        return self.layers * layer + self.hidden + embeddings
+
+    def maxtext_config(self) -> dict[str, Any]:
+        """The keys of an overlay over base.yml that make MaxText build this model."""
+        return {
+            "base_num_decoder_layers": self.layers,
+            "base_emb_dim": self.hidden,
+            "base_num_query_heads": self.heads,
+            "base_num_kv_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "base_mlp_dim": self.mlp,
+            "vocab_size": self.vocab,
+            "max_target_length": self.context,
+            "rope_type": "llama3.1" if self.rope_interleaved else "default",
+            "rope_use_scale": self.rope_llama3,
+            "rope_max_timescale": int(self.rope_theta),
+            "normalization_layer_epsilon": self.norm_epsilon,
+            "logits_via_embedding": self.tied,
+            "normalize_embedding_logits": self.logits_normalized,
+        }
 
     def hf_config(self, eos_token_id: int, pad_token_id: int, dtype: str) -> dict[str, Any]:
-        """The content of config.json, with the rotary keys of transformers 4 and of 5."""
+        """The content of config.json, with the rotary keys of transformers 4 and of 5.
+
+        Where the heads do not divide the hidden size, which transformers 5 refuses in a Llama, it
+        is a Mistral without a window: the same computation under another name.
+        """
+        scaling = LLAMA3_ROPE if self.rope_llama3 else None
+        kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+        if self.hidden % self.heads:
+            kind = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
         return {
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
+            **kind,
             "attention_bias": False,
             "attention_dropout": 0.0,
             "bos_token_id": None,
@@ -94,11 +202,21 @@ class Architecture:
             "num_key_value_heads": self.kv_heads,
             "pad_token_id": pad_token_id,
             "rms_norm_eps": self.norm_epsilon,
-            "rope_parameters": {"rope_theta": self.rope_theta, "rope_type": "default"},
-            "rope_scaling": None,
+            "rope_parameters": {
+                "rope_theta": self.rope_theta,
+                **(scaling or {"rope_type": "default"}),
+            },
+            "rope_scaling": scaling,
             "rope_theta": self.rope_theta,
-            "tie_word_embeddings": False,
+            "sliding_window": None,
+            "tie_word_embeddings": self.tied,
             "torch_dtype": dtype,
             "use_cache": True,
             "vocab_size": self.vocab,
         }
+
+
+def _check(key: str, value: Any, accepted: tuple[Any, ...]) -> None:
+    if value not in accepted:
+        expected = " or ".join(repr(known) for known in accepted)
+        raise InputError(f"{key}: {value!r} cannot be converted; expected {expected}")

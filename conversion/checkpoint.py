@@ -1,75 +1,285 @@
-"""An Orbax checkpoint's step folder in, its parameter arrays out, one at a time."""
+"""An Orbax checkpoint's step folder: its parameter arrays, a block of rows at a time.
+
+Orbax stores each device's part of an array as one compressed chunk, a gigabyte of this project's
+1B model. Chunks are therefore read in ranges and decompressed as a stream: what is held in memory
+is a block, not a chunk. Orbax writes no checksum of the weights: a chunk that is missing, cut or no
+stream is told, a flipped bit that leaves a stream of the right length is not.
+"""
 
 import hashlib
+import io
+import itertools
 import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorstore
+import zstandard
 
 from conversion.architecture import Architecture
-from conversion.mapping import stored
+from conversion.environment import on_cpu
+from conversion.mapping import DTYPES, Region, differences, stored
 from tinymathreason.cli import InputError
 
 METADATA = "_CHECKPOINT_METADATA"
 """Orbax's record of a step, with the times of its start and its commit."""
 PREFIX = "params.params."
 """What stands before a parameter's path in MaxText's checkpoints; the rest is optimiser state."""
+BLOCK = 16 * 2**20
+"""Bytes of a decoded block."""
+RANGE = 4 * 2**20
+"""Bytes of one read of compressed data."""
+STREAMED = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "zstd"},
+]
+"""Codecs of a chunk that is decompressed here, as Orbax writes it; the level does not matter."""
+ABSENT = 2**64 - 1
+"""Offset of a chunk that was never written, in the index of a shard."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array's metadata: what zarr calls its zarr.json."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    shard: tuple[int, ...]
+    """Shape of what one file entry holds: one device's part."""
+    chunk: tuple[int, ...]
+    """Shape of what is compressed together, within a shard."""
+    streamed: bool
+    """Whether the chunks are compressed as `STREAMED`."""
+
+    @classmethod
+    def of(cls, metadata: dict[str, Any]) -> "Entry":
+        """Read the content of a zarr.json, version 3."""
+        shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        outer = metadata["codecs"][0]
+        inner = outer.get("configuration", {})
+        sharded = outer["name"] == "sharding_indexed"
+        codecs = [dict(codec) for codec in inner["codecs"]] if sharded else []
+        for codec in codecs[1:]:
+            codec.pop("configuration", None)
+        return cls(
+            shape=tuple(metadata["shape"]),
+            dtype=metadata["data_type"],
+            shard=tuple(shard),
+            chunk=tuple(inner["chunk_shape"] if sharded else shard),
+            streamed=codecs == STREAMED and inner.get("index_location", "end") == "end",
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the decoded array, for types that `DTYPES` knows."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
 class Checkpoint:
     """The parameters of one complete step folder; optimiser state is never read.
 
-    Raises `InputError` when ``step_dir`` is no finished MaxText checkpoint.
+    ``step_dir`` is a local path or an address such as ``gs://bucket/run/checkpoints/1000``.
+    Raises `InputError` when it is no finished MaxText checkpoint.
     """
 
-    def __init__(self, step_dir: Path) -> None:
-        self.items = step_dir / "items"
-        if not (step_dir / METADATA).is_file() or not self.items.is_dir():
+    def __init__(self, step_dir: str | Path) -> None:
+        self.step_dir = str(step_dir).rstrip("/")
+        try:
+            self._metadata = tensorstore.KvStore.open(self._base()).result().read(METADATA).result()
+            # The index of an OCDBT database is kept, and not asked for again.
+            context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 2**24}})
+            self._store = tensorstore.KvStore.open(self._items(), context=context).result()
+            keys = [key.decode() for key in self._store.list().result()]
+            found = {
+                path: json.loads(self._store[f"{path}/zarr.json"])
+                for path, _, file in (key.rpartition("/") for key in keys)
+                if file == "zarr.json"
+            }
+        except ValueError as error:
+            if (reason := str(error)).startswith("NOT_FOUND"):
+                reason = "no items/ in it that Orbax wrote with ocdbt and zarr3"
+            raise InputError(f"{self.step_dir}: not a readable checkpoint: {reason}") from error
+        if self._metadata.state != "value" or not any(path.startswith(PREFIX) for path in found):
             raise InputError(
-                f"{step_dir}: not a MaxText checkpoint; "
+                f"{self.step_dir}: not a MaxText checkpoint; "
                 "expected a step's folder, such as RUN/checkpoints/1000, with items/ in it"
             )
-        store = tensorstore.KvStore.open(self._base()).result()
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        for key in store.list().result():
-            path, _, file = key.decode().rpartition("/")
-            if path.startswith(PREFIX) and file == "zarr.json":
-                shape = json.loads(store.read(key).result().value)["shape"]
-                self.shapes[path.removeprefix(PREFIX)] = tuple(shape)
+        entries = {path: Entry.of(metadata) for path, metadata in found.items()}
+        self.entries: dict[str, Entry] = {}
+        """Parameters, by their path."""
+        self.others: dict[str, Entry] = {}
+        """Optimiser state and counters."""
+        for path, entry in entries.items():
+            if path.startswith(PREFIX):
+                self.entries[path.removeprefix(PREFIX)] = entry
+            else:
+                self.others[path] = entry
 
-    def _base(self) -> dict[str, Any]:
-        # A path rather than a URL: a folder's name may hold any character.
-        return {"driver": "ocdbt", "base": {"driver": "file", "path": f"{self.items.resolve()}/"}}
+    def _base(self, below: str = "") -> Any:
+        if "://" in self.step_dir:
+            return f"{self.step_dir}/{below}"
+        # A specification rather than an address: a folder's name may hold any character.
+        return {"driver": "file", "path": f"{Path(self.step_dir).resolve()}/{below}"}
+
+    def _items(self) -> dict[str, Any]:
+        return {"driver": "ocdbt", "base": self._base("items/")}
 
     def sha256(self) -> str:
         """Hash of the checkpoint's metadata, which holds the nanosecond of its making."""
-        return hashlib.sha256((self.items.parent / METADATA).read_bytes()).hexdigest()
+        return hashlib.sha256(self._metadata.value).hexdigest()
 
     @property
     def scanned(self) -> bool:
         """Whether layers are stacked in one array rather than kept in one array each."""
-        return any(path.startswith("decoder.layers.") for path in self.shapes)
+        return any(path.startswith("decoder.layers.") for path in self.entries)
 
     def check(self, sizes: Architecture) -> None:
         """Raise `InputError` with expected beside found when an array or its shape differs."""
-        expected = stored(sizes, self.scanned)
-        wrong = [
-            f"{path} expected {expected.get(path, 'none')} found {self.shapes.get(path, 'none')}"
-            for path in sorted(expected.keys() | self.shapes.keys())
-            if expected.get(path) != self.shapes.get(path)
-        ]
-        if wrong:
-            more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            raise InputError(
-                f"{self.items.parent}: the checkpoint does not fit the config: "
-                f"{'; '.join(wrong[:3])}{more}"
-            )
+        expected = {path: array.shape for path, array in stored(sizes, self.scanned).items()}
+        found = {path: entry.shape for path, entry in self.entries.items()}
+        if wrong := differences(expected, found):
+            raise InputError(f"{self.step_dir}: the checkpoint does not fit the config: {wrong}")
+        for path, entry in self.entries.items():
+            if entry.dtype not in DTYPES:
+                raise InputError(
+                    f"{self.step_dir}: {path} holds {entry.dtype}; expected {' or '.join(DTYPES)}"
+                )
 
-    def read(self, path: str) -> npt.NDArray[np.float32]:
-        """One array by its path, such as ``decoder.decoder_norm.scale``, as float32."""
-        spec = {"driver": "zarr3", "kvstore": {**self._base(), "path": f"{PREFIX}{path}/"}}
-        array = tensorstore.open(spec, open=True).result().read().result()
-        return np.asarray(array, dtype=np.float32)
+    def blocks(self, path: str) -> Iterator[tuple[Region, npt.NDArray[Any]]]:
+        """An array's blocks, each with where it lies; together they cover it once.
+
+        A block's memory is reused by the next one. Raises `InputError` for a chunk that is missing
+        or does not decompress to its size.
+        """
+        entry = self.entries[path]
+        read = self._stream if entry.streamed else self._decoded
+        try:
+            for shard in itertools.product(*map(_parts, entry.shape, entry.shard)):
+                yield from read(path, entry, shard)
+        except (ValueError, zstandard.ZstdError) as error:
+            reason = str(error).partition(" [")[0]
+            raise InputError(f"{self.step_dir}: {path} cannot be read: {reason}") from error
+
+    def read(self, path: str) -> npt.NDArray[Any]:
+        """One whole array by its path, such as ``decoder.decoder_norm.scale``."""
+        entry = self.entries[path]
+        found = np.empty(entry.shape, DTYPES[entry.dtype])
+        for region, block in self.blocks(path):
+            found[region] = block
+        return found
+
+    def _decoded(
+        self, path: str, entry: Entry, shard: Region
+    ) -> Iterator[tuple[Region, npt.NDArray[Any]]]:
+        """A whole shard at once, by tensorstore: codecs that are not `STREAMED`."""
+        spec = {
+            "driver": "zarr3",
+            "kvstore": {**self._items(), "path": f"{PREFIX}{path}/"},
+            "fill_missing_data_reads": False,
+        }
+        yield shard, tensorstore.open(spec, open=True).result()[shard].read().result()
+
+    def _stream(
+        self, path: str, entry: Entry, shard: Region
+    ) -> Iterator[tuple[Region, npt.NDArray[Any]]]:
+        """A shard's chunks, each decompressed as a stream of blocks of whole rows."""
+        parts = [part.start // size for part, size in zip(shard, entry.shard, strict=True)]
+        key = "/".join([f"{PREFIX}{path}", "c", *map(str, parts)])
+        grid = [size // part for size, part in zip(entry.shard, entry.chunk, strict=True)]
+        index = self._range(key, slice(-16 * math.prod(grid) - 4, None))
+        dtype = DTYPES[entry.dtype]
+        row = math.prod(entry.chunk[1:])
+        rows = max(1, min(entry.chunk[0], BLOCK // (row * dtype.itemsize)))
+        buffer = np.empty((rows, *entry.chunk[1:]), dtype)
+        # The index ends with a checksum of itself, which the streams' own checks make superfluous.
+        places = struct.iter_unpack("<QQ", index[:-4])
+        for place, (offset, nbytes) in zip(np.ndindex(*grid), places, strict=True):
+            start = [
+                p.start + i * size for p, i, size in zip(shard, place, entry.chunk, strict=True)
+            ]
+            if any(at >= size for at, size in zip(start, entry.shape, strict=True)):
+                continue  # beyond the array's edge
+            if offset == ABSENT:
+                raise ValueError(f"chunk {key} is missing")
+            source: Any = _Ranges(lambda part: self._range(key, part), offset, nbytes)
+            stream: Any = zstandard.ZstdDecompressor().stream_reader(source, read_size=RANGE)
+            for first in range(0, entry.chunk[0], rows):
+                block = buffer[: min(rows, entry.chunk[0] - first)]
+                _fill(stream, block, key)
+                region = (
+                    slice(start[0] + first, min(start[0] + first + len(block), entry.shape[0])),
+                    *(
+                        slice(at, min(at + size, end))
+                        for at, size, end in zip(
+                            start[1:], entry.chunk[1:], entry.shape[1:], strict=True
+                        )
+                    ),
+                )
+                if region[0].start < region[0].stop:
+                    yield region, block[tuple(slice(part.stop - part.start) for part in region)]
+            if stream.read(1):
+                raise ValueError(f"chunk {key} is longer than its shape")
+
+    def _range(self, key: str, part: slice) -> bytes:
+        """Some bytes of an entry; `ValueError` when it is missing or shorter."""
+        found = self._store.read(key, byte_range=part, staleness_bound=0).result()
+        if found.state != "value":
+            raise ValueError(f"chunk {key} is missing")
+        return bytes(found.value)
+
+
+def save(step_dir: Path, arrays: Mapping[str, npt.NDArray[Any]], scanned: bool) -> None:
+    """Write parameters, by their path, as the step folder that MaxText's trainer restores."""
+    with on_cpu():
+        import jax.numpy as jnp
+        import orbax.checkpoint.experimental.v1 as ocp
+
+    tree: dict[str, Any] = {}
+    for path, array in arrays.items():
+        *parents, last = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = jnp.asarray(array)
+    ocp.save_checkpointables(
+        step_dir.resolve(),
+        {"items": {"params": {"params": tree}}},
+        custom_metadata={"scan_layers": scanned},
+    )
+
+
+class _Ranges(io.RawIOBase):
+    """``nbytes`` at ``offset`` of what ``read`` gives ranges of, as a file."""
+
+    def __init__(self, read: Any, offset: int, nbytes: int) -> None:
+        self._read, self._at, self._end = read, offset, offset + nbytes
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most ``size``; none at the end."""
+        stop = self._end if size < 0 else min(self._at + size, self._end)
+        if stop == self._at:
+            return b""
+        found: bytes = self._read(slice(self._at, stop))
+        self._at = stop
+        return found
+
+
+def _fill(stream: Any, block: npt.NDArray[Any], key: str) -> None:
+    """Read exactly ``block``'s bytes: a decompressor ends without a word where its input does."""
+    memory = memoryview(block.reshape(-1).view(np.uint8))
+    while memory:
+        count = stream.readinto(memory)
+        if not count:
+            raise ValueError(f"chunk {key} is shorter than its shape")
+        memory = memory[count:]
+
+
+def _parts(size: int, step: int) -> list[slice]:
+    """An axis of ``size`` cut into parts of ``step``."""
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]

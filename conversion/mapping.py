@@ -3,25 +3,41 @@
 MaxText keeps a kernel as (inputs..., outputs...), Hugging Face as (outputs, inputs): a transpose
 after flattening. MaxText folds the 1/sqrt(head_dim) of attention into the query kernel, Hugging
 Face divides in the forward pass: the kernel is multiplied by sqrt(head_dim). Both rotate halves of
-a head under default RoPE, so that, unlike Meta's original weights, q and k are NOT permuted.
+a head under default RoPE, so that, unlike Meta's original weights, q and k are NOT permuted; under
+MaxText's llama3.1 RoPE neighbours are rotated, and there the rows of q and k are reordered.
+
+Both directions go through `Weight.view`: Hugging Face's tensor seen with MaxText's axes, without a
+copy. To convert is to assign to the view, to convert back is to read it.
 """
 
 import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from conversion.architecture import Architecture
+from tinymathreason.cli import InputError
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+DTYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+"""Types of weights that both formats hold, by the name that both give them."""
 SCAN_AXIS = 1
 """Axis on which a scan over layers stacks their weights (MaxText's param_scan_axis)."""
+Region = tuple[slice, ...]
+"""Where a block lies in an array: start and stop on every axis."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One kind of weight: its two names, its axes, and whether it carries the query's scale."""
+    """One kind of weight: its two names, its axes, and what else sets the two apart."""
 
     hf: str
     """Name in LlamaForCausalLM; ``{layer}`` stands for the layer's index."""
@@ -31,8 +47,10 @@ class Weight:
     """`Architecture` fields that size the input axes; empty for vectors and the embedding."""
     outputs: tuple[str, ...]
     """`Architecture` fields that size the output axes."""
-    scaled: bool = False
-    """Whether Hugging Face's weight is sqrt(head_dim) times MaxText's."""
+    scale: str | None = None
+    """`Architecture` property by which Hugging Face's weight is larger than MaxText's."""
+    rotary: bool = False
+    """Whether the last axis is rotated by position."""
 
     @property
     def per_layer(self) -> bool:
@@ -51,45 +69,83 @@ class Weight:
         inputs = math.prod(shape[: len(self.inputs)])
         return math.prod(shape) // inputs, inputs
 
-    def to_hf(self, array: Array, sizes: Architecture) -> Array:
-        """MaxText's array of one layer as Hugging Face's; float32 in, float32 out."""
-        if self.inputs:
-            array = array.reshape(self.hf_shape(sizes)[::-1]).T
-        if self.scaled:
-            array = array * np.float32(math.sqrt(sizes.head_dim))
-        return np.ascontiguousarray(array)
+    def factor(self, sizes: Architecture) -> np.float32:
+        """Hugging Face's weight over MaxText's."""
+        return np.float32(getattr(sizes, self.scale) if self.scale else 1)
 
-    def to_maxtext(self, array: Array, sizes: Architecture) -> Array:
-        """Hugging Face's array as MaxText's of one layer; float32 in, float32 out."""
-        if self.scaled:
-            array = array / np.float32(math.sqrt(sizes.head_dim))
-        if self.inputs:
-            array = array.T
-        return np.ascontiguousarray(array).reshape(self.shape(sizes))
+    def view(self, tensor: Array, sizes: Architecture) -> Array:
+        """Hugging Face's tensor with MaxText's axes, sharing its memory.
+
+        The last axis of a rotary weight keeps Hugging Face's order: see `place`.
+        """
+        return tensor.T.reshape(self.shape(sizes), copy=False) if self.inputs else tensor
+
+    def place(self, block: Array, region: Region, tensor: Array, sizes: Architecture) -> None:
+        """Copy a block of MaxText's array, already scaled, to where it belongs in ``tensor``.
+
+        Rows of the vocabulary beyond ``tensor``'s are padding, and are left out.
+        """
+        view = self.view(tensor, sizes)
+        region = tuple(
+            slice(part.start, max(part.start, min(part.stop, size)))
+            for part, size in zip(region, view.shape, strict=True)
+        )
+        block = block[tuple(slice(part.stop - part.start) for part in region)]
+        if self.rotary and sizes.rope_interleaved:
+            rows: Any = hf_rows(sizes.head_dim)[region[-1]]
+            view[(*region[:-1], rows)] = block
+        else:
+            view[region] = block
+
+    def to_maxtext(self, tensor: Array, sizes: Architecture) -> npt.NDArray[np.float32]:
+        """Hugging Face's tensor of one layer, of any float type, as MaxText's array."""
+        found = self.view(tensor, sizes).astype(np.float32, order="C")
+        if self.rotary and sizes.rope_interleaved:
+            found = found[..., hf_rows(sizes.head_dim)]
+        return unscale(found, self.factor(sizes)) if self.scale else found
+
+
+def hf_rows(head_dim: int) -> npt.NDArray[np.intp]:
+    """Hugging Face's row for each of MaxText's in a head whose neighbours rotate together."""
+    index = np.arange(head_dim)
+    return index // 2 + index % 2 * (head_dim // 2)
+
+
+def unscale(product: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[np.float32]:
+    """The float32 values that times ``factor`` give ``product`` again, where there are any.
+
+    Division alone misses some by a unit in the last place. A product that no float32 yields (when
+    ``factor`` is no power of two, and only for weights that this map did not make) gives the
+    nearest quotient.
+    """
+    found = product / factor
+    with np.errstate(over="ignore"):
+        for end in (np.float32(np.inf), np.float32(-np.inf)):
+            near = np.nextafter(found, end)
+            found = np.where((found * factor != product) & (near * factor == product), near, found)
+    return found
 
 
 _ATTENTION = "decoder.layers.self_attention"
+_MLP = "decoder.layers.mlp"
+_NORM = "decoder.layers.{}_self_attention_layer_norm.scale"
 _LAYER = "model.layers.{layer}"
-WEIGHTS = (
-    Weight("model.embed_tokens.weight", "token_embedder.embedding", (), ("vocab", "hidden")),
-    Weight(
-        f"{_LAYER}.input_layernorm.weight",
-        "decoder.layers.pre_self_attention_layer_norm.scale",
-        (),
-        ("hidden",),
-    ),
+EMBEDDING = Weight("model.embed_tokens.weight", "token_embedder.embedding", (), ("vocab", "hidden"))
+LAYER = (
     Weight(
         f"{_LAYER}.self_attn.q_proj.weight",
         f"{_ATTENTION}.query.kernel",
         ("hidden",),
         ("heads", "head_dim"),
-        scaled=True,
+        scale="query_scale",
+        rotary=True,
     ),
     Weight(
         f"{_LAYER}.self_attn.k_proj.weight",
         f"{_ATTENTION}.key.kernel",
         ("hidden",),
         ("kv_heads", "head_dim"),
+        rotary=True,
     ),
     Weight(
         f"{_LAYER}.self_attn.v_proj.weight",
@@ -103,46 +159,111 @@ WEIGHTS = (
         ("heads", "head_dim"),
         ("hidden",),
     ),
-    Weight(
-        f"{_LAYER}.post_attention_layernorm.weight",
-        "decoder.layers.post_self_attention_layer_norm.scale",
-        (),
-        ("hidden",),
-    ),
-    Weight(
-        f"{_LAYER}.mlp.gate_proj.weight", "decoder.layers.mlp.wi_0.kernel", ("hidden",), ("mlp",)
-    ),
-    Weight(f"{_LAYER}.mlp.up_proj.weight", "decoder.layers.mlp.wi_1.kernel", ("hidden",), ("mlp",)),
-    Weight(f"{_LAYER}.mlp.down_proj.weight", "decoder.layers.mlp.wo.kernel", ("mlp",), ("hidden",)),
-    Weight("model.norm.weight", "decoder.decoder_norm.scale", (), ("hidden",)),
-    Weight("lm_head.weight", "decoder.logits_dense.kernel", ("hidden",), ("vocab",)),
+    Weight(f"{_LAYER}.mlp.gate_proj.weight", f"{_MLP}.wi_0.kernel", ("hidden",), ("mlp",)),
+    Weight(f"{_LAYER}.mlp.up_proj.weight", f"{_MLP}.wi_1.kernel", ("hidden",), ("mlp",)),
+    Weight(f"{_LAYER}.mlp.down_proj.weight", f"{_MLP}.wo.kernel", ("mlp",), ("hidden",)),
+    Weight(f"{_LAYER}.input_layernorm.weight", _NORM.format("pre"), (), ("hidden",)),
+    Weight(f"{_LAYER}.post_attention_layernorm.weight", _NORM.format("post"), (), ("hidden",)),
 )
+NORM = Weight(
+    "model.norm.weight", "decoder.decoder_norm.scale", (), ("hidden",), scale="norm_scale"
+)
+HEAD = Weight("lm_head.weight", "decoder.logits_dense.kernel", ("hidden",), ("vocab",))
 
 
-def stored(sizes: Architecture, scanned: bool) -> dict[str, tuple[int, ...]]:
-    """Path and shape of every parameter array that a MaxText checkpoint of these sizes holds."""
-    found: dict[str, tuple[int, ...]] = {}
-    for weight in WEIGHTS:
+def weights(sizes: Architecture) -> tuple[Weight, ...]:
+    """Every kind of weight that a model of these sizes has, in the order of its forward pass."""
+    return (EMBEDDING, *LAYER, NORM, *(() if sizes.tied else (HEAD,)))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array of a MaxText checkpoint, and the weights that it holds."""
+
+    path: str
+    shape: tuple[int, ...]
+    weight: Weight
+    layers: range
+    """Layers whose weights are stacked in it; of length one, without an axis, otherwise."""
+    stacked: bool
+    """Whether there is an axis of layers."""
+
+    @property
+    def names(self) -> list[str]:
+        """Hugging Face's names of its weights."""
+        return [self.weight.hf.format(layer=layer) for layer in self.layers]
+
+    def split(self, block: Array, region: Region) -> Iterator[tuple[int, Array, Region]]:
+        """A block by layer: the index in `names`, the layer's part, and where it lies there."""
+        if not self.stacked:
+            yield 0, block, region
+            return
+        inner = (*region[:SCAN_AXIS], *region[SCAN_AXIS + 1 :])
+        scan = region[SCAN_AXIS]
+        for layer in range(scan.start, scan.stop):
+            yield layer, block[(*[slice(None)] * SCAN_AXIS, layer - scan.start)], inner
+
+
+def stored(sizes: Architecture, scanned: bool) -> dict[str, Stored]:
+    """Every parameter array that a MaxText checkpoint of these sizes holds, by path."""
+    found = []
+    for weight in weights(sizes):
         shape = weight.shape(sizes)
         if not weight.per_layer:
-            found[weight.maxtext] = shape
+            found.append(Stored(weight.maxtext, shape, weight, range(1), False))
         elif scanned:
-            found[weight.maxtext] = (*shape[:SCAN_AXIS], sizes.layers, *shape[SCAN_AXIS:])
+            stacked = (*shape[:SCAN_AXIS], sizes.layers, *shape[SCAN_AXIS:])
+            found.append(Stored(weight.maxtext, stacked, weight, range(sizes.layers), True))
         else:
             for layer in range(sizes.layers):
-                found[unscanned(weight.maxtext, layer)] = shape
-    return found
+                path = weight.maxtext.replace("decoder.layers.", f"decoder.layers_{layer}.")
+                found.append(Stored(path, shape, weight, range(layer, layer + 1), False))
+    return {array.path: array for array in found}
 
 
-def unscanned(path: str, layer: int) -> str:
-    """The path of one layer's weight in a checkpoint that keeps layers apart."""
-    return path.replace("decoder.layers.", f"decoder.layers_{layer}.")
+def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
+    """The sizes that a MaxText checkpoint's shapes tell; context, rope and norm are not among them.
+
+    Raises `InputError` when an axis has no array left to tell its size.
+    """
+    kinds = {weight.maxtext: weight for weight in (EMBEDDING, *LAYER, NORM, HEAD)}
+    found: dict[str, Any] = {}
+    for path, shape in sorted(shapes.items()):
+        layer = re.search(r"layers_(\d+)", path)
+        weight = kinds.get(path.replace(layer[0], "layers") if layer else path)
+        if weight is None:
+            continue
+        layers = int(layer[1]) + 1 if layer else 1
+        if weight.per_layer and not layer:
+            layers, shape = shape[SCAN_AXIS], (*shape[:SCAN_AXIS], *shape[SCAN_AXIS + 1 :])
+        if weight.per_layer:
+            found["layers"] = max(layers, found.get("layers", 0))
+        for axis, size in zip(weight.inputs + weight.outputs, shape, strict=False):
+            found.setdefault(axis, size)
+    axes = {"layers", *(axis for kind in kinds.values() for axis in kind.inputs + kind.outputs)}
+    if unknown := axes - found.keys():
+        raise InputError(f"no array tells {' and '.join(sorted(unknown))}: name the config")
+    tied = HEAD.maxtext not in shapes
+    return Architecture(**found, tied=tied, context=0, rope_theta=0, norm_epsilon=0)
 
 
 def hf_tensors(sizes: Architecture) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of LlamaForCausalLM at these sizes."""
-    return {
-        weight.hf.format(layer=layer): weight.hf_shape(sizes)
-        for weight in WEIGHTS
-        for layer in range(sizes.layers if weight.per_layer else 1)
-    }
+    """Name and shape of every tensor of LlamaForCausalLM, in the order of its state dict."""
+    found = {EMBEDDING.hf: EMBEDDING.hf_shape(sizes)}
+    for layer in range(sizes.layers):
+        found.update({w.hf.format(layer=layer): w.hf_shape(sizes) for w in LAYER})
+    found[NORM.hf] = NORM.hf_shape(sizes)
+    if not sizes.tied:
+        found[HEAD.hf] = HEAD.hf_shape(sizes)
+    return found
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """The first entries in which two mappings differ, side by side; nothing when they are equal."""
+    wrong = [
+        f"{key} expected {expected.get(key, 'none')} found {found.get(key, 'none')}"
+        for key in sorted(expected.keys() | found.keys())
+        if expected.get(key) != found.get(key)
+    ]
+    more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return "; ".join(wrong[:3]) + more

@@ -3,10 +3,7 @@
 MaxText restores the checkpoint with its own loader, so this also checks our reading of it.
 """
 
-import contextlib
-import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conversion.environment import on_cpu
 from tinymathreason.cli import InputError
 
 TOLERANCE = 1e-4
@@ -21,7 +19,9 @@ TOLERANCE = 1e-4
 KL_TOLERANCE = 1e-9
 """Accepted mean divergence of the next-token distributions, in nats."""
 BATCH, LENGTH = 4, 128
-"""Shape of the compared token rows; the length is cut to the model's context."""
+"""Shape of the compared rows of either kind; the length is cut to the model's context."""
+TEXT = Path(__file__).with_suffix(".txt")
+"""Prose, LaTeX, code, a table and a chat, encoded by the model's own tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +78,20 @@ class Parity:
         return {**asdict(self), "tolerance": TOLERANCE, "kl_tolerance": KL_TOLERANCE}
 
 
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables for MaxText's import (it then looks for no TPU and no Google Cloud) alone."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def maxtext_logits(
-    step_dir: Path, config: Path, scanned: bool, tokens: npt.NDArray[np.int32]
+    step_dir: str, config: Path, scanned: bool, tokens: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float32]:
     """float32[batch, length, vocab] logits of int32[batch, length] tokens, by MaxText on CPU."""
-    with _environment(JAX_PLATFORMS="cpu", DECOUPLE_GCLOUD="TRUE"):
+    with on_cpu():
         import jax.numpy as jnp
         from maxtext.configs import pyconfig
         from maxtext.utils import model_creation_utils
 
     batch, length = tokens.shape
+    absolute = step_dir if "://" in step_dir else Path(step_dir).resolve()
     resolved = pyconfig.initialize(
         ["", str(config)],
-        load_parameters_path=str((step_dir / "items").resolve()),
+        load_parameters_path=f"{absolute}/items",
         base_output_directory=tempfile.gettempdir(),  # nothing is written there
         run_name="parity",
         scan_layers=scanned,
@@ -131,12 +120,21 @@ def hf_logits(model_dir: Path, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.
 
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     with torch.inference_mode():
+        if model.config.tie_word_embeddings:
+            # MaxText rounds the embedding to bfloat16 where it serves as the head, always.
+            head = model.get_output_embeddings()
+            head.weight = torch.nn.Parameter(head.weight.bfloat16().float(), requires_grad=False)
         logits = model(torch.from_numpy(tokens.astype(np.int64))).logits
     found: npt.NDArray[np.float32] = logits.float().numpy()
     return found
 
 
-def random_tokens(vocab: int, context: int, seed: int = 0) -> npt.NDArray[np.int32]:
-    """int32[BATCH, min(LENGTH, context)] uniform token ids."""
+def tokens(model_dir: Path, vocab: int, context: int) -> npt.NDArray[np.int32]:
+    """int32[2 * BATCH, min(LENGTH, context)] rows of uniform token ids, then of `TEXT`."""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(model_dir / "tokenizer.json"))
     shape = (BATCH, min(LENGTH, context))
-    return np.random.default_rng(seed).integers(0, vocab, shape, dtype=np.int32)
+    text = np.resize(tokenizer.encode(TEXT.read_text(encoding="utf-8")).ids, shape)
+    random = np.random.default_rng(0).integers(0, vocab, shape)
+    return np.concatenate([random, text]).astype(np.int32)

@@ -4,23 +4,34 @@ python -m conversion.to_hf --checkpoint STEP_DIR --config OVERLAY.yml --tokenize
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tinymathreason import cli, provenance
 from tinymathreason.files import new_directory, read_json, write_json
 
+if TYPE_CHECKING:
+    from conversion.export import Export
+
 RECORD = "conversion.json"
 """File in the output that tells what was converted and how equal it is."""
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def convert(
-    step_dir: Path, config: Path, tokenizer: Path, output: Path, skip_parity: bool = False
+    step_dir: str | Path,
+    config: Path,
+    output: Path,
+    options: "Export",
+    skip_parity: bool = False,
+    force: bool = False,
 ) -> None:
     """Write ``output``; it appears only when the logits of both models agree.
 
     Raises `InputError` for a checkpoint or tokenizer that does not fit the config, for an
-    ``output`` that holds something else already, and when parity fails.
+    ``output`` that holds something else already (unless ``force``), and when parity fails.
     """
     from conversion import export
     from conversion.architecture import Architecture
@@ -28,33 +39,45 @@ def convert(
     from pretrain import overlay
 
     sizes = Architecture.from_maxtext(overlay.load(config))
+    hf_sizes = export.trimmed(sizes, options.tokenizer)
     checkpoint = Checkpoint(step_dir)
-    inputs = {
+    inputs: dict[str, Any] = {
         "checkpoint": str(step_dir),
         "checkpoint_sha256": checkpoint.sha256(),
         "config": str(config),
-        "tokenizer": str(tokenizer),
+        "tokenizer": str(options.tokenizer),
+        "dtype": options.dtype,
+        "max_shard_bytes": options.max_shard_bytes,
     }
-    if (output / RECORD).is_file():
+    if (output / RECORD).is_file() and not force:
         found = read_json(output / RECORD)
         if inputs.items() <= found.items() and (skip_parity or "parity" in found):
             print(f"{output} was already complete")
             return
-    record = {**inputs, **provenance.record()}
-    with new_directory(output) as folder:
-        record["parameters"] = export.write(checkpoint, sizes, tokenizer, folder)
-        print(f"{record['parameters']:,} parameters written", flush=True)
+    record = {**inputs, "parameters": hf_sizes.parameters(), **provenance.record()}
+    with new_directory(output, replace=force) as folder:
+        if rows := sizes.vocab - hf_sizes.vocab:
+            record["trimmed_vocabulary_rows"] = rows
+            print(f"{rows} rows of padding trimmed from the vocabulary", flush=True)
+        export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
+        export.write_config(hf_sizes, folder, options)
+        print(f"{hf_sizes.parameters():,} parameters written", flush=True)
         if not skip_parity:
-            from conversion import parity
+            from conversion.verify import verify
 
-            tokens = parity.random_tokens(sizes.vocab, sizes.context)
-            expected = parity.maxtext_logits(step_dir, config, checkpoint.scanned, tokens)
-            found = parity.Parity.of(expected, parity.hf_logits(folder, tokens))
-            found.check()
-            record["parity"] = found.record()
-            print(f"parity: {found.line()}")
+            parity = verify(checkpoint, config, folder)
+            record["parity"] = parity.record()
+            print(f"parity: {parity.line()}")
         write_json(folder / RECORD, record)
     print(f"{output} written")
+
+
+def parse_bytes(text: str) -> int:
+    """``5GB`` or ``512MiB`` as a number of bytes; `ValueError` for anything else."""
+    match = re.fullmatch(r"(\d+)\s*([KMG]I?B|)", text.upper())
+    if match is None or not int(match[1]):
+        raise ValueError(text)
+    return int(match[1]) * UNITS[match[2]]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -63,21 +86,37 @@ def main(argv: Sequence[str]) -> None:
         prog="conversion.to_hf", description="Convert a MaxText checkpoint to Hugging Face."
     )
     parser.add_argument(
-        "--checkpoint", type=Path, required=True, help="a step's folder: RUN/checkpoints/STEP"
+        "--checkpoint", required=True, help="a step's folder: RUN/checkpoints/STEP, or gs://..."
     )
     parser.add_argument("--config", type=Path, required=True, help="the overlay that trained it")
     parser.add_argument(
         "--tokenizer", type=Path, required=True, help="folder of the mixture's tokenizer"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--max-shard-size", type=parse_bytes, default="5GB", help="of one file; default 5GB"
+    )
     parser.add_argument("--skip-parity", action="store_true", help="do not compare the logits")
+    parser.add_argument("--allow-nonfinite", action="store_true", help="convert NaN and infinity")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(argv)
+
+    from conversion.export import Export
+
+    options = Export(
+        arguments.tokenizer,
+        arguments.dtype,
+        arguments.max_shard_size,
+        arguments.allow_nonfinite,
+    )
     convert(
         arguments.checkpoint,
         arguments.config,
-        arguments.tokenizer,
         arguments.output,
+        options,
         arguments.skip_parity,
+        arguments.force,
     )
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.config import build, config, merge, nearest, parse_overrides, read_yaml
-
-TEMPLATES = Path(__file__).parent / "chat_templates"
 
 
 @config
@@ -40,7 +39,7 @@ class SftData:
 
     sources: dict[str, SftSource]
     """Sets to join, by the name their counts will have."""
-    chat_template: Path = TEMPLATES / "chatml.jinja"
+    chat_template: Path = TEMPLATE
     """Jinja template with a generation block around what the loss sees."""
     eval_fraction: float = 0.01
     """Share of the questions held out for the evaluation loss, chosen by their hash."""
@@ -55,8 +54,7 @@ class SftData:
         if not 0 < self.eval_fraction < 1:
             raise ValueError(f"eval_fraction must be between 0 and 1 (got {self.eval_fraction})")
         if not self.chat_template.is_file():
-            shipped = ", ".join(sorted(str(path) for path in TEMPLATES.glob("*.jinja")))
-            raise ValueError(f"no template {self.chat_template}; shipped: {shipped}")
+            raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_the_wheel_places_one_thin_file_into_maxtext(wheel) -> None:
     assert zipfile.ZipFile(wheel).read("maxtext/train.py") == ENTRY.read_bytes()
     for shipped in (
         "maxtext_configs/tinymathreason_1b.yml",
-        "sft/chat_templates/chatml.jinja",
+        "tinymathreason/chat_templates/chatml.jinja",
         "sft/configs/quickstart.yaml",
         "data_prep/recipes/quickstart.yaml",
     ):

@@ -4,12 +4,17 @@ Padding is id 0 because Grain fills packed rows with zeros, and is not the end-o
 MaxText masks every padding target: were they one token, the model would never learn to stop.
 """
 
+from pathlib import Path
+
 PAD = "<|pad|>"
 EOS = "<|endoftext|>"
 IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 RESERVED = tuple(f"<|reserved_{i}|>" for i in range(10))
 SPECIAL_TOKENS = (PAD, EOS, IM_START, IM_END, "<think>", "</think>", *RESERVED)
+
+TEMPLATE = Path(__file__).parent / "chat_templates" / "chatml.jinja"
+"""The project's chat template, with a generation block around what the loss of a tuning sees."""
 
 Messages = list[dict[str, str]]
 """A conversation, as chat templates take it."""

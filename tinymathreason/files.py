@@ -48,16 +48,16 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def new_directory(final: str | Path) -> Iterator[Path]:
+def new_directory(final: str | Path, replace: bool = False) -> Iterator[Path]:
     """A folder to fill, which takes its final name only when the block ends without an error.
 
-    A leftover of a killed attempt is removed first. `InputError` when ``final`` already exists or
-    another process is filling it.
+    A leftover of a killed attempt is removed first. With ``replace`` an older folder makes way at
+    the end. `InputError` when ``final`` already exists or another process is filling it.
     """
     final = Path(final)
     aside = final.with_name(final.name + ".partial")
     with _locked(aside):
-        if final.exists():
+        if final.exists() and not replace:
             aside.rmdir()
             raise InputError(f"{final}: already exists; remove it first or name another folder")
         try:
@@ -65,7 +65,13 @@ def new_directory(final: str | Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(aside)
             raise
+        old = final.with_name(final.name + ".old")
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            final.replace(old)
         aside.replace(final)
+        if replace:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,15 @@
-"""Orbax checkpoints in MaxText's layout with random weights, every one of them moved."""
+"""Models in MaxText's layout with random weights, and tokenizers of any size for them."""
 
+import dataclasses
+import random
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from conversion.architecture import Architecture
 from conversion.mapping import stored
+from data_prep import tokenizer
 
 SIZES = Architecture(
     layers=3,
@@ -21,46 +25,103 @@ SIZES = Architecture(
 )
 """Odd on purpose: three layers, heads * head_dim above hidden, three queries to a key."""
 
-OVERLAY = """
-base_config: base.yml
-base_num_decoder_layers: 3
-base_emb_dim: 48
-base_num_query_heads: 6
-base_num_kv_heads: 2
-head_dim: 16
-base_mlp_dim: 80
-vocab_size: 320
-max_target_length: 64
-"""
+
+def overlay(sizes: Architecture, **more: object) -> str:
+    """The overlay of a model of these sizes."""
+    return yaml.safe_dump({"base_config": "base.yml", **sizes.maxtext_config(), **more})
 
 
-def random_arrays(scanned: bool, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays of a trained model's magnitude for every parameter of `SIZES`."""
+def random_arrays(
+    scanned: bool, sizes: Architecture = SIZES, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Arrays of a trained model's magnitude for every parameter."""
     rng = np.random.default_rng(seed)
     found = {}
-    for path, shape in stored(SIZES, scanned).items():
+    for path, array in stored(sizes, scanned).items():
         if path.endswith("scale"):
-            found[path] = (1 + 0.3 * rng.standard_normal(shape)).astype(np.float32)
+            found[path] = (1 + 0.3 * rng.standard_normal(array.shape)).astype(np.float32)
         else:
-            spread = 1.0 if path.endswith("embedding") else 0.15
-            found[path] = (spread * rng.standard_normal(shape)).astype(np.float32)
+            spread = 1.0 if path.endswith("embedding") and not sizes.tied else 0.15
+            found[path] = (spread * rng.standard_normal(array.shape)).astype(np.float32)
     return found
 
 
-def save(step_dir: Path, arrays: dict[str, np.ndarray], scanned: bool) -> None:
-    """Write what upstream's trainer would write as the parameters of one step."""
-    import jax.numpy as jnp
-    import orbax.checkpoint.experimental.v1 as ocp
+def save_tokenizer(entries: int, folder: Path) -> None:
+    """A tokenizer of that many entries, trained on words of random letters."""
+    rng = random.Random(0)
+    words = ("".join(rng.choices("etaoinshrdlu", k=rng.randint(3, 8))) for _ in range(3000))
+    tokenizer.save(tokenizer.train([" ".join(words)], entries), folder)
 
-    tree: dict = {}
-    for path, array in arrays.items():
-        *parents, last = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = jnp.asarray(array)
-    ocp.save_checkpointables(
-        step_dir.resolve(),
-        {"items": {"params": {"params": tree}}},
-        custom_metadata={"scan_layers": scanned},
-    )
+
+SHAPES: dict[str, tuple[Architecture, bool]] = {
+    "three_to_one": (
+        Architecture(
+            layers=3, hidden=192, heads=6, kv_heads=2, head_dim=32, mlp=160, vocab=515,
+            context=64, rope_theta=10_000.0, norm_epsilon=1e-5,
+        ),
+        True,
+    ),
+    "no_grouping": (
+        Architecture(
+            layers=5, hidden=100, heads=3, kv_heads=3, head_dim=64, mlp=72, vocab=331,
+            context=48, rope_theta=10_000.0, norm_epsilon=1e-6,
+        ),
+        True,
+    ),
+    "one_key_unscanned": (
+        Architecture(
+            layers=1, hidden=64, heads=5, kv_heads=1, head_dim=128, mlp=97, vocab=300,
+            context=64, rope_theta=500_000.0, norm_epsilon=1e-5,
+        ),
+        False,
+    ),
+    "llama3_rope": (
+        Architecture(
+            layers=7, hidden=80, heads=4, kv_heads=2, head_dim=64, mlp=96, vocab=301,
+            context=64, rope_theta=500_000.0, norm_epsilon=1e-5, rope_interleaved=True,
+            rope_llama3=True,
+        ),
+        True,
+    ),
+    "tied_normalized": (
+        Architecture(
+            layers=3, hidden=72, heads=5, kv_heads=1, head_dim=48, mlp=200, vocab=333,
+            context=64, rope_theta=10_000.0, norm_epsilon=1e-5, tied=True, logits_normalized=True,
+        ),
+        True,
+    ),
+    "tied_interleaved_unscanned": (
+        Architecture(
+            layers=6, hidden=96, heads=6, kv_heads=3, head_dim=96, mlp=64, vocab=401,
+            context=64, rope_theta=10_000.0, norm_epsilon=1e-5, tied=True, rope_interleaved=True,
+        ),
+        False,
+    ),
+    "padded_vocabulary": (
+        Architecture(
+            layers=3, hidden=128, heads=2, kv_heads=1, head_dim=80, mlp=131, vocab=384,
+            context=64, rope_theta=10_000.0, norm_epsilon=1e-5,
+        ),
+        True,
+    ),
+    "nine_layers": (
+        Architecture(
+            layers=9, hidden=56, heads=9, kv_heads=3, head_dim=32, mlp=113, vocab=487,
+            context=40, rope_theta=10_000.0, norm_epsilon=1e-5,
+        ),
+        True,
+    ),
+}  # fmt: skip
+"""Shapes as odd as MaxText takes them, by name, and whether their layers are scanned."""
+ROWS = {"padded_vocabulary": 339}
+"""Entries of the tokenizer where they are fewer than the model's."""
+
+
+def rows(name: str) -> int:
+    """Entries of the tokenizer of a shape of `SHAPES`."""
+    return ROWS.get(name, SHAPES[name][0].vocab)
+
+
+def without_padding(name: str) -> Architecture:
+    """A shape of `SHAPES` as Hugging Face's model has it."""
+    return dataclasses.replace(SHAPES[name][0], vocab=rows(name))

@@ -1,48 +1,144 @@
 """The map is reversible, complete, and agrees with transformers on every name and shape."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from conversion.mapping import WEIGHTS, hf_tensors, stored
-from tests.conversion.checkpoints import SIZES
+from conversion.architecture import Architecture
+from conversion.mapping import hf_rows, hf_tensors, sizes_of, stored, unscale, weights
+from tests.conversion.checkpoints import SHAPES, SIZES, random_arrays
+from tinymathreason.cli import InputError
+
+INTERLEAVED = dataclasses.replace(SIZES, rope_interleaved=True, rope_llama3=True)
 
 
-@pytest.mark.parametrize("weight", WEIGHTS, ids=lambda weight: weight.hf)
-def test_round_trip(weight) -> None:
-    array = np.random.default_rng(0).standard_normal(weight.shape(SIZES)).astype(np.float32)
-    there = weight.to_hf(array, SIZES)
-    assert there.shape == weight.hf_shape(SIZES)
-    back = weight.to_maxtext(there, SIZES)
+def to_hf(weight, array, sizes) -> np.ndarray:
+    """A whole array of one layer, placed at once."""
+    tensor = np.full(weight.hf_shape(sizes), np.nan, np.float32)
+    region = tuple(slice(0, size) for size in array.shape)
+    weight.place(array * weight.factor(sizes), region, tensor, sizes)
+    return tensor
+
+
+@pytest.mark.parametrize("sizes", [SIZES, INTERLEAVED], ids=["halves", "interleaved"])
+@pytest.mark.parametrize("weight", weights(SIZES), ids=lambda weight: weight.hf)
+def test_round_trip(weight, sizes) -> None:
+    array = np.random.default_rng(0).standard_normal(weight.shape(sizes)).astype(np.float32)
+    there = to_hf(weight, array, sizes)
     # head_dim 16 has an exact square root: the scale is reversed to the bit.
-    np.testing.assert_array_equal(back, array)
+    np.testing.assert_array_equal(weight.to_maxtext(there, sizes), array)
 
 
 def test_only_the_query_is_scaled_by_the_root_of_head_dim() -> None:
-    ones = {w.hf: w.to_hf(np.ones(w.shape(SIZES), np.float32), SIZES) for w in WEIGHTS}
+    ones = {w.hf: to_hf(w, np.ones(w.shape(SIZES), np.float32), SIZES) for w in weights(SIZES)}
     scaled = {name for name, array in ones.items() if not (array == 1).all()}
     assert scaled == {"model.layers.{layer}.self_attn.q_proj.weight"}
     assert (ones[scaled.pop()] == math.sqrt(SIZES.head_dim)).all()
 
 
+def test_only_interleaved_rotary_weights_are_reordered() -> None:
+    for weight in weights(SIZES):
+        array = np.random.default_rng(0).standard_normal(weight.shape(SIZES)).astype(np.float32)
+        same = (to_hf(weight, array, SIZES) == to_hf(weight, array, INTERLEAVED)).all()
+        assert same != weight.rotary, weight.hf
+    # Evens first, then odds, as halves are rotated against each other.
+    assert hf_rows(8).argsort().tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+
+
+@given(
+    arrays(np.float32, 50, elements=st.floats(-1e9, 1e9, width=32)), st.sampled_from([32, 48, 128])
+)
+def test_unscaling_gives_a_value_that_scales_back(values, head_dim) -> None:
+    factor = np.float32(math.sqrt(head_dim))
+    product = values * factor
+    np.testing.assert_array_equal(unscale(product, factor) * factor, product)
+
+
 def test_names_and_shapes_are_transformers_own() -> None:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = LlamaConfig(**SIZES.hf_config(1, 0, "float32"))
-    with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    assert hf_tensors(SIZES) == expected
-    assert config.rope_parameters["rope_theta"] == SIZES.rope_theta
+    for name, (sizes, _) in SHAPES.items():
+        values = sizes.hf_config(1, 0, "float32")
+        config = AutoConfig.for_model(**values)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+        if sizes.tied:
+            del expected["lm_head.weight"]
+        assert hf_tensors(sizes) == expected, name
+        assert list(hf_tensors(sizes)) == list(expected), name
+        assert sizes.parameters() == sum(math.prod(shape) for shape in expected.values())
+        assert config.rope_parameters["rope_theta"] == sizes.rope_theta
 
 
-def test_scanned_and_unscanned_hold_the_same_weights() -> None:
-    sizes = dataclasses.replace(SIZES, layers=5)
-    counts = [
-        sum(math.prod(shape) for shape in stored(sizes, scanned).values())
-        for scanned in (True, False)
-    ]
-    assert counts == [sizes.parameters()] * 2
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_architecture_survives_both_configurations(name: str) -> None:
+    from pretrain.overlay import _read, upstream_configs
+
+    sizes, _ = SHAPES[name]
+    base = _read(upstream_configs() / "base.yml")
+    assert Architecture.from_maxtext({**base, **sizes.maxtext_config()}) == sizes
+    back = Architecture.from_hf(sizes.hf_config(1, 0, "float32"))
+    ours = {"logits_normalized": False, "rope_interleaved": sizes.rope_llama3}
+    assert back == dataclasses.replace(sizes, **ours)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model_type": "qwen2"}, "model_type: 'qwen2' cannot be converted; expected 'llama'"),
+        ({"attention_bias": True}, "attention_bias: True cannot be converted"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type: 'yarn'"),
+        ({"rope_parameters": {"rope_theta": 0.5}}, "rope_theta: 0.5 cannot be converted"),
+        ({"model_type": "mistral", "sliding_window": 64}, "sliding_window: 64"),
+        ({"hidden_size": None}, "hidden_size"),
+    ],
+)
+def test_other_models_are_refused(changes, words) -> None:
+    config = {**SIZES.hf_config(1, 0, "float32"), **changes}
+    config = {key: value for key, value in config.items() if value is not None or key != words}
+    with pytest.raises(InputError, match=words):
+        Architecture.from_hf(config)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_blocks_of_any_cut_fill_the_tensors(data) -> None:
+    """However an array is cut into blocks, every element arrives once, at the same place."""
+    sizes = data.draw(st.sampled_from([SIZES, INTERLEAVED]))
+    array = data.draw(st.sampled_from(list(stored(sizes, True).values())))
+    whole = random_arrays(True, sizes)[array.path]
+    hf_shape = array.weight.hf_shape(sizes)
+    expected, found = (
+        [np.full(hf_shape, np.nan, np.float32) for _ in array.names] for _ in range(2)
+    )
+    full = tuple(slice(0, size) for size in whole.shape)
+    cuts = [sorted({0, size, data.draw(st.integers(0, size))}) for size in whole.shape]
+    regions = [()]
+    for cut in cuts:
+        parts = [slice(a, b) for a, b in itertools.pairwise(cut)]
+        regions = [(*region, part) for region in regions for part in parts]
+    for target, pieces in ((expected, [full]), (found, regions)):
+        for region in pieces:
+            for index, part, inner in array.split(whole[region], region):
+                array.weight.place(part, inner, target[index], sizes)
+    np.testing.assert_array_equal(found, expected)
+    assert not np.isnan(found).any()
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+def test_sizes_follow_from_shapes(scanned: bool) -> None:
+    for sizes, _ in SHAPES.values():
+        shapes = {path: array.shape for path, array in stored(sizes, scanned).items()}
+        assert sum(math.prod(shape) for shape in shapes.values()) == sizes.parameters()
+        found = sizes_of(shapes)
+        assert stored(found, scanned) == stored(sizes, scanned)
+    with pytest.raises(InputError, match="no array tells head_dim and heads and kv_heads"):
+        sizes_of({"token_embedder.embedding": (8, 4), "decoder.layers.mlp.wi_0.kernel": (4, 2, 6)})

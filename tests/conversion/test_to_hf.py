@@ -1,17 +1,23 @@
-"""The conversion equals MaxText's own forward pass, and every wrong variant is caught."""
+"""The export is whole, loads everywhere, and bad input is one line that leaves nothing behind."""
 
 import json
-import math
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from conversion import parity
-from conversion.to_hf import convert, main
-from data_prep import tokenizer
-from tests.conversion.checkpoints import OVERLAY, SIZES, random_arrays, save
-from tests.data_prep.test_tokenizer import sample
+from conversion.checkpoint import save
+from conversion.export import Budget, Export
+from conversion.to_hf import convert, main, parse_bytes
+from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save_tokenizer
+from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
@@ -21,8 +27,8 @@ pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ig
 def home(tmp_path_factory):
     """A folder with an overlay, a tokenizer, and checkpoints scanned/ and unscanned/."""
     path = tmp_path_factory.mktemp("conversion")
-    (path / "overlay.yml").write_text(OVERLAY)
-    tokenizer.save(tokenizer.train(sample(), SIZES.vocab), path / "tokenizer")
+    (path / "overlay.yml").write_text(overlay(SIZES))
+    save_tokenizer(SIZES.vocab, path / "tokenizer")
     for kind in ("scanned", "unscanned"):
         scanned = kind == "scanned"
         save(path / kind, random_arrays(scanned), scanned)
@@ -31,18 +37,11 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(home):
-    convert(home / "scanned", home / "overlay.yml", home / "tokenizer", home / "model")
+    convert(home / "scanned", home / "overlay.yml", home / "model", Export(home / "tokenizer"))
     return home / "model"
 
 
-@pytest.fixture(scope="module")
-def expected(home):
-    """Tokens and MaxText's logits for them."""
-    tokens = parity.random_tokens(SIZES.vocab, SIZES.context, seed=1)
-    return tokens, parity.maxtext_logits(home / "scanned", home / "overlay.yml", True, tokens)
-
-
-def arguments(home, **changes) -> list[str]:
+def arguments(home, *flags: str, **changes) -> list[str]:
     values = {
         "checkpoint": home / "scanned",
         "config": home / "overlay.yml",
@@ -50,18 +49,32 @@ def arguments(home, **changes) -> list[str]:
         "output": home / "other",
         **changes,
     }
-    return [word for key, value in values.items() for word in (f"--{key}", str(value))]
+    named = [word for key, value in values.items() for word in (f"--{key}", str(value))]
+    return [*named, *flags]
 
 
 def test_parity_is_recorded(converted) -> None:
     record = json.loads((converted / "conversion.json").read_text())
     assert record["parity"]["max_abs_diff"] < 1e-4
     assert record["parity"]["argmax_agreement"] == 1.0
+    assert record["parity"]["positions"] == 2 * parity.BATCH * (SIZES.context - 1)
     assert record["parameters"] == SIZES.parameters()
 
 
-def test_unscanned_layers(home) -> None:
-    convert(home / "unscanned", home / "overlay.yml", home / "tokenizer", home / "model_unscanned")
+def test_layers_apart_give_the_same_bytes(home, converted) -> None:
+    arrays = random_arrays(True)
+    apart = {
+        path.replace("decoder.layers.", f"decoder.layers_{layer}."): array[:, layer]
+        for path, array in arrays.items()
+        for layer in (range(SIZES.layers) if ".layers." in path else [0])
+        if ".layers." in path
+    }
+    save(
+        home / "apart", {**{p: a for p, a in arrays.items() if ".layers." not in p}, **apart}, False
+    )
+    main(arguments(home, "--skip-parity", checkpoint=home / "apart", output=home / "model_apart"))
+    file = "model.safetensors"
+    assert (home / "model_apart" / file).read_bytes() == (converted / file).read_bytes()
 
 
 def test_the_folder_loads_and_generates(converted) -> None:
@@ -70,68 +83,88 @@ def test_the_folder_loads_and_generates(converted) -> None:
     model = AutoModelForCausalLM.from_pretrained(converted)
     loaded = AutoTokenizer.from_pretrained(converted)
     assert model.num_parameters() == SIZES.parameters()
-    assert model.generation_config.eos_token_id == loaded.eos_token_id
+    assert model.generation_config.eos_token_id == [
+        loaded.eos_token_id,
+        loaded.convert_tokens_to_ids("<|im_end|>"),
+    ]
     found = model.generate(**loaded("3 + 4", return_tensors="pt"), max_new_tokens=4)
     assert found.shape[1] > 4
 
 
-WRONG = {
-    "permuted query": lambda t: t.update(q=permute(t["q"], SIZES.heads)),
-    "permuted query and key": lambda t: t.update(
-        q=permute(t["q"], SIZES.heads), k=permute(t["k"], SIZES.kv_heads)
-    ),
-    "missing scale": lambda t: t.update(q=t["q"] / math.sqrt(SIZES.head_dim)),
-    "doubled scale": lambda t: t.update(q=t["q"] * math.sqrt(SIZES.head_dim)),
-    "swapped gate and up": lambda t: t.update(gate=t["up"], up=t["gate"]),
-    "swapped key and value": lambda t: t.update(k=t["v"], v=t["k"]),
-}
+def test_what_transformers_4_needs_is_there(converted) -> None:
+    """Each found by loading exports with 4.46, 4.49 and 4.57; see also the rotary keys."""
+    config = json.loads((converted / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["model_input_names"] == ["input_ids", "attention_mask"]
+    assert config["chat_template"] == TEMPLATE.read_text()
+    assert (converted / "chat_template.jinja").read_text() == TEMPLATE.read_text()
+    model = json.loads((converted / "config.json").read_text())
+    assert model["rope_theta"] == model["rope_parameters"]["rope_theta"]
+    assert model["dtype"] == model["torch_dtype"] == "float32"
+    with safetensors.safe_open(converted / "model.safetensors", "np") as file:
+        assert file.metadata() == {"format": "pt"}
 
 
-def permute(array: np.ndarray, heads: int) -> np.ndarray:
-    """The permutation of the earlier attempt: halves of each head interleaved."""
-    rows, columns = array.shape
-    halves = array.reshape(heads, 2, rows // heads // 2, columns)
-    return halves.swapaxes(1, 2).reshape(rows, columns)
+def test_a_tokenizers_own_template_goes_first(home, tmp_path) -> None:
+    save_tokenizer(SIZES.vocab, tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "chat_template.jinja").write_text("{{ messages }}")
+    changes = {"tokenizer": tmp_path / "tokenizer", "output": tmp_path / "model"}
+    main(arguments(home, "--skip-parity", **changes))
+    assert (tmp_path / "model" / "chat_template.jinja").read_text() == "{{ messages }}"
 
 
-NAMES = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-}
+def test_ctranslate2_agrees(tmp_path) -> None:
+    """An independent client, which takes head_dim to be hidden / heads."""
+    import dataclasses
+
+    import ctranslate2
+    from ctranslate2.converters import TransformersConverter
+
+    sizes = dataclasses.replace(SIZES, hidden=SIZES.heads * SIZES.head_dim)
+    save(tmp_path / "7", random_arrays(True, sizes), True)
+    (tmp_path / "overlay.yml").write_text(overlay(sizes))
+    save_tokenizer(sizes.vocab, tmp_path / "tokenizer")
+    changes = {"checkpoint": tmp_path / "7", "output": tmp_path / "model"}
+    main(arguments(tmp_path, "--skip-parity", **changes))
+    TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "ct2"))
+    generator = ctranslate2.Generator(str(tmp_path / "ct2"), compute_type="float32")
+    tokens = parity.tokens(tmp_path / "model", sizes.vocab, sizes.context)
+    lengths = np.full(len(tokens), tokens.shape[1], np.int32)
+    view = ctranslate2.StorageView.from_array
+    found = np.array(generator.forward_batch(view(tokens), view(lengths)))
+    parity.Parity.of(parity.hf_logits(tmp_path / "model", tokens), found).check()
 
 
-@pytest.mark.parametrize("variant", WRONG)
-def test_wrong_variants_fail(converted, expected, tmp_path, variant) -> None:
-    tensors = safetensors.numpy.load_file(converted / "model.safetensors")
-    for layer in range(SIZES.layers):
-        names = {key: f"model.layers.{layer}.{name}.weight" for key, name in NAMES.items()}
-        weights = {key: tensors[name] for key, name in names.items()}
-        WRONG[variant](weights)
-        tensors.update({names[key]: np.ascontiguousarray(w) for key, w in weights.items()})
-    (tmp_path / "config.json").write_bytes((converted / "config.json").read_bytes())
-    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    tokens, logits = expected
-    found = parity.Parity.of(logits, parity.hf_logits(tmp_path, tokens))
-    with pytest.raises(InputError, match="parity failed"):
-        found.check()
+def test_shards(home, converted, tmp_path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    flags = ("--skip-parity", "--max-shard-size", "100KB")
+    main(arguments(home, *flags, output=tmp_path / "model"))
+    files = sorted((tmp_path / "model").glob("*.safetensors"))
+    assert len(files) == 5
+    sizes = [sum(t.nbytes for t in safetensors.numpy.load_file(file).values()) for file in files]
+    assert max(sizes) <= 100_000
+    one = AutoModelForCausalLM.from_pretrained(converted).state_dict()
+    several = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
+    assert all(several[name].equal(tensor) for name, tensor in one.items())
 
 
-def test_first_position_would_hide_a_wrong_rotation(converted, expected) -> None:
-    tokens, logits = expected
-    good = parity.Parity.of(logits, parity.hf_logits(converted, tokens))
-    good.check()
-    spoiled = logits.copy()
-    spoiled[:, 0] += 100
-    assert parity.Parity.of(logits, spoiled).max_abs_diff == 0
-    spoiled[:, 1] += 100
-    assert parity.Parity.of(logits, spoiled).max_abs_diff > 99
+@pytest.mark.parametrize(
+    ("text", "value"), [("5GB", 5 * 10**9), ("512 MiB", 2**29), ("100", 100), ("1kb", 1000)]
+)
+def test_sizes_are_read(text: str, value: int) -> None:
+    assert parse_bytes(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "0", "GB", "5TB", "-1GB", "1.5GB"])
+def test_wrong_sizes_are_refused(home, text: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments(home, f"--max-shard-size={text}"))
+    assert "--max-shard-size" in capsys.readouterr().err
 
 
 def test_failed_parity_leaves_nothing(home, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(parity, "maxtext_logits", lambda *a: np.zeros((4, 64, 320), np.float32))
+    monkeypatch.setattr(parity, "maxtext_logits", lambda *a: np.zeros((8, 64, 320), np.float32))
     with pytest.raises(InputError, match="parity failed"):
         main(arguments(home, output=tmp_path / "model"))
     assert list(tmp_path.iterdir()) == []
@@ -140,8 +173,22 @@ def test_failed_parity_leaves_nothing(home, monkeypatch, tmp_path) -> None:
 def test_complete_output_is_left_alone_and_another_is_refused(home, converted, capsys) -> None:
     main(arguments(home, output=converted))
     assert "was already complete" in capsys.readouterr().out
+    for other in ({"checkpoint": home / "unscanned"}, {"dtype": "bfloat16"}):
+        with pytest.raises(InputError, match="already exists"):
+            main(arguments(home, **{"output": converted, **other}))
+
+
+def test_force_replaces(home, tmp_path) -> None:
+    output = tmp_path / "model"
+    output.mkdir()
+    (output / "something").write_text("else")
     with pytest.raises(InputError, match="already exists"):
-        main(arguments(home, output=converted, checkpoint=home / "unscanned"))
+        main(arguments(home, "--skip-parity", output=output))
+    assert [path.name for path in output.iterdir()] == ["something"]
+    main(arguments(home, "--skip-parity", "--force", output=output))
+    assert (output / "conversion.json").is_file()
+    assert not (output / "something").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize(
@@ -154,31 +201,109 @@ def test_complete_output_is_left_alone_and_another_is_refused(home, converted, c
 )
 def test_missing_input_is_one_line(home, changes, words) -> None:
     with pytest.raises(InputError, match=words):
-        main([*arguments(home, **changes), "--skip-parity"])
+        main(arguments(home, "--skip-parity", **changes))
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("key", "value", "words"),
     [
-        ("base_mlp_dim: 81", r"wi_0.kernel expected \(48, 3, 81\) found \(48, 3, 80\)"),
-        ("base_num_decoder_layers: 4", "expected .* found"),
-        ("vocab_size: 321", "the tokenizer has 320 entries, vocab_size is 321"),
-        ("rope_type: llama3.1", "rope_type: 'llama3.1' cannot be converted"),
-        ("scan_layer: false", "did you mean 'scan_layers'"),
+        ("base_mlp_dim", 81, r"wi_0.kernel expected \(48, 3, 81\) found \(48, 3, 80\)"),
+        ("base_num_decoder_layers", 4, "expected .* found"),
+        ("vocab_size", 321, "the tokenizer has 320 entries, vocab_size is 321"),
+        ("vocab_size", 319, "the tokenizer has 320 entries, vocab_size is 319"),
+        ("vocab_size", 328, r"token_embedder.embedding expected \(328, 48\) found \(320, 48\)"),
+        ("vocab_size", 4096, "padded to a multiple of at most 1024"),
+        ("logits_via_embedding", True, r"decoder.logits_dense.kernel expected none found"),
+        ("rope_type", "yarn", "rope_type: 'yarn' cannot be converted; expected 'default' or"),
+        ("scan_layer", False, "did you mean 'scan_layers'"),
     ],
 )
-def test_a_config_of_another_model_is_refused(home, tmp_path, line, words) -> None:
-    key = line.split(":")[0]
-    kept = [old for old in OVERLAY.splitlines() if not old.startswith(f"{key}:")]
-    (tmp_path / "overlay.yml").write_text("\n".join([*kept, line]))
+def test_a_config_of_another_model_is_refused(home, tmp_path, key, value, words) -> None:
+    (tmp_path / "overlay.yml").write_text(overlay(SIZES, **{key: value}))
     with pytest.raises(InputError, match=words):
-        main([*arguments(home, config=tmp_path / "overlay.yml"), "--skip-parity"])
+        main(arguments(home, "--skip-parity", config=tmp_path / "overlay.yml"))
     assert not (home / "other").exists()
 
 
-def test_nan_is_refused(home, tmp_path) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nonfinite_weights_are_refused_unless_allowed(home, tmp_path, value) -> None:
     arrays = random_arrays(True)
-    arrays["decoder.decoder_norm.scale"][3] = np.nan
+    arrays["decoder.layers.mlp.wo.kernel"][7, 2, 5] = value
     save(tmp_path / "5", arrays, True)
-    with pytest.raises(InputError, match=r"model\.norm\.weight holds NaN"):
-        main([*arguments(home, checkpoint=tmp_path / "5"), "--skip-parity"])
+    changes = {"checkpoint": tmp_path / "5", "output": tmp_path / "model"}
+    name = r"model\.layers\.2\.mlp\.down_proj\.weight"
+    for dtype in ("float32", "bfloat16"):
+        with pytest.raises(InputError, match=f"{name} holds NaN or infinity"):
+            main(arguments(home, "--skip-parity", dtype=dtype, **changes))
+        assert not (tmp_path / "model").exists()
+    main(arguments(home, "--skip-parity", "--allow-nonfinite", **changes))
+    tensors = safetensors.numpy.load_file(tmp_path / "model" / "model.safetensors")
+    assert not np.isfinite(tensors["model.layers.2.mlp.down_proj.weight"][5, 7])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path) -> None:
+    # A limit on the size of a file stands for a disk without space for it.
+    command = [sys.executable, "-m", "conversion.to_hf"]
+    done = subprocess.run(
+        [*command, *arguments(home, "--skip-parity", output=tmp_path / "model")],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def killed(command: list[str], seconds: float) -> None:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def model_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file of a model but the record, which holds a time."""
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name != "conversion.json"
+    }
+
+
+def kill_and_convert(home, converted, output: Path, moments: list[float]) -> None:
+    """Kill the command at each moment: no output; the last run gives the bytes of any other."""
+    command = [sys.executable, "-m", "conversion.to_hf"]
+    command += arguments(home, "--skip-parity", output=output)
+    for seconds in moments:
+        killed(command, seconds)
+        # Whole or absent: a moment may come after the end.
+        assert not output.exists() or model_bytes(output) == model_bytes(converted)
+    subprocess.run(command, check=True, capture_output=True)
+    assert model_bytes(output) == model_bytes(converted)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_killed_at_some_moments(home, converted, tmp_path) -> None:
+    kill_and_convert(home, converted, tmp_path / "model", [0.3, 0.6, 0.9])
+
+
+def test_a_budget_is_shared_and_never_exceeded() -> None:
+    import threading
+
+    budget, held, most = Budget(10), [0], [0]
+
+    def work(size: int) -> None:
+        for _ in range(50):
+            with budget.hold(size):
+                held[0] += min(size, 10)
+                most[0] = max(most[0], held[0])
+                time.sleep(0)
+                held[0] -= min(size, 10)
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in (3, 4, 6, 99)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert held == [0]
+    assert most[0] <= 10

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sft import run, train
-from sft.config import TEMPLATES
-from tinymathreason.chatml import IM_END, SPECIAL_TOKENS
+from tinymathreason.chatml import IM_END, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -40,7 +39,7 @@ content = st.text(max_size=30).filter(lambda text: not any(t in text for t in SP
 
 @pytest.fixture(scope="module")
 def tokenizer(model_dir):
-    return train.load_tokenizer(str(model_dir), TEMPLATES / "chatml.jinja")
+    return train.load_tokenizer(str(model_dir), TEMPLATE)
 
 
 @settings(max_examples=50, deadline=None)
@@ -69,7 +68,7 @@ def test_prompt_is_a_prefix_of_the_conversation(tokenizer) -> None:
 
 
 def test_a_template_that_does_not_train_the_stop_token_is_refused(model_dir, tmp_path) -> None:
-    text = (TEMPLATES / "chatml.jinja").read_text()
+    text = TEMPLATE.read_text()
     wrong = text.replace(
         "+ '<|im_end|>' }}{%- endgeneration %}", "}}{%- endgeneration %}{{- '<|im_end|>' }}"
     )
@@ -86,7 +85,7 @@ def test_padding_that_is_the_end_token_is_refused(model_dir, tmp_path) -> None:
     config["pad_token"] = config["eos_token"]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="padding token other than end-of-text"):
-        train.load_tokenizer(str(tmp_path), TEMPLATES / "chatml.jinja")
+        train.load_tokenizer(str(tmp_path), TEMPLATE)
 
 
 def write(path, model, output, more: str = ""):

@@ -1,0 +1,119 @@
+"""Command: list the tensors of a MaxText checkpoint or of a Hugging Face model.
+
+python -m conversion.inspect PATH [--config OVERLAY.yml]
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinymathreason import cli
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a checkpoint or a model holds."""
+
+    kind: str
+    tensors: dict[str, tuple[tuple[int, ...], str]]
+    """Shape and type of every weight, by name."""
+    norm: Callable[[str], float]
+    """Euclidean norm of a weight."""
+    expected: dict[str, tuple[int, ...]]
+    """Names and shapes that the model's sizes ask for."""
+    remarks: list[str]
+
+
+def content(path: str, config: Path | None = None) -> Content:
+    """Read what lies at ``path``, without its weights.
+
+    A checkpoint does not tell its sizes: they are those of ``config``, or else follow from the
+    shapes that it has. Raises `InputError` when there is neither kind of folder.
+    """
+    from conversion.architecture import Architecture
+    from conversion.checkpoint import Checkpoint
+    from conversion.mapping import hf_tensors, sizes_of, stored
+    from conversion.safetensors_files import Tensors
+    from pretrain import overlay
+
+    of_config = Architecture.from_maxtext(overlay.load(config)) if config else None
+    if "://" not in path and (Path(path) / "config.json").is_file():
+        tensors = Tensors(Path(path))
+        sizes = of_config or Architecture.from_hf(read_json(Path(path) / "config.json"))
+        return Content(
+            kind="Hugging Face model",
+            tensors={name: (shape, tensors.dtypes[name]) for name, shape in tensors.shapes.items()},
+            norm=lambda name: _norm([tensors.read(name)]),
+            expected=hf_tensors(sizes),
+            remarks=[],
+        )
+    checkpoint = Checkpoint(path)
+    shapes = {path: entry.shape for path, entry in checkpoint.entries.items()}
+    sizes = of_config or sizes_of(shapes)
+    return Content(
+        kind=f"MaxText checkpoint, layers {'stacked' if checkpoint.scanned else 'apart'}",
+        tensors={path: (entry.shape, entry.dtype) for path, entry in checkpoint.entries.items()},
+        norm=lambda path: _norm(block for _, block in checkpoint.blocks(path)),
+        expected={path: array.shape for path, array in stored(sizes, checkpoint.scanned).items()},
+        remarks=[f"{len(checkpoint.others)} more arrays: optimiser state and counters, not read"],
+    )
+
+
+def _norm(blocks: "Iterable[npt.NDArray[Any]]") -> float:
+    import numpy as np
+
+    return math.sqrt(sum(float(np.square(block, dtype=np.float64).sum()) for block in blocks))
+
+
+def show(found: Content) -> None:
+    """Print a line a tensor, the totals, and what is missing or extra.
+
+    Raises `InputError` when the tensors are not those that the sizes ask for.
+    """
+    from conversion.mapping import DTYPES, differences
+
+    print(found.kind)
+    width = max(len(name) for name in found.tensors)
+    row = f"{{:{width}}}  {{:>20}}  {{:>9}}  {{:>15}}  {{:>12}}"
+    print(row.format("name", "shape", "dtype", "bytes", "norm"))
+    total = 0
+    for name, (shape, dtype) in sorted(found.tensors.items()):
+        nbytes = math.prod(shape) * DTYPES[dtype].itemsize if dtype in DTYPES else 0
+        total += nbytes
+        norm = f"{found.norm(name):.6g}" if dtype in DTYPES else "not read"
+        axes = " x ".join(map(str, shape))
+        print(row.format(name, axes, dtype, f"{nbytes:,}", norm), flush=True)
+    parameters = sum(math.prod(shape) for shape, _ in found.tensors.values())
+    print(f"{parameters:,} parameters in {len(found.tensors)} tensors, {total:,} bytes")
+    for remark in found.remarks:
+        print(remark)
+    shapes = {name: shape for name, (shape, _) in found.tensors.items()}
+    if wrong := differences(found.expected, shapes):
+        raise InputError(f"missing or extra: {wrong}")
+    print("nothing is missing, nothing is extra")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and print."""
+    parser = argparse.ArgumentParser(
+        prog="conversion.inspect",
+        description="List the tensors of a MaxText checkpoint or a Hugging Face model.",
+    )
+    parser.add_argument("path", help="a step's folder, gs://..., or a model's folder")
+    parser.add_argument(
+        "--config", type=Path, help="overlay whose sizes to expect; default: those found"
+    )
+    arguments = parser.parse_args(argv)
+    show(content(arguments.path, arguments.config))
+
+
+if __name__ == "__main__":
+    cli.run(main)

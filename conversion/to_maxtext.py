@@ -1,0 +1,117 @@
+"""Command: convert a Hugging Face model to a checkpoint that starts MaxText's trainer.
+
+python -m conversion.to_maxtext --model HF_DIR --output STEP_DIR [--scan-layers true|false]
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinymathreason import cli
+from tinymathreason.cli import InputError
+from tinymathreason.files import new_directory, read_json, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from conversion.architecture import Architecture
+    from conversion.mapping import Stored
+    from conversion.safetensors_files import Tensors
+
+OVERLAY = "overlay.yml"
+"""File in the output with the keys that make MaxText build this model."""
+
+
+def convert(
+    model: Path,
+    step_dir: Path,
+    scan_layers: bool = True,
+    allow_nonfinite: bool = False,
+    force: bool = False,
+) -> None:
+    """Write ``step_dir``, with float32 weights and without optimiser state.
+
+    Raises `InputError` for a model that MaxText's Llama cannot hold, tensors that do not fit its
+    config.json or are not finite (unless allowed), and an existing ``step_dir`` (unless ``force``).
+    """
+    import yaml
+
+    from conversion.architecture import Architecture
+    from conversion.checkpoint import save
+    from conversion.mapping import DTYPES, differences, hf_tensors, stored
+    from conversion.safetensors_files import Tensors
+
+    sizes = Architecture.from_hf(read_json(model / "config.json"))
+    tensors = Tensors(model)
+    if wrong := differences(hf_tensors(sizes), tensors.shapes):
+        raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
+    for name, dtype in tensors.dtypes.items():
+        if dtype not in DTYPES:
+            raise InputError(f"{model}: {name} holds {dtype}; expected {' or '.join(DTYPES)}")
+    with new_directory(step_dir, replace=force) as folder:
+        arrays = {
+            path: _array(array, tensors, sizes, allow_nonfinite)
+            for path, array in stored(sizes, scan_layers).items()
+        }
+        save(folder / "step", arrays, scan_layers)
+        for part in (folder / "step").iterdir():
+            part.replace(folder / part.name)
+        (folder / "step").rmdir()
+        keys = {"base_config": "base.yml", **sizes.maxtext_config(), "scan_layers": scan_layers}
+        write_text(folder / OVERLAY, yaml.safe_dump(keys, sort_keys=False))
+    print(f"{sizes.parameters():,} parameters written")
+    print(
+        f"{step_dir} written: train from it with base_config: {step_dir / OVERLAY} and "
+        f"load_parameters_path: {step_dir / 'items'}"
+    )
+
+
+def _array(
+    array: "Stored", tensors: "Tensors", sizes: "Architecture", allow_nonfinite: bool
+) -> "npt.NDArray[np.float32]":
+    """One array of MaxText's from the tensors of its layers."""
+    import numpy as np
+
+    from conversion.mapping import SCAN_AXIS
+
+    found = np.empty(array.shape, np.float32)
+    layers = np.moveaxis(found, SCAN_AXIS, 0) if array.stacked else found[np.newaxis]
+    for name, layer in zip(array.names, layers, strict=True):
+        layer[...] = array.weight.to_maxtext(tensors.read(name), sizes)
+        if not (allow_nonfinite or np.isfinite(layer).all()):
+            raise InputError(
+                f"{tensors.folder}: {name} holds NaN or infinity; "
+                "pass --allow-nonfinite to convert it all the same"
+            )
+    return found
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and convert."""
+    parser = argparse.ArgumentParser(
+        prog="conversion.to_maxtext", description="Convert a Hugging Face model to MaxText."
+    )
+    parser.add_argument("--model", type=Path, required=True, help="folder of a Llama model")
+    parser.add_argument("--output", type=Path, required=True, help="the step's folder to write")
+    parser.add_argument(
+        "--scan-layers",
+        choices=("true", "false"),
+        default="true",
+        help="whether to stack the layers, as the overlay's scan_layers says; default true",
+    )
+    parser.add_argument("--allow-nonfinite", action="store_true", help="convert NaN and infinity")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    arguments = parser.parse_args(argv)
+    convert(
+        arguments.model,
+        arguments.output,
+        arguments.scan_layers == "true",
+        arguments.allow_nonfinite,
+        arguments.force,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

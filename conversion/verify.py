@@ -1,0 +1,118 @@
+"""Command: prove that a Hugging Face model is the MaxText checkpoint that it is said to be.
+
+python -m conversion.verify --checkpoint STEP_DIR --config OVERLAY.yml --model HF_DIR
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinymathreason import cli, vocabulary
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json
+
+if TYPE_CHECKING:
+    from conversion.architecture import Architecture
+    from conversion.checkpoint import Checkpoint
+    from conversion.parity import Parity
+    from conversion.safetensors_files import Tensors
+
+
+def verify(checkpoint: "Checkpoint", config: Path, model: Path) -> "Parity":
+    """How equal the logits of ``model`` are to MaxText's, in float32 on random and real text.
+
+    A bfloat16 model is compared through its float32 conversion: that one's logits must agree, and
+    each of the model's tensors must be that one's, rounded to nearest, to the bit. Raises
+    `InputError` when anything differs.
+    """
+    from conversion import export, parity
+    from conversion.architecture import Architecture
+    from conversion.safetensors_files import Tensors
+    from pretrain import overlay
+
+    sizes = Architecture.from_maxtext(overlay.load(config))
+    checkpoint.check(sizes)
+    found = Tensors(model)
+    hf_sizes = _check_model(model, found, sizes)
+    tokens = parity.tokens(model, hf_sizes.vocab, hf_sizes.context)
+    expected = parity.maxtext_logits(checkpoint.step_dir, config, checkpoint.scanned, tokens)
+    expected = expected[..., : hf_sizes.vocab]
+    if set(found.dtypes.values()) == {"float32"}:
+        logits = parity.hf_logits(model, tokens)
+    else:
+        with tempfile.TemporaryDirectory(dir=model.parent, prefix=f".{model.name}-") as name:
+            exact = Path(name)
+            options = export.Export(model, allow_nonfinite=True)
+            export.write_weights(checkpoint, sizes, hf_sizes, exact, options)
+            export.write_config(hf_sizes, exact, options)
+            _check_rounding(found, Tensors(exact))
+            logits = parity.hf_logits(exact, tokens)
+    result = parity.Parity.of(expected, logits)
+    result.check()
+    return result
+
+
+def _check_model(model: Path, found: "Tensors", sizes: "Architecture") -> "Architecture":
+    """The sizes of ``model``: those of the checkpoint, but for a vocabulary without its padding.
+
+    Raises `InputError` when config.json or the tensors' shapes are those of another model.
+    """
+    from conversion.architecture import Architecture
+    from conversion.mapping import differences, hf_tensors
+
+    theirs = Architecture.from_hf(read_json(model / "config.json"))
+    rows = max(vocabulary.read(model).values()) + 1
+    vocab = theirs.vocab if rows <= theirs.vocab < sizes.vocab else sizes.vocab
+    ours = replace(sizes, vocab=vocab)
+    # How MaxText holds the weights is no property of Hugging Face's model.
+    theirs = replace(
+        theirs,
+        logits_normalized=ours.logits_normalized,
+        rope_interleaved=ours.rope_interleaved,
+    )
+    wrong = differences(asdict(ours), asdict(theirs)) or differences(hf_tensors(ours), found.shapes)
+    if wrong:
+        raise InputError(f"{model}: not the model of the overlay: {wrong}")
+    return ours
+
+
+def _check_rounding(found: "Tensors", exact: "Tensors") -> None:
+    """Raise `InputError` unless every tensor of ``found`` is that of ``exact``, rounded once."""
+    import numpy as np
+
+    from conversion.mapping import DTYPES
+
+    for name, dtype in found.dtypes.items():
+        if dtype not in DTYPES:
+            raise InputError(
+                f"{found.folder}: {name} holds {dtype}; expected {' or '.join(DTYPES)}"
+            )
+        expected = exact.read(name).astype(DTYPES[dtype])
+        if not np.array_equal(expected.view(np.uint8), found.read(name).view(np.uint8)):
+            raise InputError(f"{found.folder}: {name} is not the checkpoint's, rounded to {dtype}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and verify."""
+    parser = argparse.ArgumentParser(
+        prog="conversion.verify",
+        description="Prove that a Hugging Face model is a MaxText checkpoint's.",
+    )
+    parser.add_argument("--checkpoint", required=True, help="a step's folder, or gs://...")
+    parser.add_argument("--config", type=Path, required=True, help="the overlay that trained it")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of the Hugging Face model"
+    )
+    arguments = parser.parse_args(argv)
+
+    from conversion.checkpoint import Checkpoint
+
+    result = verify(Checkpoint(arguments.checkpoint), arguments.config, arguments.model)
+    print(f"equal: {result.line()}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
