@@ -39,8 +39,8 @@ def convert(
     from pretrain import overlay
 
     sizes = Architecture.from_maxtext(overlay.load(config))
-    hf_sizes = export.trimmed(sizes, options.tokenizer)
     checkpoint = Checkpoint(step_dir)
+    hf_sizes = export.trimmed(sizes, options.tokenizer)
     inputs: dict[str, Any] = {
         "checkpoint": str(step_dir),
         "checkpoint_sha256": checkpoint.sha256(),

@@ -12,11 +12,12 @@ from tinymathreason.cli import InputError
 class Generator:
     """A causal language model and its tokenizer, ready to answer questions.
 
-    A model whose tokenizer has a chat template is asked in chat form, any other in the plain form
-    of the pretraining documents. Raises `InputError` when ``model_dir`` holds no usable model.
+    ``form`` is how questions are asked: ``chat``, by the tokenizer's template, or ``plain``, as the
+    pretraining documents have them. By default it is ``chat`` where there is a template. Raises
+    `InputError` when ``model_dir`` holds no usable model, or no template for ``chat``.
     """
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, model_dir: Path, form: str | None = None) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,6 +25,10 @@ class Generator:
             if not (model_dir / name).is_file():
                 raise InputError(f"{model_dir}: no {name} there; --model takes a model's folder")
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
+        template = self.tokenizer.chat_template
+        self.form = form or ("chat" if template else "plain")
+        if self.form == "chat" and not template:
+            raise InputError(f"{model_dir}: no chat template there; ask with --form plain")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         self.model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype).to(device)
@@ -32,11 +37,6 @@ class Generator:
             raise InputError(
                 f"{model_dir}: {len(self.tokenizer)} entries in the tokenizer, {rows} in the model"
             )
-
-    @property
-    def form(self) -> str:
-        """``chat`` or ``plain``: how questions are asked."""
-        return "chat" if self.tokenizer.chat_template else "plain"
 
     def prompt(self, question: str) -> str:
         """The text that the model continues."""

@@ -21,7 +21,11 @@ MAX_NEW_TOKENS = {"arithmetic": 48, "gsm8k": 256}
 
 
 def evaluate(
-    model: Path, task: str, data: Path | None = None, limit: int | None = None
+    model: Path,
+    task: str,
+    data: Path | None = None,
+    limit: int | None = None,
+    form: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Exact-match accuracy of greedy answers: the result, and one sample a problem.
 
@@ -36,7 +40,7 @@ def evaluate(
     from evaluation.generate import Generator
 
     started = time.monotonic()
-    generator = Generator(model)
+    generator = Generator(model, form)
     questions = [problem.question for problem in problems]
     completions = generator.answer(questions, MAX_NEW_TOKENS[task], BATCH_SIZE)
     samples = []
@@ -85,6 +89,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--task", required=True, help="arithmetic or gsm8k")
     parser.add_argument("--data", type=Path, help="the task's file, in the hub's schema")
     parser.add_argument("--limit", type=int, help="take this many problems")
+    parser.add_argument(
+        "--form",
+        choices=("chat", "plain"),
+        help="how to ask: a base model is asked plain; default: chat if there is a template",
+    )
     parser.add_argument("--output", type=Path, help="folder for results.json and samples.jsonl")
     arguments = parser.parse_args(argv)
     if arguments.limit is not None and arguments.limit < 1:
@@ -99,6 +108,7 @@ def main(argv: Sequence[str]) -> None:
             "task": arguments.task,
             "data": str(arguments.data or ""),
             "limit": arguments.limit,
+            "asked": arguments.form,
         }
     if output and output.exists():
         result = read_json(output / "results.json")
@@ -106,7 +116,9 @@ def main(argv: Sequence[str]) -> None:
             raise InputError(f"{output} holds the result of another evaluation; name another")
         print(f"{output} was already complete")
     else:
-        result, samples = evaluate(arguments.model, arguments.task, arguments.data, arguments.limit)
+        result, samples = evaluate(
+            arguments.model, arguments.task, arguments.data, arguments.limit, arguments.form
+        )
         result.update(inputs)
         if output:
             with new_directory(output) as folder:

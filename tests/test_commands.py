@@ -16,6 +16,7 @@ ROOMS = {
     "sft": 3,
     "evaluation": 3,
     "release": 4,
+    "benchmarks": 5,
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
@@ -30,6 +31,9 @@ def test_the_commands_are_found() -> None:
     assert set(COMMANDS) >= {
         "data_prep.build",
         "conversion.to_hf",
+        "conversion.to_maxtext",
+        "conversion.verify",
+        "conversion.inspect",
         "sft.run",
         "evaluation.run",
         "release.report",
@@ -95,7 +99,11 @@ def test_modules_are_small_and_say_what_they_are() -> None:
 def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -> None:
     for module, absent in (
         ("sft.run, sft.data", {"jax", "maxtext"}),
-        ("conversion.to_hf, conversion.export, conversion.parity", {"jax", "maxtext", "torch"}),
+        (
+            "conversion.to_hf, conversion.to_maxtext, conversion.inspect, conversion.verify, "
+            "conversion.export, conversion.checkpoint, conversion.parity",
+            {"jax", "maxtext", "torch", "transformers"},
+        ),
         ("evaluation.run, evaluation.tasks, evaluation.generate", {"jax", "maxtext"}),
     ):
         code = f"import sys, {module}; assert not {absent} & set(sys.modules)"

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,16 @@ from tinymathreason.pipeline import Pipeline
 README = Path("README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
+CLIENTS = re.search(r"```console\n(.*?)```", README, re.DOTALL)[1].splitlines()
 MAKEFILE = Path("Makefile").read_text()
 
 FIRST_MISSING = {
     "data_prep/build_mixture.sh": "sources.open-web-math.path: no file matches",
     "maxtext.train": "no file runs/mixture/mixture.json; build it first",
     "conversion.to_hf": "not a MaxText checkpoint",
+    "conversion.verify": "not a MaxText checkpoint",
+    "conversion.inspect": "not a MaxText checkpoint",
+    "conversion.to_maxtext": "config.json: no such file",
     "sft.run": ("bf16", "no model there"),  # without a GPU, with one
     "evaluation.run": "--data: no file matches 'data/gsm8k/main/test-",
 }
@@ -43,7 +48,12 @@ def test_make_targets_exist(line: str) -> None:
     )
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("python", "bash"))])
+COMMANDS = [
+    line for line in LINES if line.startswith(("python", "bash")) and " benchmarks." not in line
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
 def test_commands_run_to_their_first_missing_input(line: str, tmp_path) -> None:
     # In a folder with the project's files and nothing else: no data, no runs.
     for name in ("data_prep", "maxtext_configs", "sft"):
@@ -60,6 +70,23 @@ def test_commands_run_to_their_first_missing_input(line: str, tmp_path) -> None:
     expected = FIRST_MISSING[command]
     assert any(words in last for words in ([expected] if isinstance(expected, str) else expected))
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if " benchmarks." in line])
+def test_benchmarks_start(line: str) -> None:
+    words = [sys.executable, *shlex.split(line)[1:], "--rounds=none"]
+    found = subprocess.run(words, capture_output=True, text=True)
+    assert "usage: benchmarks." in found.stderr  # imported, and stopped at the argument
+
+
+@pytest.mark.parametrize("line", CLIENTS)
+def test_clients_have_the_options_they_are_given(line: str) -> None:
+    program, *words = shlex.split(line)
+    path = shutil.which(program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if path is None or any("llama.cpp/" in word for word in words):
+        pytest.skip(f"{line.split()[0]}: not installed here")
+    shown = subprocess.run([path, "--help"], capture_output=True, text=True).stdout
+    assert all(word in shown for word in words if word.startswith("--"))
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("pip")])

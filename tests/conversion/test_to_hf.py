@@ -1,6 +1,8 @@
 """The export is whole, loads everywhere, and bad input is one line that leaves nothing behind."""
 
+import dataclasses
 import json
+import random
 import resource
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from conversion.to_hf import convert, main, parse_bytes
 from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save_tokenizer
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
 
@@ -115,8 +118,6 @@ def test_a_tokenizers_own_template_goes_first(home, tmp_path) -> None:
 
 def test_ctranslate2_agrees(tmp_path) -> None:
     """An independent client, which takes head_dim to be hidden / heads."""
-    import dataclasses
-
     import ctranslate2
     from ctranslate2.converters import TransformersConverter
 
@@ -285,6 +286,28 @@ def kill_and_convert(home, converted, output: Path, moments: list[float]) -> Non
 
 def test_killed_at_some_moments(home, converted, tmp_path) -> None:
     kill_and_convert(home, converted, tmp_path / "model", [0.3, 0.6, 0.9])
+
+
+@pytest.mark.soak
+def test_killed_at_twenty_random_moments(tmp_path) -> None:
+    """A model of 70 million parameters, so that most moments fall into its weights."""
+    sizes = dataclasses.replace(
+        SIZES, layers=12, hidden=512, heads=8, kv_heads=2, head_dim=64, mlp=1536, vocab=30_000
+    )
+    save(tmp_path / "scanned", random_arrays(True, sizes), True)
+    (tmp_path / "overlay.yml").write_text(overlay(sizes))
+    save_tokenizer(300, tmp_path / "tokenizer")
+    words = read_json(tmp_path / "tokenizer" / "tokenizer.json")
+    for number in range(300, sizes.vocab):
+        words["model"]["vocab"][f"word{number}"] = number
+    write_json(tmp_path / "tokenizer" / "tokenizer.json", words)
+    started = time.monotonic()
+    main(arguments(tmp_path, "--skip-parity", output=tmp_path / "whole"))
+    seconds = time.monotonic() - started + 0.7  # and the interpreter's start
+    rng = random.Random(0)
+    moments = [rng.uniform(0, seconds) for _ in range(20)]
+    output = tmp_path / "outputs" / "model"
+    kill_and_convert(tmp_path, tmp_path / "whole", output, moments)
 
 
 def test_a_budget_is_shared_and_never_exceeded() -> None:

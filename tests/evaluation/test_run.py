@@ -1,6 +1,7 @@
 """The accuracy counts what it should, and batching changes no answer."""
 
 import json
+import shutil
 
 import pyarrow.parquet
 import pytest
@@ -10,6 +11,7 @@ from evaluation import tasks
 from evaluation.generate import Generator
 from evaluation.run import main
 from tinymathreason.answers import final_line
+from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -77,9 +79,9 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
     main([*command, "--limit", "3"])
     main([*command, "--limit", "3"])
     assert "was already complete" in capsys.readouterr().out
-    for change in (["--limit", "4"], ["--limit", "3", "--model", "elsewhere"]):
+    for change in (["--limit", "4"], ["--limit", "3", "--model", "elsewhere"], ["--form", "plain"]):
         with pytest.raises(InputError, match="holds the result of another evaluation"):
-            main([*command, *change])
+            main([*command, "--limit", "3", *change])
 
 
 def test_batches_change_no_answer(model_dir) -> None:
@@ -89,6 +91,16 @@ def test_batches_change_no_answer(model_dir) -> None:
     alone = generator.answer(questions, max_new_tokens=8, batch_size=1)
     assert generator.answer(questions, max_new_tokens=8, batch_size=3) == alone
     assert len(set(alone)) > 1
+
+
+def test_the_form_is_told_or_follows_from_the_template(model_dir, tmp_path) -> None:
+    with pytest.raises(InputError, match="no chat template there; ask with --form plain"):
+        Generator(model_dir, "chat")
+    chat = tmp_path / "chat"
+    shutil.copytree(model_dir, chat)
+    shutil.copy(TEMPLATE, chat / "chat_template.jinja")
+    assert Generator(chat).prompt("2 + 2?").startswith("<|im_start|>user\n2 + 2?<|im_end|>")
+    assert Generator(chat, "plain").prompt("2 + 2?") == Generator(model_dir).prompt("2 + 2?")
 
 
 def test_a_base_model_is_asked_as_it_was_trained(model_dir) -> None:

@@ -1,0 +1,1 @@
+"""Speed and memory against named peers; each prints one line of JSON."""

@@ -1,0 +1,88 @@
+"""A checkpoint of the 1B model with optimiser state, as large as a real run's, out of a seed."""
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conversion.architecture import Architecture
+from conversion.environment import on_cpu
+from conversion.mapping import Stored, stored
+from pretrain import overlay
+from tinymathreason.files import new_directory
+
+CONFIG = Path("maxtext_configs/tinymathreason_1b_v4_32.yml")
+STEP = "1000"
+
+
+def sizes() -> Architecture:
+    """The 1B model's."""
+    return Architecture.from_maxtext(overlay.load(CONFIG))
+
+
+def prepare(home: Path) -> tuple[Path, Path]:
+    """The step's folder and a tokenizer of 32,000 entries below ``home``, made if missing."""
+    if not (home / STEP).exists():
+        with new_directory(home / STEP) as folder:
+            _save(folder / "step")
+            for part in (folder / "step").iterdir():
+                part.replace(folder / part.name)
+            (folder / "step").rmdir()
+    if not (home / "tokenizer").exists():
+        from data_prep import tokenizer
+
+        with new_directory(home / "tokenizer") as folder:
+            rng = random.Random(0)
+            words = (
+                "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9)))
+                for _ in range(200_000)
+            )
+            tokenizer.save(tokenizer.train([" ".join(words)], sizes().vocab), folder / "made")
+            for part in (folder / "made").iterdir():
+                part.replace(folder / part.name)
+            (folder / "made").rmdir()
+    return home / STEP, home / "tokenizer"
+
+
+def weight(array: Stored, architecture: Architecture, rng: Any) -> npt.NDArray[np.float32]:
+    """Weights of the magnitude that MaxText starts from, norms off their start like all the rest.
+
+    Logits of a model with far larger ones would turn rounding errors of its first layers into
+    differences of its last, and measure chaos rather than the conversion.
+    """
+    found: npt.NDArray[np.float32] = rng.standard_normal(array.shape, dtype=np.float32)
+    if array.path.endswith("scale"):
+        return 1 + found * np.float32(0.05)
+    if array.weight.inputs:
+        inputs = math.prod(array.weight.shape(architecture)[: len(array.weight.inputs)])
+        found *= np.float32(1 / math.sqrt(inputs)) / array.weight.factor(architecture)
+    return found
+
+
+def _save(step_dir: Path) -> None:
+    """Write what MaxText's trainer saves: parameters, both moments of AdamW, and the step."""
+    with on_cpu():
+        import jax.numpy as jnp
+        import orbax.checkpoint.experimental.v1 as ocp
+
+    rng = np.random.default_rng(0)
+    tree: dict[str, Any] = {}
+    for path, array in stored(sizes(), scanned=True).items():
+        *parents, last = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = jnp.asarray(weight(array, sizes(), rng))
+    params = {"params": tree}
+    # The moments are the weights again: as many bytes, as hard to compress, no more memory.
+    state = {
+        "params": params,
+        "opt_state": {"mu": params, "nu": params, "count": jnp.int32(int(STEP))},
+        "step": jnp.int32(int(STEP)),
+    }
+    ocp.save_checkpointables(
+        step_dir.resolve(), {"items": state}, custom_metadata={"scan_layers": True}
+    )
