@@ -135,6 +135,11 @@ class Checkpoint:
         return hashlib.sha256(self._metadata.value).hexdigest()
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter array, by its path."""
+        return {path: entry.shape for path, entry in self.entries.items()}
+
+    @property
     def scanned(self) -> bool:
         """Whether layers are stacked in one array rather than kept in one array each."""
         return any(path.startswith("decoder.layers.") for path in self.entries)
@@ -142,8 +147,7 @@ class Checkpoint:
     def check(self, sizes: Architecture) -> None:
         """Raise `InputError` with expected beside found when an array or its shape differs."""
         expected = {path: array.shape for path, array in stored(sizes, self.scanned).items()}
-        found = {path: entry.shape for path, entry in self.entries.items()}
-        if wrong := differences(expected, found):
+        if wrong := differences(expected, self.shapes):
             raise InputError(f"{self.step_dir}: the checkpoint does not fit the config: {wrong}")
         for path, entry in self.entries.items():
             if entry.dtype not in DTYPES:

@@ -56,8 +56,7 @@ def content(path: str, config: Path | None = None) -> Content:
             remarks=[],
         )
     checkpoint = Checkpoint(path)
-    shapes = {path: entry.shape for path, entry in checkpoint.entries.items()}
-    sizes = of_config or sizes_of(shapes)
+    sizes = of_config or sizes_of(checkpoint.shapes)
     return Content(
         kind=f"MaxText checkpoint, layers {'stacked' if checkpoint.scanned else 'apart'}",
         tensors={path: (entry.shape, entry.dtype) for path, entry in checkpoint.entries.items()},

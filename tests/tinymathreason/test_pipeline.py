@@ -99,7 +99,7 @@ def test_killed_and_run_again(tmp_path, number) -> None:
     process = start(path)
     wait_for(lambda: pid.exists() and pid.read_text().strip())
     process.send_signal(number)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGKILL)
     # The stage must not live on beside the next attempt.
     wait_for(lambda: not alive(int(pid.read_text())))
