@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from conversion.architecture import Architecture
-from conversion.environment import on_cpu
 from conversion.mapping import Stored, stored
+from conversion.step import save, tree
 from pretrain import overlay
 from tinymathreason.files import new_directory
 
@@ -27,10 +27,7 @@ def prepare(home: Path) -> tuple[Path, Path]:
     """The step's folder and a tokenizer of 32,000 entries below ``home``, made if missing."""
     if not (home / STEP).exists():
         with new_directory(home / STEP) as folder:
-            _save(folder / "step")
-            for part in (folder / "step").iterdir():
-                part.replace(folder / part.name)
-            (folder / "step").rmdir()
+            _save(folder)
     if not (home / "tokenizer").exists():
         from data_prep import tokenizer
 
@@ -62,27 +59,18 @@ def weight(array: Stored, architecture: Architecture, rng: Any) -> npt.NDArray[n
     return found
 
 
-def _save(step_dir: Path) -> None:
+def _save(folder: Path) -> None:
     """Write what MaxText's trainer saves: parameters, both moments of AdamW, and the step."""
-    with on_cpu():
-        import jax.numpy as jnp
-        import orbax.checkpoint.experimental.v1 as ocp
-
-    rng = np.random.default_rng(0)
-    tree: dict[str, Any] = {}
-    for path, array in stored(sizes(), scanned=True).items():
-        *parents, last = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = jnp.asarray(weight(array, sizes(), rng))
-    params = {"params": tree}
+    rng, architecture = np.random.default_rng(0), sizes()
+    params = tree(
+        (path, weight(array, architecture, rng))
+        for path, array in stored(architecture, scanned=True).items()
+    )
+    count = np.int32(STEP)
     # The moments are the weights again: as many bytes, as hard to compress, no more memory.
     state = {
         "params": params,
-        "opt_state": {"mu": params, "nu": params, "count": jnp.int32(int(STEP))},
-        "step": jnp.int32(int(STEP)),
+        "opt_state": {"mu": params, "nu": params, "count": count},
+        "step": count,
     }
-    ocp.save_checkpointables(
-        step_dir.resolve(), {"items": state}, custom_metadata={"scan_layers": True}
-    )
+    save(folder, state, scanned=True)

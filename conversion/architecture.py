@@ -8,7 +8,11 @@ from tinymathreason.cli import InputError
 
 # What makes the model a Llama that transformers can hold, by MaxText's key and the values known.
 MAXTEXT: dict[str, tuple[Any, ...]] = {
+    "model_name": ("default",),
     "decoder_block": ("llama2",),
+    "quantization": ("",),
+    "use_untrainable_positional_embedding": (False,),
+    "trainable_position_size": (-1,),
     "mlp_activations": (["silu", "linear"],),
     "attention_type": ("global",),
     "sliding_window_size": (0,),
@@ -34,6 +38,8 @@ HUGGING_FACE: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
 }
+LARGEST = 10_000_000
+"""No size of a model is larger; a slip of the pen must not fill the memory with names."""
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -66,6 +72,18 @@ class Architecture:
     """Whether MaxText rotates neighbours (2i, 2i + 1) of a head rather than its halves."""
     rope_llama3: bool = False
     """Whether the rotary frequencies are scaled as `LLAMA3_ROPE` says."""
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            expected = type(getattr(Architecture, key, None))
+            if key in ("rope_theta", "norm_epsilon"):
+                if not isinstance(value, int | float) or not 0 < value < math.inf:
+                    raise InputError(f"{key}: expected a positive number, found {value!r}")
+            elif expected is bool:
+                if not isinstance(value, bool):
+                    raise InputError(f"{key}: expected true or false, found {value!r}")
+            elif type(value) is not int or not 0 < value <= LARGEST:
+                raise InputError(f"{key}: expected 1 to {LARGEST:,}, found {value!r}")
 
     @classmethod
     def from_maxtext(cls, config: dict[str, Any]) -> "Architecture":
@@ -100,23 +118,14 @@ class Architecture:
 
         Raises `InputError` naming the key that is missing or whose value MaxText's Llama has not.
         """
+        if not isinstance(config, dict):
+            raise InputError("config.json: expected a mapping of keys to values")
         _check("model_type", config.get("model_type"), ("llama", "mistral"))
         if config["model_type"] == "mistral":
             _check("sliding_window", config.get("sliding_window", 4096), (None,))
         for key, accepted in HUGGING_FACE.items():
             _check(key, config.get(key, accepted[0]), accepted)
-        rope = {
-            "rope_theta": config.get("rope_theta", 10_000.0),
-            **(config.get("rope_parameters") or config.get("rope_scaling") or {}),
-        }
-        kind = rope.get("rope_type", "default")
-        _check("rope_type", kind, ("default", "llama3"))
-        theta = float(rope["rope_theta"])
-        if not theta.is_integer():
-            raise InputError(f"rope_theta: {theta} cannot be converted; expected a whole number")
-        if kind == "llama3":
-            for key, value in LLAMA3_ROPE.items():
-                _check(key, rope.get(key), (value,))
+        theta, llama3 = _rope(config)
         try:
             heads = config["num_attention_heads"]
             return cls(
@@ -131,11 +140,13 @@ class Architecture:
                 rope_theta=theta,
                 norm_epsilon=config["rms_norm_eps"],
                 tied=config.get("tie_word_embeddings", False),
-                rope_interleaved=kind == "llama3",
-                rope_llama3=kind == "llama3",
+                rope_interleaved=llama3,
+                rope_llama3=llama3,
             )
         except KeyError as error:
             raise InputError(f"config.json: no key {error}") from None
+        except (TypeError, ZeroDivisionError) as error:
+            raise InputError(f"config.json: hidden_size and heads: {error}") from None
 
     @property
     def query_scale(self) -> float:
@@ -214,6 +225,34 @@ class Architecture:
             "use_cache": True,
             "vocab_size": self.vocab,
         }
+
+
+def _rope(config: dict[str, Any]) -> tuple[float, bool]:
+    """Theta, and whether the frequencies are scaled as Llama 3.1's.
+
+    Raises `InputError` for any other form of RoPE, and where the keys of transformers 4 and of 5
+    are both there and differ.
+    """
+    default = config.get("rope_theta", 10_000.0)
+    found = []
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = config.get(name) or {}
+        if not isinstance(rope, dict):
+            raise InputError(f"{name}: expected a mapping, found {rope!r}")
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        _check("rope_type", kind, ("default", "llama3"))
+        known = LLAMA3_ROPE if kind == "llama3" else {}
+        for key in (known.keys() | rope.keys()) - {"rope_type", "type", "rope_theta"}:
+            _check(key, rope.get(key), (known.get(key),))
+        if rope:
+            found.append((rope.get("rope_theta", default), kind == "llama3"))
+    _check("partial_rotary_factor", config.get("partial_rotary_factor", 1.0), (1.0,))
+    if len(set(found)) > 1:
+        raise InputError("rope_parameters and rope_scaling differ; remove the wrong one")
+    theta, llama3 = found[0] if found else (default, False)
+    if not isinstance(theta, int | float) or not float(theta).is_integer():
+        raise InputError(f"rope_theta: {theta!r} cannot be converted; expected a whole number")
+    return float(theta), llama3
 
 
 def _check(key: str, value: Any, accepted: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ import tensorstore
 import zstandard
 
 from conversion.architecture import Architecture
-from conversion.environment import on_cpu
 from conversion.mapping import DTYPES, Region, differences, stored
 from tinymathreason.cli import InputError
 
@@ -89,11 +88,16 @@ class Checkpoint:
     """
 
     def __init__(self, step_dir: str | Path) -> None:
-        self.step_dir = str(step_dir).rstrip("/")
+        self.step_dir = str(step_dir).rstrip("/") or "/"
         try:
-            self._metadata = tensorstore.KvStore.open(self._base()).result().read(METADATA).result()
-            # The index of an OCDBT database is kept, and not asked for again.
-            context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 2**24}})
+            # The index of an OCDBT database is kept, and not asked for again. A bucket that does
+            # not answer is given up within a minute, not within half an hour.
+            retries = {"max_retries": 5, "initial_delay": "1s", "max_delay": "8s"}
+            context = tensorstore.Context(
+                {"cache_pool": {"total_bytes_limit": 2**24}, "gcs_request_retries": retries}
+            )
+            base = tensorstore.KvStore.open(self._base(), context=context).result()
+            self._metadata = base.read(METADATA).result()
             self._store = tensorstore.KvStore.open(self._items(), context=context).result()
             keys = [key.decode() for key in self._store.list().result()]
             found = {
@@ -108,9 +112,15 @@ class Checkpoint:
         if self._metadata.state != "value" or not any(path.startswith(PREFIX) for path in found):
             raise InputError(
                 f"{self.step_dir}: not a MaxText checkpoint; "
-                "expected a step's folder, such as RUN/checkpoints/1000, with items/ in it"
+                "expected a step's folder, such as RUN/checkpoints/1000, with items/ in it that "
+                "were written with ocdbt and zarr3"
             )
-        entries = {path: Entry.of(metadata) for path, metadata in found.items()}
+        try:
+            entries = {path: Entry.of(metadata) for path, metadata in found.items()}
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"{self.step_dir}: an array's zarr.json is damaged: {error!r}"
+            ) from error
         self.entries: dict[str, Entry] = {}
         """Parameters, by their path."""
         self.others: dict[str, Entry] = {}
@@ -201,7 +211,7 @@ class Checkpoint:
         row = math.prod(entry.chunk[1:])
         rows = max(1, min(entry.chunk[0], BLOCK // (row * dtype.itemsize)))
         buffer = np.empty((rows, *entry.chunk[1:]), dtype)
-        # The index ends with a checksum of itself, which the streams' own checks make superfluous.
+        # A checksum of the index itself follows it; a wrong place is found by its stream.
         places = struct.iter_unpack("<QQ", index[:-4])
         for place, (offset, nbytes) in zip(np.ndindex(*grid), places, strict=True):
             start = [
@@ -211,6 +221,8 @@ class Checkpoint:
                 continue  # beyond the array's edge
             if offset == ABSENT:
                 raise ValueError(f"chunk {key} is missing")
+            if offset + nbytes >= 2**63:
+                raise ValueError(f"chunk {key} has a damaged index")
             source: Any = _Ranges(lambda part: self._range(key, part), offset, nbytes)
             stream: Any = zstandard.ZstdDecompressor().stream_reader(source, read_size=RANGE)
             for first in range(0, entry.chunk[0], rows):
@@ -236,26 +248,6 @@ class Checkpoint:
         if found.state != "value":
             raise ValueError(f"chunk {key} is missing")
         return bytes(found.value)
-
-
-def save(step_dir: Path, arrays: Mapping[str, npt.NDArray[Any]], scanned: bool) -> None:
-    """Write parameters, by their path, as the step folder that MaxText's trainer restores."""
-    with on_cpu():
-        import jax.numpy as jnp
-        import orbax.checkpoint.experimental.v1 as ocp
-
-    tree: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, last = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = jnp.asarray(array)
-    ocp.save_checkpointables(
-        step_dir.resolve(),
-        {"items": {"params": {"params": tree}}},
-        custom_metadata={"scan_layers": scanned},
-    )
 
 
 class _Ranges(io.RawIOBase):

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +22,11 @@ from tqdm import tqdm
 from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
 from conversion.mapping import DTYPES, Stored, hf_tensors, stored
-from conversion.safetensors_files import Place, create
+from conversion.safetensors_files import create
 from tinymathreason import vocabulary
 from tinymathreason.chatml import EOS, IM_END, PAD, TEMPLATE
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import read_json, write_json, write_text
 
 CHAT_TEMPLATE = "chat_template.jinja"
 MEMORY = 1_100_000_000
@@ -51,7 +51,7 @@ def trimmed(sizes: Architecture, tokenizer: Path) -> Architecture:
     Raises `InputError` when the folder has no tokenizer, or one of another size than the model's.
     """
     rows = max(vocabulary.read(tokenizer).values()) + 1
-    padded = [step for step in PADDINGS if sizes.vocab % step == 0 and sizes.vocab - rows <= step]
+    padded = [step for step in PADDINGS if sizes.vocab % step == 0 and sizes.vocab - rows < step]
     if rows != sizes.vocab and (rows > sizes.vocab or not padded):
         raise InputError(
             f"{tokenizer}: the tokenizer has {rows} entries, vocab_size is {sizes.vocab}; expected "
@@ -76,6 +76,7 @@ def write_weights(
     checkpoint.check(sizes)
     places = create(folder, hf_tensors(hf_sizes), options.dtype, options.max_shard_bytes)
     budget = Budget(MEMORY)
+    dtype = DTYPES[options.dtype]
     # The largest first: none of them is left to run alone at the end.
     arrays = sorted(
         stored(sizes, checkpoint.scanned).values(), key=lambda array: -math.prod(array.shape)
@@ -86,75 +87,100 @@ def write_weights(
     with progress, ThreadPoolExecutor(workers) as pool:
 
         def convert(array: Stored) -> None:
-            targets = [places[name] for name in array.names]
-            with budget.hold(sum(math.prod(t.shape) * t.dtype.itemsize for t in targets)):
-                _convert(checkpoint, array, hf_sizes, targets, options, progress)
+            with budget.hold(math.prod(array.shape) * dtype.itemsize):
+                found = tensors(checkpoint, array, hf_sizes, dtype, options.allow_nonfinite, step)
+                for name, tensor in zip(array.names, found, strict=True):
+                    places[name].write(tensor)
+
+        def step(nbytes: int) -> None:
+            budget.check()
+            progress.update(nbytes)
 
         running = [pool.submit(convert, array) for array in arrays]
         try:
             for done in as_completed(running):
                 done.result()
         except BaseException:
+            budget.close()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _convert(
+def tensors(
     checkpoint: Checkpoint,
     array: Stored,
     sizes: Architecture,
-    targets: list[Place],
-    options: Export,
-    progress: "tqdm[Any]",
-) -> None:
-    """Write the tensors that one stored array holds."""
-    dtype = DTYPES[options.dtype]
-    tensors = [np.empty(target.shape, dtype) for target in targets]
+    dtype: np.dtype[Any],
+    allow_nonfinite: bool = False,
+    step: Callable[[int], None] = lambda nbytes: None,
+) -> list[npt.NDArray[Any]]:
+    """The tensors that one stored array holds, in the order of its names.
+
+    ``step`` is called with the bytes of every block. Raises `InputError` as `write_weights` does.
+    """
+    shape = array.weight.hf_shape(sizes)
+    found = [np.empty(shape, dtype) for _ in array.names]
     # Plain integers are copied without Python's lock; bfloat16 is no type of numpy's own.
-    bits = [tensor.view(f"u{dtype.itemsize}") for tensor in tensors]
+    bits = [tensor.view(f"u{dtype.itemsize}") for tensor in found]
     factor = array.weight.factor(sizes)
     for region, block in checkpoint.blocks(array.path):
         # Scaled in float32, then rounded once.
         scaled = block.astype(np.float32, copy=False)
         if array.weight.scale:
             scaled = scaled * factor
-        if not (options.allow_nonfinite or _finite(scaled, dtype)):
+        if not (allow_nonfinite or _finite(scaled, dtype)):
             names = (
                 array.names[index]
                 for index, part, _ in array.split(scaled, region)
                 if not _finite(part, dtype)
             )
             raise InputError(
-                f"{checkpoint.step_dir}: {next(names)} holds NaN or infinity; "
+                f"{checkpoint.step_dir}: {next(names)} holds NaN or infinity, as {dtype}; "
                 "pass --allow-nonfinite to convert it all the same"
             )
         rounded = scaled.astype(dtype, copy=False).view(bits[0].dtype)
         for index, part, inner in array.split(rounded, region):
             array.weight.place(part, inner, bits[index], sizes)
-        progress.update(block.nbytes)
-    for target, tensor in zip(targets, tensors, strict=True):
-        target.write(tensor)
+        step(block.nbytes)
+    return found
 
 
 def _finite(values: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> bool:
-    """Whether ``dtype`` holds all the values; the extremes of a NaN's company are NaN."""
+    """Whether ``dtype`` holds all the values; where one is NaN, numpy's extremes are."""
     limit = float(ml_dtypes.finfo(dtype).max)
     return bool(values.min() >= -limit and values.max() <= limit)
 
 
+class StoppedError(Exception):
+    """Another thread failed: there is nothing to convert for."""
+
+
 class Budget:
-    """Bytes that threads may hold at once."""
+    """Bytes that threads may hold at once, until one of them fails."""
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
         self._change = threading.Condition()
+        self._closed = False
+
+    def close(self) -> None:
+        """Have `hold` and `check` raise `StoppedError` from now on, in every thread."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def check(self) -> None:
+        """Raise `StoppedError` when closed."""
+        if self._closed:
+            raise StoppedError
 
     @contextlib.contextmanager
     def hold(self, size: int) -> Iterator[None]:
         """Wait until ``size`` bytes are free, at most all of them, and keep them for the block."""
         size = min(size, self._total)
         with self._change:
-            self._change.wait_for(lambda: self._free >= size)
+            self._change.wait_for(lambda: self._closed or self._free >= size)
+            self.check()
             self._free -= size
         try:
             yield
@@ -168,28 +194,39 @@ def write_config(sizes: Architecture, folder: Path, options: Export) -> None:
     """Fill ``folder`` with configuration, generation defaults, tokenizer and chat template.
 
     A tokenizer's own template goes before the project's. Generation ends at the end of a document
-    and at the end of a chat message.
+    and at the end of a chat message. Raises `InputError` for a tokenizer that lacks a special token
+    or its configuration.
     """
     source = options.tokenizer
     ids = vocabulary.read(source)
     for token in (EOS, PAD, IM_END):
         if token not in ids:
             raise InputError(f"{source}: the tokenizer has no {token}")
-    write_json(folder / "config.json", sizes.hf_config(ids[EOS], ids[PAD], options.dtype))
-    stop = [ids[EOS], ids[IM_END]]
-    generation = {"do_sample": False, "eos_token_id": stop, "pad_token_id": ids[PAD]}
-    write_json(folder / "generation_config.json", generation)
-    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
-    template = source / CHAT_TEMPLATE if (source / CHAT_TEMPLATE).is_file() else TEMPLATE
-    shutil.copyfile(template, folder / CHAT_TEMPLATE)
+    own = read_json(source / "tokenizer_config.json")
+    if not isinstance(own, dict):
+        raise InputError(
+            f"{source / 'tokenizer_config.json'}: expected a mapping of keys to values"
+        )
+    template = own.get("chat_template") or TEMPLATE.read_text(encoding="utf-8")
+    if (source / CHAT_TEMPLATE).is_file():
+        try:
+            template = (source / CHAT_TEMPLATE).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{source / CHAT_TEMPLATE}: not UTF-8: {error}") from error
     settings = {
         # CTranslate2 wants one; nothing puts it before a text.
         "bos_token": EOS,
-        **read_json(source / "tokenizer_config.json"),
+        **{key: value for key, value in own.items() if key != "auto_map"},  # no custom code
         # What transformers 4 reads as 5 does: a class that both have, no token_type_ids for
         # generate() to stumble over, and, before 4.49, the template from here alone.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "attention_mask"],
-        "chat_template": template.read_text(encoding="utf-8"),
+        "chat_template": template,
     }
+    write_json(folder / "config.json", sizes.hf_config(ids[EOS], ids[PAD], options.dtype))
+    stop = [ids[EOS], ids[IM_END]]
+    generation = {"do_sample": False, "eos_token_id": stop, "pad_token_id": ids[PAD]}
+    write_json(folder / "generation_config.json", generation)
     write_json(folder / "tokenizer_config.json", settings)
+    write_text(folder / CHAT_TEMPLATE, template)
+    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")

@@ -5,6 +5,7 @@ python -m conversion.inspect PATH [--config OVERLAY.yml]
 
 import argparse
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,10 @@ def content(path: str, config: Path | None = None) -> Content:
         tensors={path: (entry.shape, entry.dtype) for path, entry in checkpoint.entries.items()},
         norm=lambda path: _norm(block for _, block in checkpoint.blocks(path)),
         expected={path: array.shape for path, array in stored(sizes, checkpoint.scanned).items()},
-        remarks=[f"{len(checkpoint.others)} more arrays: optimiser state and counters, not read"],
+        remarks=[
+            f"not a parameter: {path} {entry.shape} {entry.dtype}"
+            for path, entry in sorted(checkpoint.others.items())
+        ],
     )
 
 
@@ -70,6 +74,12 @@ def _norm(blocks: "Iterable[npt.NDArray[Any]]") -> float:
     import numpy as np
 
     return math.sqrt(sum(float(np.square(block, dtype=np.float64).sum()) for block in blocks))
+
+
+def _itemsize(dtype: str) -> int:
+    """Bytes of one element, of a type as either format names it: ``float32``, ``BF16``, ``I8``."""
+    bits = re.search(r"\d+", dtype)
+    return int(bits[0]) // 8 if bits else 1
 
 
 def show(found: Content) -> None:
@@ -80,12 +90,12 @@ def show(found: Content) -> None:
     from conversion.mapping import DTYPES, differences
 
     print(found.kind)
-    width = max(len(name) for name in found.tensors)
+    width = max(map(len, found.tensors), default=4)
     row = f"{{:{width}}}  {{:>20}}  {{:>9}}  {{:>15}}  {{:>12}}"
     print(row.format("name", "shape", "dtype", "bytes", "norm"))
     total = 0
     for name, (shape, dtype) in sorted(found.tensors.items()):
-        nbytes = math.prod(shape) * DTYPES[dtype].itemsize if dtype in DTYPES else 0
+        nbytes = math.prod(shape) * _itemsize(dtype)
         total += nbytes
         norm = f"{found.norm(name):.6g}" if dtype in DTYPES else "not read"
         axes = " x ".join(map(str, shape))

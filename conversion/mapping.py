@@ -235,6 +235,8 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
             continue
         layers = int(layer[1]) + 1 if layer else 1
         if weight.per_layer and not layer:
+            if len(shape) <= SCAN_AXIS:
+                continue
             layers, shape = shape[SCAN_AXIS], (*shape[:SCAN_AXIS], *shape[SCAN_AXIS + 1 :])
         if weight.per_layer:
             found["layers"] = max(layers, found.get("layers", 0))
@@ -244,7 +246,7 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     if unknown := axes - found.keys():
         raise InputError(f"no array tells {' and '.join(sorted(unknown))}: name the config")
     tied = HEAD.maxtext not in shapes
-    return Architecture(**found, tied=tied, context=0, rope_theta=0, norm_epsilon=0)
+    return Architecture(**found, tied=tied, context=1, rope_theta=1.0, norm_epsilon=1.0)
 
 
 def hf_tensors(sizes: Architecture) -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from conversion.environment import on_cpu
 from tinymathreason.cli import InputError
 
 TOLERANCE = 1e-4
-"""Accepted difference between two float32 logits, as a share of the largest logit or of 1."""
+"""Accepted difference between two float32 logits, as a share of the largest."""
 KL_TOLERANCE = 1e-9
 """Accepted mean divergence of the next-token distributions, in nats."""
 BATCH, LENGTH = 4, 128
@@ -56,7 +56,7 @@ class Parity:
 
     def check(self) -> None:
         """Raise `InputError` unless the models are equal within the tolerances."""
-        accepted = TOLERANCE * max(1.0, self.scale)
+        accepted = TOLERANCE * self.scale
         # Written so that a NaN fails.
         close = self.max_abs_diff < accepted and self.mean_kl < KL_TOLERANCE
         if not close or self.argmax_agreement != 1.0:
@@ -133,7 +133,10 @@ def tokens(model_dir: Path, vocab: int, context: int) -> npt.NDArray[np.int32]:
     """int32[2 * BATCH, min(LENGTH, context)] rows of uniform token ids, then of `TEXT`."""
     import tokenizers
 
-    tokenizer = tokenizers.Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+    except Exception as error:  # the library raises nothing narrower
+        raise InputError(f"{model_dir}: tokenizer.json cannot be loaded: {error}") from error
     shape = (BATCH, min(LENGTH, context))
     text = np.resize(tokenizer.encode(TEXT.read_text(encoding="utf-8")).ids, shape)
     random = np.random.default_rng(0).integers(0, vocab, shape)

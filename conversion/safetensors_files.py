@@ -107,6 +107,9 @@ class Tensors:
             if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
                 raise InputError(f"{folder / INDEX}: no weight_map in it")
             places: dict[str, str] = index["weight_map"]
+            for file in places.values():
+                if not isinstance(file, str) or Path(file).name != file:
+                    raise InputError(f"{folder / INDEX}: {file!r} is no file of the folder")
             files = {file: _open(folder / file) for file in sorted(set(places.values()))}
         else:
             files = {FILE: _open(folder / FILE)}

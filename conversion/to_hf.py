@@ -4,8 +4,10 @@ python -m conversion.to_hf --checkpoint STEP_DIR --config OVERLAY.yml --tokenize
 """
 
 import argparse
+import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,35 +50,49 @@ def convert(
         "tokenizer": str(options.tokenizer),
         "dtype": options.dtype,
         "max_shard_bytes": options.max_shard_bytes,
+        "allow_nonfinite": options.allow_nonfinite,
+        "sizes": asdict(sizes),
+        "tokenizer_sha256": tokenizer_hash(options.tokenizer),
     }
     if (output / RECORD).is_file() and not force:
         found = read_json(output / RECORD)
-        if inputs.items() <= found.items() and (skip_parity or "parity" in found):
+        same = isinstance(found, dict) and {key: found.get(key) for key in inputs} == inputs
+        if same and (skip_parity or "parity" in found):
             print(f"{output} was already complete")
             return
     record = {**inputs, "parameters": hf_sizes.parameters(), **provenance.record()}
-    with new_directory(output, replace=force) as folder:
+    kept = [options.tokenizer, config, *([] if "://" in str(step_dir) else [step_dir])]
+    with new_directory(output, replace=force, inputs=kept) as folder:
         if rows := sizes.vocab - hf_sizes.vocab:
             record["trimmed_vocabulary_rows"] = rows
             print(f"{rows} rows of padding trimmed from the vocabulary", flush=True)
-        export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
         export.write_config(hf_sizes, folder, options)
+        export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
         print(f"{hf_sizes.parameters():,} parameters written", flush=True)
         if not skip_parity:
             from conversion.verify import verify
 
-            parity = verify(checkpoint, config, folder)
+            parity = verify(checkpoint, config, folder, scratch=folder)
             record["parity"] = parity.record()
             print(f"parity: {parity.line()}")
         write_json(folder / RECORD, record)
     print(f"{output} written")
 
 
+def tokenizer_hash(folder: Path) -> str:
+    """SHA-256 over the files of a tokenizer."""
+    digest = hashlib.sha256()
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (folder / name).is_file():
+            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def parse_bytes(text: str) -> int:
-    """``5GB`` or ``512MiB`` as a number of bytes; `ValueError` for anything else."""
+    """``5GB`` or ``512MiB`` as a number of bytes; `ArgumentTypeError` for anything else."""
     match = re.fullmatch(r"(\d+)\s*([KMG]I?B|)", text.upper())
     if match is None or not int(match[1]):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a size such as 5GB or 512MiB")
     return int(match[1]) * UNITS[match[2]]
 
 

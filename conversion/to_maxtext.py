@@ -39,9 +39,9 @@ def convert(
     import yaml
 
     from conversion.architecture import Architecture
-    from conversion.checkpoint import save
     from conversion.mapping import DTYPES, differences, hf_tensors, stored
     from conversion.safetensors_files import Tensors
+    from conversion.step import save, tree
 
     sizes = Architecture.from_hf(read_json(model / "config.json"))
     tensors = Tensors(model)
@@ -50,21 +50,18 @@ def convert(
     for name, dtype in tensors.dtypes.items():
         if dtype not in DTYPES:
             raise InputError(f"{model}: {name} holds {dtype}; expected {' or '.join(DTYPES)}")
-    with new_directory(step_dir, replace=force) as folder:
-        arrays = {
-            path: _array(array, tensors, sizes, allow_nonfinite)
+    with new_directory(step_dir, replace=force, inputs=[model]) as folder:
+        arrays = (
+            (path, _array(array, tensors, sizes, allow_nonfinite))
             for path, array in stored(sizes, scan_layers).items()
-        }
-        save(folder / "step", arrays, scan_layers)
-        for part in (folder / "step").iterdir():
-            part.replace(folder / part.name)
-        (folder / "step").rmdir()
+        )
+        save(folder, {"params": tree(arrays)}, scan_layers)
         keys = {"base_config": "base.yml", **sizes.maxtext_config(), "scan_layers": scan_layers}
         write_text(folder / OVERLAY, yaml.safe_dump(keys, sort_keys=False))
     print(f"{sizes.parameters():,} parameters written")
     print(
-        f"{step_dir} written: train from it with base_config: {step_dir / OVERLAY} and "
-        f"load_parameters_path: {step_dir / 'items'}"
+        f"{step_dir} written: train from it with base_config: {step_dir.resolve() / OVERLAY} and "
+        f"load_parameters_path: {step_dir.resolve() / 'items'}"
     )
 
 

@@ -4,6 +4,7 @@ python -m conversion.verify --checkpoint STEP_DIR --config OVERLAY.yml --model H
 """
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from conversion.safetensors_files import Tensors
 
 
-def verify(checkpoint: "Checkpoint", config: Path, model: Path) -> "Parity":
+def verify(
+    checkpoint: "Checkpoint", config: Path, model: Path, scratch: Path | None = None
+) -> "Parity":
     """How equal the logits of ``model`` are to MaxText's, in float32 on random and real text.
 
-    A bfloat16 model is compared through its float32 conversion: that one's logits must agree, and
-    each of the model's tensors must be that one's, rounded to nearest, to the bit. Raises
-    `InputError` when anything differs.
+    Then every tensor must be the checkpoint's to the bit, also the rows that no token asked for. A
+    bfloat16 model's logits are those of its configuration with the weights before rounding, kept in
+    ``scratch`` meanwhile (by default where temporary files are). Raises `InputError` when anything
+    differs.
     """
     from conversion import export, parity
     from conversion.architecture import Architecture
@@ -43,15 +47,14 @@ def verify(checkpoint: "Checkpoint", config: Path, model: Path) -> "Parity":
     if set(found.dtypes.values()) == {"float32"}:
         logits = parity.hf_logits(model, tokens)
     else:
-        with tempfile.TemporaryDirectory(dir=model.parent, prefix=f".{model.name}-") as name:
-            exact = Path(name)
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="exact-") as name:
             options = export.Export(model, allow_nonfinite=True)
-            export.write_weights(checkpoint, sizes, hf_sizes, exact, options)
-            export.write_config(hf_sizes, exact, options)
-            _check_rounding(found, Tensors(exact))
-            logits = parity.hf_logits(exact, tokens)
+            export.write_weights(checkpoint, sizes, hf_sizes, Path(name), options)
+            shutil.copyfile(model / "config.json", Path(name) / "config.json")
+            logits = parity.hf_logits(Path(name), tokens)
     result = parity.Parity.of(expected, logits)
     result.check()
+    _check_bits(checkpoint, sizes, hf_sizes, found)
     return result
 
 
@@ -61,10 +64,15 @@ def _check_model(model: Path, found: "Tensors", sizes: "Architecture") -> "Archi
     Raises `InputError` when config.json or the tensors' shapes are those of another model.
     """
     from conversion.architecture import Architecture
-    from conversion.mapping import differences, hf_tensors
+    from conversion.mapping import DTYPES, differences, hf_tensors
 
     theirs = Architecture.from_hf(read_json(model / "config.json"))
+    for name, dtype in found.dtypes.items():
+        if dtype not in DTYPES:
+            raise InputError(f"{model}: {name} holds {dtype}; expected {' or '.join(DTYPES)}")
     rows = max(vocabulary.read(model).values()) + 1
+    if rows > theirs.vocab:
+        raise InputError(f"{model}: {rows} entries in the tokenizer, {theirs.vocab} in the model")
     vocab = theirs.vocab if rows <= theirs.vocab < sizes.vocab else sizes.vocab
     ours = replace(sizes, vocab=vocab)
     # How MaxText holds the weights is no property of Hugging Face's model.
@@ -79,20 +87,25 @@ def _check_model(model: Path, found: "Tensors", sizes: "Architecture") -> "Archi
     return ours
 
 
-def _check_rounding(found: "Tensors", exact: "Tensors") -> None:
-    """Raise `InputError` unless every tensor of ``found`` is that of ``exact``, rounded once."""
+def _check_bits(
+    checkpoint: "Checkpoint", sizes: "Architecture", hf_sizes: "Architecture", found: "Tensors"
+) -> None:
+    """Raise `InputError` unless every tensor is the checkpoint's, rounded once to its type."""
     import numpy as np
 
-    from conversion.mapping import DTYPES
+    from conversion.export import tensors
+    from conversion.mapping import DTYPES, stored
 
-    for name, dtype in found.dtypes.items():
-        if dtype not in DTYPES:
-            raise InputError(
-                f"{found.folder}: {name} holds {dtype}; expected {' or '.join(DTYPES)}"
+    for array in stored(sizes, checkpoint.scanned).values():
+        dtype = DTYPES[found.dtypes[array.names[0]]]
+        exact = tensors(checkpoint, array, hf_sizes, dtype, allow_nonfinite=True)
+        for name, expected in zip(array.names, exact, strict=True):
+            tensor = found.read(name)
+            same = tensor.dtype == dtype and np.array_equal(
+                expected.view(f"u{dtype.itemsize}"), tensor.view(f"u{dtype.itemsize}")
             )
-        expected = exact.read(name).astype(DTYPES[dtype])
-        if not np.array_equal(expected.view(np.uint8), found.read(name).view(np.uint8)):
-            raise InputError(f"{found.folder}: {name} is not the checkpoint's, rounded to {dtype}")
+            if not same:
+                raise InputError(f"{found.folder}: {name} is not the checkpoint's, as {dtype}")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -98,6 +98,11 @@ def test_extras_exist(line: str) -> None:
         assert name in extras
 
 
+def test_every_figure_is_filled_in() -> None:
+    cells = [cell.strip() for line in README.splitlines() for cell in line.split("|")[1:-1]]
+    assert not [cell for cell in cells if cell.isupper()]
+
+
 def test_every_line_is_tested() -> None:
     assert all(line.startswith(("make", "python", "bash", "pip")) for line in LINES)
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,29 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def new_directory(final: str | Path, replace: bool = False) -> Iterator[Path]:
+def new_directory(
+    final: str | Path, replace: bool = False, inputs: Iterable[str | Path] = ()
+) -> Iterator[Path]:
     """A folder to fill, which takes its final name only when the block ends without an error.
 
     A leftover of a killed attempt is removed first. With ``replace`` an older folder makes way at
-    the end. `InputError` when ``final`` already exists or another process is filling it.
+    the end, unless one of ``inputs`` is in it. `InputError` when ``final`` already exists or
+    another process is filling it.
     """
     final = Path(final)
+    if not final.name or ":/" in str(final):
+        raise InputError(f"{final}: not the name of a local folder")
+    if replace and (final.is_symlink() or (final.exists() and not final.is_dir())):
+        raise InputError(f"{final}: is no folder; remove it first or name another")
+    for path in inputs if replace else ():
+        if Path(path).resolve().is_relative_to(final.resolve()):
+            raise InputError(f"{final}: replacing it would remove the input {path}")
     aside = final.with_name(final.name + ".partial")
+    replaced = final.with_name(final.name + ".partial.replaced")
     with _locked(aside):
+        if replaced.exists():
+            # Killed between the two renames below: the older folder is whole, and comes back.
+            shutil.rmtree(replaced) if final.exists() else replaced.replace(final)
         if final.exists() and not replace:
             aside.rmdir()
             raise InputError(f"{final}: already exists; remove it first or name another folder")
@@ -65,13 +79,11 @@ def new_directory(final: str | Path, replace: bool = False) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(aside)
             raise
-        old = final.with_name(final.name + ".old")
-        if final.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            final.replace(old)
+        if replace and final.exists():
+            final.replace(replaced)
         aside.replace(final)
-        if replace:
-            shutil.rmtree(old, ignore_errors=True)
+        if replaced.exists():
+            shutil.rmtree(replaced)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from conversion import step
 from conversion.architecture import Architecture
 from conversion.mapping import stored
 from data_prep import tokenizer
@@ -44,6 +45,12 @@ def random_arrays(
             spread = 1.0 if path.endswith("embedding") and not sizes.tied else 0.15
             found[path] = (spread * rng.standard_normal(array.shape)).astype(np.float32)
     return found
+
+
+def save(step_dir: Path, arrays: dict[str, np.ndarray], scanned: bool) -> None:
+    """Write arrays by their path as a step's folder."""
+    step_dir.mkdir()
+    step.save(step_dir, {"params": step.tree(arrays.items())}, scanned)
 
 
 def save_tokenizer(entries: int, folder: Path) -> None:

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from conversion.checkpoint import save
 from conversion.export import Export
 from conversion.inspect import main
 from conversion.mapping import hf_tensors, stored
 from conversion.to_hf import convert
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save_tokenizer
+from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
 from tinymathreason.cli import InputError
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]

@@ -98,7 +98,15 @@ def test_an_architecture_survives_both_configurations(name: str) -> None:
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type: 'yarn'"),
         ({"rope_parameters": {"rope_theta": 0.5}}, "rope_theta: 0.5 cannot be converted"),
         ({"model_type": "mistral", "sliding_window": 64}, "sliding_window: 64"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type: 'dynamic'"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "cannot be converted"),
         ({"hidden_size": None}, "hidden_size"),
+        ({"num_hidden_layers": 10**9}, "layers: expected 1 to"),
+        ({"num_hidden_layers": 3.0}, "layers: expected 1 to"),
+        ({"num_attention_heads": 0, "head_dim": 0}, "hidden_size and heads"),
+        ({"rms_norm_eps": "a"}, "norm_epsilon: expected a positive number"),
+        ({"tie_word_embeddings": 1}, "tied: expected true or false"),
+        ({"rope_parameters": "default"}, "rope_parameters: expected a mapping"),
     ],
 )
 def test_other_models_are_refused(changes, words) -> None:

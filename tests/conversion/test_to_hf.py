@@ -15,10 +15,9 @@ import pytest
 import safetensors.numpy
 
 from conversion import parity
-from conversion.checkpoint import save
 from conversion.export import Budget, Export
 from conversion.to_hf import convert, main, parse_bytes
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save_tokenizer
+from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -212,7 +211,10 @@ def test_missing_input_is_one_line(home, changes, words) -> None:
         ("base_num_decoder_layers", 4, "expected .* found"),
         ("vocab_size", 321, "the tokenizer has 320 entries, vocab_size is 321"),
         ("vocab_size", 319, "the tokenizer has 320 entries, vocab_size is 319"),
-        ("vocab_size", 328, r"token_embedder.embedding expected \(328, 48\) found \(320, 48\)"),
+        ("vocab_size", 384, r"token_embedder.embedding expected \(384, 48\) found \(320, 48\)"),
+        ("vocab_size", 640, "the tokenizer has 320 entries, vocab_size is 640"),
+        ("head_dim", 0, "head_dim: expected 1 to"),
+        ("model_name", "llama3.1-8b", "model_name: 'llama3.1-8b' cannot be converted"),
         ("vocab_size", 4096, "padded to a multiple of at most 1024"),
         ("logits_via_embedding", True, r"decoder.logits_dense.kernel expected none found"),
         ("rope_type", "yarn", "rope_type: 'yarn' cannot be converted; expected 'default' or"),
@@ -240,6 +242,107 @@ def test_nonfinite_weights_are_refused_unless_allowed(home, tmp_path, value) -> 
     main(arguments(home, "--skip-parity", "--allow-nonfinite", **changes))
     tensors = safetensors.numpy.load_file(tmp_path / "model" / "model.safetensors")
     assert not np.isfinite(tensors["model.layers.2.mlp.down_proj.weight"][5, 7])
+
+
+def make_existing(folder: Path) -> dict[str, Path]:
+    (folder / "model").mkdir()
+    return {}
+
+
+def make_small_tokenizer(folder: Path) -> dict[str, Path]:
+    save_tokenizer(330, folder / "tokenizer")
+    return {"tokenizer": folder / "tokenizer"}
+
+
+def make_nan(folder: Path) -> dict[str, Path]:
+    arrays = random_arrays(True)
+    arrays["decoder.decoder_norm.scale"][0] = np.nan
+    save(folder / "7", arrays, True)
+    return {"checkpoint": folder / "7"}
+
+
+def make_missing_data(folder: Path) -> dict[str, Path]:
+    save(folder / "7", random_arrays(True), True)
+    for file in folder.glob("7/items/ocdbt.process_0/d/*"):
+        file.unlink()
+    return {"checkpoint": folder / "7"}
+
+
+def make_parent_a_file(folder: Path) -> dict[str, Path]:
+    (folder / "file").write_text("")
+    return {"output": folder / "file" / "model"}
+
+
+def make_remote_output(folder: Path) -> dict[str, Path]:
+    return {"output": "gs://bucket/model"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_existing, make_small_tokenizer, make_nan, make_missing_data, make_parent_a_file,
+        make_remote_output,
+    ],
+)  # fmt: skip
+def test_faults_end_the_command_in_one_line(home, tmp_path, make) -> None:
+    changes = {"output": tmp_path / "model", **make(tmp_path)}
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-m", "conversion.to_hf", *arguments(home, "--skip-parity", **changes)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_force_spares_its_own_inputs(home, tmp_path) -> None:
+    save(tmp_path / "7", random_arrays(True), True)
+    for output in (tmp_path, tmp_path / "7"):
+        with pytest.raises(InputError, match="replacing it would remove the input"):
+            main(arguments(home, "--force", checkpoint=tmp_path / "7", output=output))
+    assert (tmp_path / "7" / "items").is_dir()
+
+
+def test_a_changed_config_or_tokenizer_is_another_conversion(tmp_path) -> None:
+    save(tmp_path / "7", random_arrays(True), True)
+    save_tokenizer(SIZES.vocab, tmp_path / "tokenizer")
+    (tmp_path / "overlay.yml").write_text(overlay(SIZES))
+    changes = {"checkpoint": tmp_path / "7", "output": tmp_path / "model"}
+    main(arguments(tmp_path, "--skip-parity", **changes))
+    (tmp_path / "overlay.yml").write_text(overlay(SIZES, normalization_layer_epsilon=1e-6))
+    with pytest.raises(InputError, match="already exists"):
+        main(arguments(tmp_path, "--skip-parity", **changes))
+    (tmp_path / "overlay.yml").write_text(overlay(SIZES))
+    (tmp_path / "tokenizer" / "chat_template.jinja").write_text("")
+    with pytest.raises(InputError, match="already exists"):
+        main(arguments(tmp_path, "--skip-parity", **changes))
+
+
+def test_a_failure_stops_the_other_threads() -> None:
+    import threading
+
+    from conversion.export import StoppedError
+
+    budget, stopped = Budget(10), []
+
+    def wait() -> None:
+        try:
+            with budget.hold(5):
+                pass
+        except StoppedError:
+            stopped.append(True)
+
+    with budget.hold(8):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        budget.close()
+        thread.join(20)
+    assert stopped == [True]
+    with pytest.raises(StoppedError):
+        budget.check()
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path) -> None:

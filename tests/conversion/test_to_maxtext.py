@@ -12,13 +12,13 @@ import safetensors.numpy
 import yaml
 
 from conversion.architecture import Architecture
-from conversion.checkpoint import Checkpoint, save
+from conversion.checkpoint import Checkpoint
 from conversion.export import Export
 from conversion.safetensors_files import Tensors
 from conversion.to_hf import convert as to_hf
 from conversion.to_maxtext import main
 from conversion.verify import verify
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save_tokenizer
+from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
 from tests.conversion.test_to_hf import model_bytes
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -154,6 +154,35 @@ def test_the_trainer_goes_on_with_the_loss_it_had(tmp_path) -> None:
     first, second = losses("first"), losses("second")
     assert first[0] > first[3] + 0.1  # it had learned something to lose
     assert second[0] == pytest.approx(first[3], abs=1e-5)
+
+
+def test_float32_weights_of_anothers_making_come_back_within_a_unit(tmp_path) -> None:
+    """No float32 times sqrt(24) is just any float32: the query's nearest one is what remains."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = KINDS["odd_root"]
+    model = LlamaForCausalLM(LlamaConfig(**sizes.hf_config(1, 0, "float32")))
+    model.save_pretrained(tmp_path / "model")
+    save_tokenizer(SIZES.vocab, tmp_path / "tokenizer")
+    main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "0")])
+    config, again = tmp_path / "0" / "overlay.yml", tmp_path / "again"
+    to_hf(tmp_path / "0", config, again, Export(tmp_path / "tokenizer"), skip_parity=True)
+    before, after = Tensors(tmp_path / "model"), Tensors(again)
+    for name in before.shapes:
+        if "q_proj" in name:
+            np.testing.assert_array_max_ulp(after.read(name), before.read(name), 1)
+            assert 0 < (after.read(name) != before.read(name)).mean() < 0.3
+        else:
+            np.testing.assert_array_equal(after.read(name), before.read(name))
+
+
+def test_the_model_is_no_place_for_its_checkpoint(home) -> None:
+    model = home / "scanned_float32"
+    with pytest.raises(InputError, match="would remove the input"):
+        main(["--model", str(model), "--output", str(model), "--force"])
+    assert (model / "config.json").is_file()
 
 
 @pytest.mark.parametrize("flag", ["", "--force"])

@@ -8,11 +8,11 @@ import pytest
 import safetensors.numpy
 
 from conversion import parity
-from conversion.checkpoint import Checkpoint, save
+from conversion.checkpoint import Checkpoint
 from conversion.export import Export
 from conversion.to_hf import convert
 from conversion.verify import main, verify
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save_tokenizer
+from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
@@ -134,6 +134,16 @@ WRONG = {
     "swapped key and value": every_layer(lambda t: t.swap("k", "v")),
     "heads and their elements exchanged": every_layer(lambda t: t.change("q", heads_last)),
     "transposed head": transposed_head,
+    "exchanged norms": lambda t: t.update(
+        {
+            f"model.layers.{i}.{a}_layernorm.weight": t[f"model.layers.{i}.{b}_layernorm.weight"]
+            for i in range(SIZES.layers)
+            for a, b in (("input", "post_attention"), ("post_attention", "input"))
+        }
+    ),
+    "shifted vocabulary": lambda t: t.update(
+        {"model.embed_tokens.weight": np.roll(t["model.embed_tokens.weight"], 1, axis=0)}
+    ),
     "layers off by one": shifted,
     "one weight of one layer": lambda t: t.update(
         {"model.layers.1.mlp.up_proj.weight": t["model.layers.1.mlp.up_proj.weight"] * 1.01}
@@ -152,8 +162,22 @@ def test_wrong_variants_are_caught(home, check, tmp_path, variant: str, dtype: s
     WRONG[variant](tensors)
     tensors = {name: np.ascontiguousarray(t).astype(kind) for name, t in tensors.items()}
     safetensors.numpy.save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
-    words = "parity failed" if dtype == "float32" else "is not the checkpoint's, rounded"
+    words = "parity failed" if dtype == "float32" else "is not the checkpoint's, as bfloat16"
     with pytest.raises(InputError, match=words):
+        check(model)
+
+
+def test_a_row_that_no_token_asks_for_is_compared_too(home, check, tmp_path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(home / "float32", model)
+    tensors = safetensors.numpy.load_file(model / "model.safetensors")
+    asked = np.unique(parity.tokens(model, SIZES.vocab, SIZES.context))
+    unasked = min(set(range(SIZES.vocab)) - set(asked.tolist()))
+    tensors["model.embed_tokens.weight"][unasked] = 0
+    safetensors.numpy.save_file(tensors, model / "model.safetensors")
+    with pytest.raises(
+        InputError, match=r"embed_tokens.weight is not the checkpoint's, as float32"
+    ):
         check(model)
 
 
@@ -163,13 +187,17 @@ def test_one_bit_of_a_bfloat16_model_is_caught(home, check, tmp_path) -> None:
     data = bytearray((model / "model.safetensors").read_bytes())
     data[-2] ^= 1
     (model / "model.safetensors").write_bytes(data)
-    with pytest.raises(InputError, match="is not the checkpoint's, rounded to bfloat16"):
+    with pytest.raises(InputError, match="is not the checkpoint's, as bfloat16"):
         check(model)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("rope_scaling", {"type": "linear", "factor": 4.0}, "rope_type: 'linear' cannot be"),
+        ("rope_scaling", {"rope_type": "default", "rope_theta": 5e5}, "differ; remove the wrong"),
+        ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5 cannot be converted"),
         ("rms_norm_eps", 1e-6, "norm_epsilon expected 1e-05 found 1e-06"),
         ("num_key_value_heads", 6, "kv_heads expected 2 found 6"),
         ("rope_parameters", {"rope_theta": 5e5}, "rope_theta expected 10000.0 found 500000.0"),
@@ -177,9 +205,9 @@ def test_one_bit_of_a_bfloat16_model_is_caught(home, check, tmp_path) -> None:
         ("hidden_act", "gelu", "hidden_act: 'gelu' cannot be converted"),
     ],
 )
-def test_another_config_is_caught(home, check, tmp_path, key, value, words) -> None:
+def test_another_config_is_caught(home, check, tmp_path, key, value, words, dtype) -> None:
     model = tmp_path / "model"
-    shutil.copytree(home / "float32", model)
+    shutil.copytree(home / dtype, model)
     write_json(model / "config.json", {**read_json(model / "config.json"), key: value})
     with pytest.raises(InputError, match=words):
         check(model)

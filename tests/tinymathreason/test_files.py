@@ -44,6 +44,44 @@ def test_existing_directory_is_refused(tmp_path) -> None:
         pass
 
 
+def test_a_replaced_directory_goes_only_when_the_new_one_is_whole(tmp_path) -> None:
+    final, bystander = tmp_path / "out", tmp_path / "out.old"
+    bystander.mkdir()
+    for content in ("first", "second"):
+        with new_directory(final, replace=True) as folder:
+            (folder / content).touch()
+        assert [path.name for path in final.iterdir()] == [content]
+    with pytest.raises(RuntimeError), new_directory(final, replace=True):
+        raise RuntimeError
+    assert [path.name for path in final.iterdir()] == ["second"]
+    # Killed between the two renames: the next start brings the older one back.
+    final.rename(tmp_path / "out.partial.replaced")
+    with pytest.raises(InputError, match="already exists"), new_directory(final):
+        pass
+    assert [path.name for path in final.iterdir()] == ["second"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.old"}
+
+
+def test_what_is_no_folder_is_never_replaced(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with (
+            pytest.raises(InputError, match="is no folder"),
+            new_directory(tmp_path / name, replace=True),
+        ):
+            pass
+    for name in ("/", "gs://bucket/out"):
+        with pytest.raises(InputError, match="not the name of a local folder"), new_directory(name):
+            pass
+    with (
+        pytest.raises(InputError, match="would remove the input"),
+        new_directory(tmp_path, replace=True, inputs=[tmp_path / "file"]),
+    ):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
 def test_json_round_trip_and_errors(tmp_path) -> None:
     path = tmp_path / "a" / "value.json"
     write_json(path, {"b": [1, "\u00e9"]})

@@ -1,0 +1,42 @@
+"""Parameters in; a step's folder that MaxText's trainer restores, out."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from conversion.environment import on_cpu
+
+
+def tree(arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> dict[str, Any]:
+    """Parameters and their paths as MaxText's nested mapping of jax arrays."""
+    with on_cpu():
+        import jax.numpy as jnp
+
+    found: dict[str, Any] = {}
+    for path, array in arrays:
+        *parents, last = path.split(".")
+        node = found
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = jnp.asarray(array)
+    return {"params": found}
+
+
+def save(folder: Path, state: dict[str, Any], scanned: bool) -> None:
+    """Write a training state, such as ``{"params": tree(...)}``, into an empty folder, by Orbax."""
+    with on_cpu():
+        import orbax.checkpoint.experimental.v1 as ocp
+
+    # One large array on its way at a time, rather than all of them.
+    memory = ocp.options.MemoryOptions(
+        write_concurrent_bytes=2**30, transfer_concurrent_bytes=2**30
+    )
+    # Orbax makes the folder that it writes.
+    made = folder.resolve() / "step"
+    with ocp.Context(memory_options=memory):
+        ocp.save_checkpointables(made, {"items": state}, custom_metadata={"scan_layers": scanned})
+    for part in made.iterdir():
+        part.replace(folder / part.name)
+    made.rmdir()
