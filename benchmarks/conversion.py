@@ -133,6 +133,8 @@ def phases(step_dir: Path, home: Path) -> dict[str, float]:
 
 def run(home: Path, rounds: int) -> dict[str, Any]:
     """Every contestant's median, and the ratios; leaves the checkpoint in ``home``."""
+    # In a process of its own: what this one had held would count for those that it starts.
+    subprocess.run([sys.executable, "-m", "benchmarks.full_size", str(home)], check=True)
     step_dir, tokenizer = prepare(home)
     data = sorted(step_dir.glob("items/**/d/*"))
     # The moments are the weights again: a third of the data is parameters.

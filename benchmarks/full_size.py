@@ -1,7 +1,12 @@
-"""A checkpoint of the 1B model with optimiser state, as large as a real run's, out of a seed."""
+"""Command: make a checkpoint of the 1B model with optimiser state, as large as a real run's.
 
+python -m benchmarks.full_size HOME
+"""
+
+import argparse
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ from conversion.architecture import Architecture
 from conversion.mapping import Stored, stored
 from conversion.step import save, tree
 from pretrain import overlay
+from tinymathreason import cli
 from tinymathreason.files import new_directory
 
 CONFIG = Path("maxtext_configs/tinymathreason_1b_v4_32.yml")
@@ -66,7 +72,7 @@ def _save(folder: Path) -> None:
         (path, weight(array, architecture, rng))
         for path, array in stored(architecture, scanned=True).items()
     )
-    count = np.int32(STEP)
+    count = np.array(int(STEP), np.int32)
     # The moments are the weights again: as many bytes, as hard to compress, no more memory.
     state = {
         "params": params,
@@ -74,3 +80,16 @@ def _save(folder: Path) -> None:
         "step": count,
     }
     save(folder, state, scanned=True)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and make the checkpoint."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.full_size", description="Make a checkpoint of the 1B model."
+    )
+    parser.add_argument("home", type=Path, help="folder for the step and a tokenizer; 12 GB")
+    prepare(parser.parse_args(argv).home)
+
+
+if __name__ == "__main__":
+    cli.run(main)
