@@ -190,7 +190,7 @@ class Architecture:
         Where the heads do not divide the hidden size, which transformers 5 refuses in a Llama, it
         is a Mistral without a window: the same computation under another name.
         """
-        scaling = LLAMA3_ROPE if self.rope_llama3 else None
+        scaling = dict(LLAMA3_ROPE) if self.rope_llama3 else None
         kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
         if self.hidden % self.heads:
             kind = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
@@ -215,7 +215,7 @@ class Architecture:
             "rms_norm_eps": self.norm_epsilon,
             "rope_parameters": {
                 "rope_theta": self.rope_theta,
-                **(scaling or {"rope_type": "default"}),
+                **(LLAMA3_ROPE if self.rope_llama3 else {"rope_type": "default"}),
             },
             "rope_scaling": scaling,
             "rope_theta": self.rope_theta,

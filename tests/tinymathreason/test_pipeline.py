@@ -38,6 +38,8 @@ def start(path, **environment):
         text=True,
         env={**os.environ, **environment},
         start_new_session=True,
+        # A shell starts what runs in its background deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
