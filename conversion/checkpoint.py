@@ -23,7 +23,7 @@ import tensorstore
 import zstandard
 
 from conversion.architecture import Architecture
-from conversion.mapping import DTYPES, Region, differences, stored
+from conversion.mapping import DTYPES, Region, check_types, differences, stored
 from tinymathreason.cli import InputError
 
 METADATA = "_CHECKPOINT_METADATA"
@@ -159,11 +159,7 @@ class Checkpoint:
         expected = {path: array.shape for path, array in stored(sizes, self.scanned).items()}
         if wrong := differences(expected, self.shapes):
             raise InputError(f"{self.step_dir}: the checkpoint does not fit the config: {wrong}")
-        for path, entry in self.entries.items():
-            if entry.dtype not in DTYPES:
-                raise InputError(
-                    f"{self.step_dir}: {path} holds {entry.dtype}; expected {' or '.join(DTYPES)}"
-                )
+        check_types(self.step_dir, {path: entry.dtype for path, entry in self.entries.items()})
 
     def blocks(self, path: str) -> Iterator[tuple[Region, npt.NDArray[Any]]]:
         """An array's blocks, each with where it lies; together they cover it once.

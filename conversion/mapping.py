@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -258,6 +259,13 @@ def hf_tensors(sizes: Architecture) -> dict[str, tuple[int, ...]]:
     if not sizes.tied:
         found[HEAD.hf] = HEAD.hf_shape(sizes)
     return found
+
+
+def check_types(where: str | Path, dtypes: Mapping[str, str]) -> None:
+    """Raise `InputError` for the first weight whose type, by name, is none of `DTYPES`."""
+    for name, dtype in dtypes.items():
+        if dtype not in DTYPES:
+            raise InputError(f"{where}: {name} holds {dtype}; expected {' or '.join(DTYPES)}")
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:

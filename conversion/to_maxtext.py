@@ -39,7 +39,7 @@ def convert(
     import yaml
 
     from conversion.architecture import Architecture
-    from conversion.mapping import DTYPES, differences, hf_tensors, stored
+    from conversion.mapping import check_types, differences, hf_tensors, stored
     from conversion.safetensors_files import Tensors
     from conversion.step import save, tree
 
@@ -47,9 +47,7 @@ def convert(
     tensors = Tensors(model)
     if wrong := differences(hf_tensors(sizes), tensors.shapes):
         raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
-    for name, dtype in tensors.dtypes.items():
-        if dtype not in DTYPES:
-            raise InputError(f"{model}: {name} holds {dtype}; expected {' or '.join(DTYPES)}")
+    check_types(model, tensors.dtypes)
     with new_directory(step_dir, replace=force, inputs=[model]) as folder:
         arrays = (
             (path, _array(array, tensors, sizes, allow_nonfinite))

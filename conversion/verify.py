@@ -64,12 +64,10 @@ def _check_model(model: Path, found: "Tensors", sizes: "Architecture") -> "Archi
     Raises `InputError` when config.json or the tensors' shapes are those of another model.
     """
     from conversion.architecture import Architecture
-    from conversion.mapping import DTYPES, differences, hf_tensors
+    from conversion.mapping import check_types, differences, hf_tensors
 
     theirs = Architecture.from_hf(read_json(model / "config.json"))
-    for name, dtype in found.dtypes.items():
-        if dtype not in DTYPES:
-            raise InputError(f"{model}: {name} holds {dtype}; expected {' or '.join(DTYPES)}")
+    check_types(model, found.dtypes)
     rows = max(vocabulary.read(model).values()) + 1
     if rows > theirs.vocab:
         raise InputError(f"{model}: {rows} entries in the tokenizer, {theirs.vocab} in the model")

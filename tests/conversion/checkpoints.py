@@ -60,6 +60,14 @@ def save_tokenizer(entries: int, folder: Path) -> None:
     tokenizer.save(tokenizer.train([" ".join(words)], entries), folder)
 
 
+def make_home(home: Path, sizes: Architecture = SIZES) -> Path:
+    """A folder with an overlay, a tokenizer and the checkpoint 7/ of a model of these sizes."""
+    (home / "overlay.yml").write_text(overlay(sizes))
+    save_tokenizer(sizes.vocab, home / "tokenizer")
+    save(home / "7", random_arrays(True, sizes), True)
+    return home
+
+
 SHAPES: dict[str, tuple[Architecture, bool]] = {
     "three_to_one": (
         Architecture(

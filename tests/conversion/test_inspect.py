@@ -8,7 +8,7 @@ from conversion.export import Export
 from conversion.inspect import main
 from conversion.mapping import hf_tensors, stored
 from conversion.to_hf import convert
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
+from tests.conversion.checkpoints import SIZES, make_home, random_arrays, save
 from tinymathreason.cli import InputError
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
@@ -16,10 +16,7 @@ pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ig
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    path = tmp_path_factory.mktemp("inspect")
-    (path / "overlay.yml").write_text(overlay(SIZES))
-    save_tokenizer(SIZES.vocab, path / "tokenizer")
-    save(path / "7", random_arrays(True), True)
+    path = make_home(tmp_path_factory.mktemp("inspect"))
     options = Export(path / "tokenizer", "bfloat16")
     convert(path / "7", path / "overlay.yml", path / "model", options, skip_parity=True)
     return path

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +16,14 @@ import safetensors.numpy
 from conversion import parity
 from conversion.export import Budget, Export
 from conversion.to_hf import convert, main, parse_bytes
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
+from tests.conversion.checkpoints import (
+    SIZES,
+    make_home,
+    overlay,
+    random_arrays,
+    save,
+    save_tokenizer,
+)
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -121,9 +127,7 @@ def test_ctranslate2_agrees(tmp_path) -> None:
     from ctranslate2.converters import TransformersConverter
 
     sizes = dataclasses.replace(SIZES, hidden=SIZES.heads * SIZES.head_dim)
-    save(tmp_path / "7", random_arrays(True, sizes), True)
-    (tmp_path / "overlay.yml").write_text(overlay(sizes))
-    save_tokenizer(sizes.vocab, tmp_path / "tokenizer")
+    make_home(tmp_path, sizes)
     changes = {"checkpoint": tmp_path / "7", "output": tmp_path / "model"}
     main(arguments(tmp_path, "--skip-parity", **changes))
     TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "ct2"))
@@ -307,9 +311,7 @@ def test_force_spares_its_own_inputs(home, tmp_path) -> None:
 
 
 def test_a_changed_config_or_tokenizer_is_another_conversion(tmp_path) -> None:
-    save(tmp_path / "7", random_arrays(True), True)
-    save_tokenizer(SIZES.vocab, tmp_path / "tokenizer")
-    (tmp_path / "overlay.yml").write_text(overlay(SIZES))
+    make_home(tmp_path)
     changes = {"checkpoint": tmp_path / "7", "output": tmp_path / "model"}
     main(arguments(tmp_path, "--skip-parity", **changes))
     (tmp_path / "overlay.yml").write_text(overlay(SIZES, normalization_layer_epsilon=1e-6))
@@ -347,13 +349,12 @@ def test_a_failure_stops_the_other_threads() -> None:
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path) -> None:
     # A limit on the size of a file stands for a disk without space for it.
-    command = [sys.executable, "-m", "conversion.to_hf"]
-    done = subprocess.run(
-        [*command, *arguments(home, "--skip-parity", output=tmp_path / "model")],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    code = (
+        "import resource, sys; from conversion.to_hf import main; from tinymathreason import cli;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); cli.run(main)"
     )
+    options = arguments(home, "--skip-parity", output=tmp_path / "model")
+    done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

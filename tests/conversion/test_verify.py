@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from conversion.checkpoint import Checkpoint
 from conversion.export import Export
 from conversion.to_hf import convert
 from conversion.verify import main, verify
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
+from tests.conversion.checkpoints import SIZES, make_home
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
@@ -22,10 +23,7 @@ pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ig
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with an overlay, a checkpoint, and its model in float32 and in bfloat16."""
-    path = tmp_path_factory.mktemp("verify")
-    (path / "overlay.yml").write_text(overlay(SIZES))
-    save_tokenizer(SIZES.vocab, path / "tokenizer")
-    save(path / "7", random_arrays(True), True)
+    path = make_home(tmp_path_factory.mktemp("verify"))
     for dtype in ("float32", "bfloat16"):
         options = Export(path / "tokenizer", dtype)
         convert(path / "7", path / "overlay.yml", path / dtype, options, skip_parity=True)
@@ -55,6 +53,11 @@ def test_the_right_model_passes(home, check, dtype: str, capsys) -> None:
     )  # fmt: skip
     assert capsys.readouterr().out.startswith("equal: max abs difference ")
     assert {path.name for path in home.iterdir() if path.name.startswith(".")} == set()
+
+
+def copied(model: Path, folder: Path) -> Path:
+    """A copy of a model, to be spoiled."""
+    return Path(shutil.copytree(model, folder / "model"))
 
 
 def permuted(array: np.ndarray, heads: int) -> np.ndarray:
@@ -154,8 +157,7 @@ WRONG = {
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("variant", WRONG)
 def test_wrong_variants_are_caught(home, check, tmp_path, variant: str, dtype: str) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(home / dtype, model)
+    model = copied(home / dtype, tmp_path)
     tensors = safetensors.numpy.load_file(model / "model.safetensors")
     kind = tensors["lm_head.weight"].dtype
     tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
@@ -168,8 +170,7 @@ def test_wrong_variants_are_caught(home, check, tmp_path, variant: str, dtype: s
 
 
 def test_a_row_that_no_token_asks_for_is_compared_too(home, check, tmp_path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(home / "float32", model)
+    model = copied(home / "float32", tmp_path)
     tensors = safetensors.numpy.load_file(model / "model.safetensors")
     asked = np.unique(parity.tokens(model, SIZES.vocab, SIZES.context))
     unasked = min(set(range(SIZES.vocab)) - set(asked.tolist()))
@@ -182,8 +183,7 @@ def test_a_row_that_no_token_asks_for_is_compared_too(home, check, tmp_path) -> 
 
 
 def test_one_bit_of_a_bfloat16_model_is_caught(home, check, tmp_path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(home / "bfloat16", model)
+    model = copied(home / "bfloat16", tmp_path)
     data = bytearray((model / "model.safetensors").read_bytes())
     data[-2] ^= 1
     (model / "model.safetensors").write_bytes(data)
@@ -206,16 +206,14 @@ def test_one_bit_of_a_bfloat16_model_is_caught(home, check, tmp_path) -> None:
     ],
 )
 def test_another_config_is_caught(home, check, tmp_path, key, value, words, dtype) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(home / dtype, model)
+    model = copied(home / dtype, tmp_path)
     write_json(model / "config.json", {**read_json(model / "config.json"), key: value})
     with pytest.raises(InputError, match=words):
         check(model)
 
 
 def test_other_tensors_and_types_are_caught(home, check, tmp_path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(home / "float32", model)
+    model = copied(home / "float32", tmp_path)
     tensors = safetensors.numpy.load_file(model / "model.safetensors")
     norm = tensors.pop("model.norm.weight")
     safetensors.numpy.save_file(tensors, model / "model.safetensors")

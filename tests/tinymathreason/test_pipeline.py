@@ -30,16 +30,23 @@ def write(tmp_path, two: str = "true"):
     return path
 
 
+# A shell starts what runs in its background deaf to Ctrl-C, so the command listens again. It does
+# so itself: a `preexec_fn` forks, and a fork is not safe where an earlier test has started JAX.
+COMMAND = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("tinymathreason.pipeline", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(path, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "tinymathreason.pipeline", str(path)],
+        [sys.executable, "-c", COMMAND, str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **environment},
         start_new_session=True,
-        # A shell starts what runs in its background deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
