@@ -1,14 +1,16 @@
-"""Documents in; normalised documents, or the reason for rejecting one, out."""
+"""Text in; normalised text, and the split it belongs to, out."""
 
 import hashlib
+import re
 import unicodedata
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def normalise(text: str) -> str:
     """NFC, line ends as ``\\n``, no control characters but newline and tab, no outer space."""
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    kept = (c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
-    return "".join(kept).strip()
+    text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return unicodedata.normalize("NFC", text).strip()
 
 
 def is_unicode(text: str) -> bool:
@@ -18,29 +20,6 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class Cleaner:
-    """Normalises documents and rejects empty ones and exact copies of earlier ones.
-
-    One instance serves all sources, so that a document stays in the first source that has it.
-    """
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def __call__(self, text: str) -> tuple[str, str | None]:
-        """The normalised text, and None to keep it or the reason to reject it."""
-        if not is_unicode(text):
-            return text, "invalid_unicode"
-        text = normalise(text)
-        if not text:
-            return text, "empty"
-        digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
-        if digest in self._seen:
-            return text, "exact_duplicate"
-        self._seen.add(digest)
-        return text, None
 
 
 def is_held_out(text: str, fraction: float, seed: int) -> bool:

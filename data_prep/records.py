@@ -1,50 +1,154 @@
 """Token ids in; ArrayRecord files of serialised tf.train.Example out, as MaxText reads them."""
 
+import hashlib
+import heapq
+import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet
 from array_record.python import array_record_module
 from maxtext.input_pipeline.protos import example_pb2
 
+from data_prep.clean import is_held_out
+from data_prep.documents import SAMPLE, Documents, Step
+from data_prep.duplicates import REASONS
+from data_prep.tokenizer import Encoder
+from data_prep.work import Strings, running
+from tinymathreason.chatml import EOS, SPECIAL_TOKENS
+from tinymathreason.files import new_file, write_json
+
 COLUMN = "text"
 """Name of the one feature; MaxText's default for train_data_columns."""
+SPLITS = ("train", "eval")
+"""Training documents, and those held out for the evaluation loss."""
+KEPT_SAMPLES = 2
+"""Documents of a task that the report may show."""
 
 
-def encode(ids: list[int]) -> bytes:
+def encode(ids: npt.NDArray[Any] | list[int]) -> bytes:
     """One document's token ids as a serialised Example with one int64 list."""
     example = example_pb2.Example()
-    example.features.feature[COLUMN].int64_list.value.extend(ids)
+    values = ids if isinstance(ids, list) else ids.tolist()
+    example.features.feature[COLUMN].int64_list.value.extend(values)
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def decode(record: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+def decode(record: bytes) -> npt.NDArray[np.int64]:
     """The token ids of one record, int64[length]."""
     example = example_pb2.Example.FromString(record)
     return np.array(example.features.feature[COLUMN].int64_list.value, dtype=np.int64)
 
 
-class Shards:
-    """Writes records in turn to ``stem-00000-of-0000N.array_record`` files of one folder."""
+def writer(path: Path) -> Any:
+    """A writer of one ArrayRecord file; close it, the file is unreadable before.
 
-    def __init__(self, folder: Path, stem: str, count: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.paths = [folder / f"{stem}-{i:05}-of-{count:05}.array_record" for i in range(count)]
-        # One record a group: Grain reads at random, and a group is decompressed whole.
-        self._writers = [
-            array_record_module.ArrayRecordWriter(str(path), "group_size:1") for path in self.paths
-        ]
-        self.records = [0] * count
-        self.tokens = [0] * count
+    One record a group: Grain reads at random, and a group is decompressed whole.
+    """
+    return array_record_module.ArrayRecordWriter(str(path), "group_size:1,zstd:1")
 
-    def write(self, ids: list[int]) -> None:
-        """Append one document to the next file."""
-        i = sum(self.records) % len(self.paths)
-        self._writers[i].write(encode(ids))
-        self.records[i] += 1
-        self.tokens[i] += len(ids)
 
-    def close(self) -> None:
-        """Finish the files; they are unreadable before."""
-        for writer in self._writers:
-            writer.close()
+class WriteRecords(Step):
+    """Tokenise what is left of a task, and write its records, its counts and its rejected."""
+
+    name = "records"
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
+        """Write ``train`` and ``eval`` records of the task; yields no documents."""
+        work, task, recipe = self.work, self.work.tasks[rank], self.work.recipe
+        decisions = {
+            row: (kind, of)
+            for row, kind, of in np.load(work.path("decisions", rank, ".npy")).tolist()
+        }
+        encoder = Encoder(work.folder / "tokenizer")
+        eos = SPECIAL_TOKENS.index(EOS)
+        counts = {split: Counter[str]() for split in SPLITS}
+        lengths: Counter[int] = Counter()
+        late: list[dict[str, Any]] = []
+        samples: list[str] = []
+        size = 0
+        path = work.path("documents", rank, ".parquet")
+        with (
+            running(work, "records", rank, path.stat().st_size) as progress,
+            new_file(work.path("train", rank, ".array_record")) as train,
+            new_file(work.path("eval", rank, ".array_record")) as held_out,
+        ):
+            writers = {"train": writer(train), "eval": writer(held_out)}
+            ids = Strings(work.path("ids", rank, ".bin"))
+            row = 0
+            for columns, share in _groups(path):
+                texts = []
+                for text, number in zip(columns["text"], columns["number"], strict=True):
+                    if row in decisions:
+                        line = {"number": number, "id": ids[row]}
+                        late.append({**line, **self._why(*decisions[row]), "text": text[:SAMPLE]})
+                    else:
+                        texts.append(text)
+                    row += 1
+                for text, tokens in zip(texts, encoder(texts), strict=True):
+                    split = SPLITS[is_held_out(text, recipe.eval_fraction, recipe.seed)]
+                    writers[split].write(encode([*tokens.tolist(), eos]))
+                    length = len(tokens) + 1
+                    counts[split].update(records=1, tokens=length)
+                    lengths[length.bit_length() - 1] += 1
+                    size += len(text.encode("utf-8"))
+                samples += [text[:SAMPLE] for text in texts[: KEPT_SAMPLES - len(samples)]]
+                progress.add(len(columns["text"]), sum(map(len, texts)), done=share)
+            for each in writers.values():
+                each.close()
+        rejected = self._rejected(rank, late)
+        write_json(
+            work.path("written", rank, ".json"),
+            {
+                "splits": {split: self._described(split, rank, counts[split]) for split in SPLITS},
+                "bytes": size,
+                "lengths": {str(power): count for power, count in sorted(lengths.items())},
+                "rejected": rejected,
+                "samples": samples,
+                "source": task.source,
+            },
+        )
+        yield from ()
+
+    def _described(self, split: str, rank: int, counts: Counter[str]) -> dict[str, Any]:
+        path = self.work.path(split, rank, ".array_record")
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = path.stat().st_size
+        return {
+            "records": counts["records"],
+            "tokens": counts["tokens"],
+            "sha256": digest,
+            "size": size,
+        }
+
+    def _why(self, kind: int, of: int) -> dict[str, Any]:
+        task = self.work.tasks[of >> 32]
+        kept = Strings(self.work.path("ids", task.number, ".bin"))[of & (2**32 - 1)]
+        return {"reason": REASONS[kind], "of": kept, "of_source": task.source}
+
+    def _rejected(self, rank: int, late: list[dict[str, Any]]) -> dict[str, int]:
+        """Write all rejected documents of a task in the order they were read; count the reasons."""
+        reasons: Counter[str] = Counter()
+        with (
+            self.work.path("early", rank, ".jsonl").open(encoding="utf-8") as early,
+            new_file(self.work.path("rejected", rank, ".jsonl")) as path,
+            path.open("w", encoding="utf-8") as lines,
+        ):
+            for line in heapq.merge(map(json.loads, early), late, key=lambda line: line["number"]):
+                reasons[line["reason"]] += 1
+                lines.write(json.dumps(line) + "\n")
+        return dict(sorted(reasons.items()))
+
+
+def _groups(path: Path) -> Iterator[tuple[dict[str, list[Any]], int]]:
+    """The stored documents, a row group at a time, and the bytes of the file it stands for."""
+    table = pyarrow.parquet.ParquetFile(path)
+    count = table.num_row_groups
+    for group in range(count):
+        columns = table.read_row_group(group, columns=["text", "number"]).to_pydict()
+        yield columns, path.stat().st_size // count

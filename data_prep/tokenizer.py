@@ -4,9 +4,13 @@ Digits are single tokens (a number's place values stay visible to the model), ev
 entry (any text round-trips), and special tokens inside a document are encoded as plain text.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -53,7 +57,7 @@ def train(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
 
 def save(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` for transformers 4 and 5."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -79,3 +83,28 @@ def load(folder: Path) -> tokenizers.Tokenizer:
         raise InputError(f"{folder}: tokenizer.json cannot be loaded: {error}") from error
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+class Encoder:
+    """A tokenizer of ours for many texts, by gigatoken: the same ids, at many times the speed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the tokenizer of a folder; `InputError` when it is none of ours."""
+        import gigatoken
+
+        load(folder)
+        content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        # Without its list of special tokens it has no way to make one of a document's text.
+        tokens = content["added_tokens"]
+        content["added_tokens"] = [token for token in tokens if not token["special"]]
+        self._tokenizer = gigatoken.Tokenizer.from_json(json.dumps(content))
+
+    def __call__(self, texts: list[str]) -> Iterator[npt.NDArray[np.uint32]]:
+        """The ids of each text, uint32[length]."""
+        if not texts:
+            return
+        # In one thread: whoever runs many tasks has a core for each.
+        layout: Any = self._tokenizer.encode_batch(texts, parallel=False).layout
+        ends, ids = np.asarray(layout.offsets.data), np.asarray(layout.content.data)
+        for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+            yield ids[start:end]

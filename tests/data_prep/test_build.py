@@ -18,7 +18,9 @@ RECIPE = """
 output_dir: {output}
 tokenizer: {{train: {{vocab_size: 320, sample_bytes: 100_000}}}}
 eval_fraction: 0.05
-shards: 2
+near_duplicates: false
+on_bad_input: skip
+executor: {{workers: 1}}
 sources:
   problems: {{format: generator, path: word_problems, documents: 1_500, weight: 3}}
   files: {{format: jsonl, path: {files}, weight: 1}}
@@ -41,7 +43,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ("manifest.json", "mixture.json")
+        if path.is_file() and path.name not in ("manifest.json", "mixture.json", "report.md")
     }
 
 
@@ -101,7 +103,17 @@ def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
         (["sources.problems.weight=-1"], "weight must be above 0"),
         (["sources.problems.path=word_problem"], "did you mean 'word_problems'"),
         (["sources.problems.documents=null"], "endless"),
-        (["sources.problems.format=csv"], "'parquet', 'jsonl' or 'generator'"),
+        (
+            ["sources.problems.format=csv"],
+            "'parquet', 'jsonl', 'hf', 'tfds', 'text' or 'generator'",
+        ),
+        (["sources.problems.filters=[lenght]"], "did you mean 'length'"),
+        (["sources.problems.filters=[{length: {most: 1, last: 2}}]"], "did you mean 'least'"),
+        (["executor.kind=slurm"], "slurm needs a partition"),
+        (["executor.wokers=3"], "did you mean 'workers'"),
+        (["decontaminate=[{path: x, fields: []}]"], "at least one column"),
+        (["on_bad_input=ignore"], "'fail' or 'skip'"),
+        (["sources.tokenizer={format: jsonl, path: x, weight: 1}"], "cannot be named 'tokenizer'"),
         (["tokenizer.train.vocab_size=5"], "at least 272"),
         (["tokenizer.path=x"], "either train or path"),
         (["eval_fraction=2"], "between 0 and 1"),
@@ -114,16 +126,35 @@ def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
     ],
 )
 def test_bad_recipe_is_one_line_and_leaves_nothing(recipe, tmp_path, overrides, words) -> None:
-    before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError) as error:
         main([str(recipe), *overrides])
     assert words in str(error.value)
-    assert sorted(tmp_path.iterdir()) == before
+    assert not (tmp_path / "mixture").exists()
+
+
+def test_a_mended_tokenizer_or_weight_repeats_only_what_depends_on_it(recipe, tmp_path) -> None:
+    with pytest.raises(InputError, match="yield only"):
+        main([str(recipe), "tokenizer.train.vocab_size=30_000"])
+    finished = tmp_path / "mixture.work" / "logs" / "documents" / "completions"
+    times = {path: path.stat().st_mtime_ns for path in finished.iterdir()}
+    with pytest.raises(InputError, match="no document is left"):
+        main([str(recipe), "eval_fraction=0.000001"])
+    assert {path: path.stat().st_mtime_ns for path in finished.iterdir()} == times
+    main([str(recipe), "sources.problems.weight=2"])
+    main([str(recipe), f"output_dir={tmp_path / 'again'}", "sources.problems.weight=2"])
+    assert contents(tmp_path / "mixture") == contents(tmp_path / "again")
+
+
+def test_other_sources_over_an_unfinished_build_are_refused(recipe) -> None:
+    with pytest.raises(InputError, match="yield only"):
+        main([str(recipe), "tokenizer.train.vocab_size=30_000"])
+    with pytest.raises(InputError, match="unfinished build of another recipe"):
+        main([str(recipe), "sources.problems.documents=1000"])
 
 
 def test_without_a_recipe_the_full_models_is_taken(tmp_path) -> None:
     with pytest.raises(InputError, match=r"sources\.open-web-math\.path: no file matches"):
-        main([f"output_dir={tmp_path}/a/b"])
+        main([f"output_dir={tmp_path}/a/b", "sources.open-web-math.path=/nowhere/*"])
 
 
 def test_importing_data_prep_loads_neither_torch_nor_jax() -> None:

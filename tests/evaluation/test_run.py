@@ -33,7 +33,7 @@ def test_arithmetic_problems_are_held_out_and_fixed() -> None:
         ("gsm8k", "", "no problem in it"),
         ("gsm8k", '{"question": "q"}\n', "row 0 has no 'answer'"),
         ("gsm8k", '{"question": "q", "answer": "5"}\n', "row 0 has no final line"),
-        ("gsm8k", "{\n", "unreadable at row 0"),
+        ("gsm8k", "{\n", "row 0 is not JSON"),
         ("arithmetic", "", "makes its own problems"),
     ],
 )

@@ -1,0 +1,100 @@
+"""Filters by name: a text in, None to keep it or the reason to reject it out.
+
+The four named after papers are datatrove's, made for prose of the web: they take formulas, tables
+of numbers and code for noise. `benchmarks/filters.py` counts what each would drop.
+"""
+
+import inspect
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from tinymathreason.config import nearest
+
+Filter = Callable[[str], str | None]
+
+
+def length(least: int = 0, most: int | None = None) -> Filter:
+    """Reject a text of fewer than ``least`` or more than ``most`` characters."""
+
+    def judge(text: str) -> str | None:
+        if len(text) < least:
+            return "too_short"
+        return "too_long" if most is not None and len(text) > most else None
+
+    return judge
+
+
+def repetition(least: float = 0.1) -> Filter:
+    """Reject a text that zlib shrinks to below ``least`` of its bytes: the same again and again.
+
+    Prose shrinks to about a half, LaTeX and code to a quarter, a table of numbers to a third.
+    """
+
+    def judge(text: str) -> str | None:
+        data = text.encode("utf-8")
+        return "repetition" if len(zlib.compress(data, 1)) < least * len(data) else None
+
+    return judge
+
+
+def _datatrove(name: str) -> Callable[..., Any]:
+    """The constructor of one of datatrove's filters."""
+    from datatrove.pipeline import filters
+
+    kind: Callable[..., Any] = getattr(filters, name)
+    return kind
+
+
+def _of_datatrove(name: str, settings: dict[str, Any]) -> Filter:
+    from datatrove.data import Document
+
+    from data_prep.words import Words
+
+    judge = _datatrove(name)(language=Words(), **settings).filter
+
+    def reason(text: str) -> str | None:
+        kept = judge(Document(text=text, id=""))
+        return None if kept is True else kept[1] if isinstance(kept, tuple) else name
+
+    return reason
+
+
+OURS: dict[str, Callable[..., Filter]] = {"length": length, "repetition": repetition}
+DATATROVE = {
+    "gopher_quality": "GopherQualityFilter",
+    "gopher_repetition": "GopherRepetitionFilter",
+    "c4_quality": "C4QualityFilter",
+    "fineweb_quality": "FineWebQualityFilter",
+}
+
+
+def _parts(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, str):
+        return entry, {}
+    if len(entry) != 1:
+        raise ValueError(f"a filter is a name, or one name with its settings (got {entry})")
+    return next(iter(entry.items()))
+
+
+def check(entry: str | dict[str, dict[str, Any]]) -> None:
+    """Raise `ValueError` for an unknown filter or setting, naming what is accepted."""
+    name, settings = _parts(entry)
+    if name not in {*OURS, *DATATROVE}:
+        raise ValueError(f"unknown filter {name!r}; {nearest(name, [*OURS, *DATATROVE])}")
+    maker = OURS.get(name) or _datatrove(DATATROVE[name])
+    accepted = [key for key in inspect.signature(maker).parameters if key not in _HIDDEN]
+    for key in settings:
+        if key not in accepted:
+            raise ValueError(f"filter {name}: unknown setting {key!r}; {nearest(key, accepted)}")
+
+
+_HIDDEN = ("language", "exclusion_writer")
+
+
+def make(entry: str | dict[str, dict[str, Any]]) -> Filter:
+    """The filter of one entry of a recipe's ``filters``."""
+    name, settings = _parts(entry)
+    if name in OURS:
+        return OURS[name](**settings)
+    return _of_datatrove(DATATROVE[name], settings)

@@ -1,0 +1,215 @@
+"""What a build will need, from the sizes of its inputs and a short measured sample of each."""
+
+import itertools
+import shutil
+import time
+from dataclasses import dataclass
+
+from data_prep.documents import Documents, Read, pipeline
+from data_prep.readers import decompressed
+from data_prep.recipe import Source
+from data_prep.similarity import fingerprint
+from data_prep.work import SMALLER, Work
+from tinymathreason.cli import InputError
+
+SAMPLE_BYTES = 2_000_000
+"""Text of each source that is measured..."""
+SAMPLE_SECONDS = 5.0
+"""... within this time."""
+BYTES_PER_TOKEN = 3.9
+"""Of our tokenizer on these sources, where the report of a build says it exactly."""
+LATER_STAGES = 1.4
+"""CPU time of a whole build by that of its first stage; `benchmarks/data_prep.py` measures both."""
+DISK_PER_BYTE = 0.9
+"""Bytes on disk at the end of a build, working folder included, for a byte of text: 0.4 for the
+compressed documents, 0.15 for fingerprints and keys, 0.35 for the records."""
+MEMORY = 2_000_000_000
+"""Bytes that a worker needs at most."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one source comes to. Everything but ``fetch`` is an estimate."""
+
+    fetch: int
+    """Bytes of its files."""
+    text: float
+    """Bytes of its text."""
+    tokens: float
+    """Tokens before anything is rejected."""
+    cpu_seconds: float
+    """Time of a core for all stages."""
+
+
+def estimate(work: Work, name: str) -> Estimate:
+    """Measure the first documents of a source, and scale up to its files."""
+    tasks = work.of(name)
+    first = tasks[0]
+    started = time.monotonic()
+    documents, size = [], 0
+    steps = pipeline(work)[1:-1]
+    rows = Read(work).run(rank=first.number)
+    for document in rows:
+        documents.append(document)
+        size += len(document.text.encode("utf-8", "replace"))
+        if size >= SAMPLE_BYTES or time.monotonic() - started > SAMPLE_SECONDS:
+            break
+    whole = next(rows, None) is None and len(tasks) == 1 and len(first.files) <= 1
+    stored = sum(task.bytes for task in tasks)
+    text = float(size)
+    if not whole:
+        text *= _scale(work, name, [document.text for document in documents], stored)
+    cpu = time.process_time()
+    stream: Documents = iter(documents)
+    for step in steps:
+        stream = step.run(stream, first.number)
+    for document in stream:
+        if document.metadata["reason"] is None:
+            fingerprint(document.text)
+    seconds = (time.process_time() - cpu) / max(1, size) * text
+    return Estimate(stored, text, text / BYTES_PER_TOKEN, LATER_STAGES * seconds)
+
+
+def _scale(work: Work, name: str, texts: list[str], stored: int) -> float:
+    """How many times the sample the whole source is."""
+    source, first = work.recipe.sources[name], work.of(name)[0]
+    size = sum(len(text.encode("utf-8", "replace")) for text in texts) or 1
+    if not texts:
+        return 0
+    if source.documents is not None:
+        return source.documents / len(texts)
+    if source.format == "tfds":
+        from data_prep.tfds_folder import Texts
+
+        return len(Texts(source.path, source.split, [source.text_field])) / len(texts)
+    if source.format == "hf":
+        from data_prep.readers import open_hf
+
+        info = open_hf(source).info
+        if info.splits and info.splits[source.split].num_examples:
+            return float(info.splits[source.split].num_examples / len(texts))
+        files, stored = _files_of(source)
+    else:
+        files = first.files
+    if files[0].endswith(".parquet"):
+        held, whole = parquet_text(files[0], source.text_field)
+        return held / size * stored / max(1, whole)
+    return stored / max(1, stored_size(files, len(texts), lines=source.format != "text"))
+
+
+def _files_of(source: Source) -> tuple[list[str], int]:
+    """The files of a dataset that `datasets` opens, and their bytes if all are like the first."""
+    import datasets
+    import fsspec
+
+    builder = datasets.load_dataset_builder(
+        source.path, name=source.subset, revision=source.revision
+    )
+    files = [str(file) for file in builder.config.data_files[source.split]]
+    with fsspec.open(files[0], "rb") as stream:
+        return files, len(files) * stream.seek(0, 2)
+
+
+def stored_size(files: list[str], documents: int, lines: bool) -> int:
+    """Bytes on disk of the first documents of some files, each a line or a file."""
+    import fsspec
+
+    size = 0
+    for file in files:
+        if not documents:
+            break
+        with fsspec.open(file, "rb") as stored:
+            if lines:
+                content = decompressed(stored, file, 1 << 16)
+                documents -= sum(1 for _ in itertools.islice(content, documents))
+                size += stored.tell()
+            else:
+                documents -= 1
+                size += stored.seek(0, 2)
+    return size
+
+
+def parquet_text(file: str, column: str) -> tuple[int, int]:
+    """Bytes of one column of a parquet file before compression, by its footer; and of the file."""
+    import fsspec
+    import pyarrow.parquet
+
+    with fsspec.open(file, "rb") as stream:
+        metadata = pyarrow.parquet.ParquetFile(stream).metadata
+        whole = stream.seek(0, 2)
+    groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
+    columns = (group.column(k) for group in groups for k in range(group.num_columns))
+    held = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == column)
+    return held, whole
+
+
+def table(work: Work, estimates: dict[str, Estimate]) -> str:
+    """The plan: a line a source, then what the whole build needs."""
+    recipe = work.recipe
+    tokens = {name: found.tokens for name, found in estimates.items()}
+    budget = recipe.token_budget or min(tokens[n] / recipe.shares[n] for n in tokens)
+    lines = [
+        f"{'source':18} {'format':9} {'files':>6} {'to fetch':>9} {'text':>9} {'tokens':>9} "
+        f"{'weight':>6} {'passes':>6} {'CPU-hours':>9}   (all but the files are estimates)"
+    ]
+    for name, found in estimates.items():
+        source = recipe.sources[name]
+        files = [file for task in work.of(name) for file in task.files]
+        fetch = found.fetch if any("://" in file for file in files) else 0
+        lines.append(
+            f"{name:18} {source.format:9} {len(files):6,} {_size(fetch):>9} "
+            f"{_size(found.text):>9} {_count(found.tokens):>9} {recipe.shares[name]:6.1%} "
+            f"{budget * recipe.shares[name] / max(1.0, found.tokens):6.2f} "
+            f"{found.cpu_seconds / 3600:9.2f}"
+        )
+    hours = sum(found.cpu_seconds for found in estimates.values()) / 3600
+    workers = recipe.executor.workers
+    lines.append(
+        f"{_count(budget)} tokens in training; {hours:.2f} CPU-hours "
+        f"({hours / workers:.2f} hours with {workers} {recipe.executor.kind} workers), "
+        f"{_size(disk(estimates))} of disk in {work.folder.parent}, "
+        f"{_size(MEMORY)} of memory for each worker"
+    )
+    return "\n".join(lines)
+
+
+def disk(estimates: dict[str, Estimate]) -> float:
+    """Bytes that the working folder and the result need together."""
+    return DISK_PER_BYTE * sum(found.text for found in estimates.values())
+
+
+def check(work: Work, estimates: dict[str, Estimate]) -> None:
+    """Raise `InputError` when there is too little disk, or a source would be repeated too often."""
+    place = work.folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if disk(estimates) > free:
+        raise InputError(
+            f"output_dir: {place} has {_size(free)} free, the build needs about "
+            f"{_size(disk(estimates))}; {SMALLER}"
+        )
+    budget = work.recipe.token_budget
+    for name, share in work.recipe.shares.items():
+        passes = (budget or 0) * share / max(1.0, estimates[name].tokens)
+        if passes > work.recipe.max_epochs:
+            raise InputError(
+                f"sources.{name}.weight: a budget of {_count(budget or 0)} tokens would read it "
+                f"about {passes:.1f} times, max_epochs is {work.recipe.max_epochs:g}"
+            )
+
+
+def _size(value: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} TB"
+
+
+def _count(value: float) -> str:
+    for unit in ("", "k", "M"):
+        if value < 1000:
+            return f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f}B"

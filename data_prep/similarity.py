@@ -1,0 +1,110 @@
+"""Near-duplicates: fingerprints of documents, the keys under which they meet, and the verdict.
+
+MinHash (Broder 1997) over shingles of three words. Documents that agree in one of `BANDS` bands of
+`ROWS` hashes meet, and are near-duplicates when more than `LEAST` of all hashes agree. An exercise
+printed again with other numbers is another exercise: documents rich in numbers must share them.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.fold import Hashes, folded, mix
+
+SHINGLE = 3
+"""Words a shingle. Changing a share p of the words leaves about (1 - p)**SHINGLE of them."""
+BANDS = 32
+"""Sets of hashes of which one must agree wholly for two documents to be compared."""
+ROWS = 5
+"""Hashes a band."""
+LEAST = 0.5
+"""Estimated Jaccard similarity from which two documents are near-duplicates."""
+NUMBERS = 32
+"""Hashes of a document's numbers."""
+SHARED_NUMBERS = 0.3
+"""Share of the numbers of the document with fewer of them that the other must have too..."""
+WORDS_A_NUMBER = 60
+"""... unless numbers are rarer than one in this many words."""
+
+RECORD = np.dtype(
+    [
+        ("digest", "u8", 2),
+        ("id", "u8"),
+        ("words", "u4"),
+        ("numbers", "u4"),
+        ("shingle_hashes", "u1", BANDS * ROWS),
+        ("number_hashes", "u1", NUMBERS),
+    ]
+)
+"""A document's fingerprint: BLAKE2b of its text (128 bits) and of its id (64), its words and its
+distinct numbers, and the low byte of each MinHash (Li and Konig 2010)."""
+
+_random = np.random.Generator(np.random.PCG64(0))
+_FACTORS = _random.integers(2**32, size=BANDS * ROWS, dtype=np.uint32) | np.uint32(1)
+_NUMBER_FACTORS = _random.integers(2**32, size=NUMBERS, dtype=np.uint32) | np.uint32(1)
+_BLOCK = 1024
+
+
+def minima(hashes: Hashes, factors: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """MinHash: for each odd factor the least of the hashes' upper halves times it, uint32[factors].
+
+    The products wrap around at 2**32. (XOR with masks costs the same, but of a few hashes the same
+    ones are then often the least: estimates from short documents would scatter twice as much.)
+    """
+    halves = (hashes >> np.uint64(32)).astype(np.uint32)
+    least = np.full(len(factors), 2**32 - 1, dtype=np.uint32)
+    for start in range(0, len(halves), _BLOCK):
+        block = factors[:, None] * halves[None, start : start + _BLOCK]
+        np.minimum(least, block.min(axis=1), out=least)
+    return least
+
+
+def fingerprint(text: str) -> tuple[npt.NDArray[np.void], Hashes]:
+    """A document's `RECORD` of shape (), without digest and id, and its keys, uint64[BANDS].
+
+    A text without a single letter or digit has no keys: it is like no other.
+    """
+    record = np.zeros((), dtype=RECORD)
+    shingle_hashes = np.full(BANDS * ROWS, 2**32 - 1, dtype=np.uint32)
+    number_hashes = np.full(NUMBERS, 2**32 - 1, dtype=np.uint32)
+    distinct: set[int] = set()
+    for piece in folded(text):
+        numbers = piece.numbers()
+        np.minimum(shingle_hashes, minima(piece.shingles(SHINGLE), _FACTORS), out=shingle_hashes)
+        np.minimum(number_hashes, minima(numbers, _NUMBER_FACTORS), out=number_hashes)
+        record["words"] += len(piece.starts)
+        distinct.update(np.unique(numbers).tolist())
+    record["numbers"] = len(distinct)
+    record["shingle_hashes"] = shingle_hashes.astype(np.uint8)
+    record["number_hashes"] = number_hashes.astype(np.uint8)
+    if not record["words"]:
+        return record, np.zeros(0, dtype=np.uint64)
+    # Each band's key starts from the band's number, so that bands do not meet one another.
+    keys = np.arange(1, BANDS + 1, dtype=np.uint64)
+    for row in shingle_hashes.reshape(BANDS, ROWS).T:
+        keys = mix(keys * np.uint64(0x9E3779B97F4A7C15) + row)
+    return record, keys
+
+
+def _jaccard(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Similarity estimated from low bytes, of which one in 256 agrees by chance."""
+    agree = (left == right).mean(axis=1)
+    return np.asarray(np.maximum(0.0, (agree - 1 / 256) / (1 - 1 / 256)))
+
+
+def similar(left: npt.NDArray[np.void], right: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Which of two equally long lists of records are pairs of near-duplicates, bool[n]."""
+    alike = _jaccard(left["shingle_hashes"], right["shingle_hashes"]) >= LEAST
+    fewer = np.minimum(left["numbers"], right["numbers"]).astype(np.float64)
+    both = left["numbers"].astype(np.float64) + right["numbers"]
+    rich = (left["numbers"] * WORDS_A_NUMBER >= left["words"]) & (
+        right["numbers"] * WORDS_A_NUMBER >= right["words"]
+    )
+    jaccard = _jaccard(left["number_hashes"], right["number_hashes"])
+    # |A & B| = J / (1 + J) (|A| + |B|)
+    shared = jaccard / (1 + jaccard) * both / np.maximum(fewer, 1)
+    return np.asarray(alike & ~(rich & (fewer > 0) & (shared < SHARED_NUMBERS)))
+
+
+def chance(jaccard: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The probability that two documents of this similarity meet in a band, by formula."""
+    return 1 - (1 - np.asarray(jaccard, dtype=np.float64) ** ROWS) ** BANDS
