@@ -55,6 +55,8 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
         if plan_only:
             return None
         write_json(folder / "plan.json", work.plan())
+        texts = {name: found.text for name, found in estimates.items()}
+        write_json(folder / "estimates.json", texts)
         # Without its result, the last stage is not complete.
         (folder / "logs/publish/completions/00000").unlink(missing_ok=True)
         if not (folder / "started.json").exists():

@@ -1,8 +1,8 @@
 """Benchmark questions in; which question a document contains, out.
 
 A question of at least `WINDOW` letters counts as contained when `SHARE` of its runs of that many
-letters stand in the document, so an edited word or two does not hide it, and a sentence that both
-merely share does not betray it. A shorter question must stand there whole, word by word, with its
+letters stand in the document, so an edited word seldom hides it, and a sentence that both merely
+share does not betray it. A shorter question must stand there whole, word by word, with its
 signs of arithmetic. Case, spacing, punctuation, quotes and LaTeX dollars never matter.
 """
 

@@ -180,7 +180,7 @@ class Store(Step):
         ids: list[str] = []
         keys: list[Any] = []
         with (
-            running(work, "documents", rank, task.bytes) as progress,
+            running(work, "documents", rank, work.expected(task)) as progress,
             new_file(work.path("documents", rank, ".parquet")) as parquet,
             new_file(work.path("early", rank, ".jsonl")) as lines,
             lines.open("w", encoding="utf-8") as early,

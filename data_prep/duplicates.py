@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from data_prep import similarity
 from data_prep.documents import KEY, Documents, Step
-from data_prep.work import Work, running, save_array
+from data_prep.work import NUMBERED, Work, running, save_array
 from tinymathreason.cli import InputError
 
 FIRST = 4
@@ -41,7 +41,7 @@ class Compare(Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
         """Write the pairs, sorted; yields no documents."""
         work = self.work
-        files = sorted((work.folder / "keys").glob("*/*.npy"))
+        files = sorted((work.folder / "keys").glob(f"{NUMBERED}/{NUMBERED}.npy"))
         with running(work, "duplicates", rank, len(files)) as progress:
             low, high = (-(-(2**64) * part // work.ranges) for part in (rank, rank + 1))
             keys, documents = [], []
@@ -52,7 +52,7 @@ class Compare(Step):
                 progress.add(len(found), found.nbytes, done=1)
             pairs = np.zeros((0, 2), dtype=np.uint64)
             if keys:
-                pairs = _met(np.concatenate(keys), np.concatenate(documents))
+                pairs = _met(keys, documents)
             kept = [
                 _judged(work, pairs[k : k + RECORDS_AT_ONCE])
                 for k in range(0, len(pairs), RECORDS_AT_ONCE)
@@ -75,10 +75,24 @@ def _slice(file: Path, low: int, high: int) -> npt.NDArray[Any]:
     return np.array(entries[first:last], dtype=KEY)
 
 
-def _met(keys: npt.NDArray[Any], documents: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The distinct pairs (later, earlier) of documents under one key, sorted; uint64[n, 2]."""
-    order = np.lexsort((documents, keys))
-    keys, documents = keys[order], documents[order]
+def _met(
+    by_file: list[npt.NDArray[Any]], documents_by_file: list[npt.NDArray[Any]]
+) -> npt.NDArray[Any]:
+    """The distinct pairs (later, earlier) of documents under one key, sorted; uint64[n, 2].
+
+    Takes the keys of each file, in the order of the documents, and lets go of them.
+    """
+    together = np.concatenate(by_file)
+    by_file.clear()
+    order = np.argsort(together, kind="stable")
+    keys = together[order]
+    del together
+    same = keys[1:] == keys[:-1]
+    shared = np.zeros(len(keys), dtype=bool)
+    shared[1:] |= same
+    shared[:-1] |= same
+    keys, order = keys[shared], order[shared]
+    documents = np.concatenate(documents_by_file)[order]
     begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]) != 0)
     lengths = np.diff(begins, append=len(keys))
     first = np.repeat(begins, lengths)

@@ -25,7 +25,7 @@ from data_prep.progress import watch
 from data_prep.publish import Publish
 from data_prep.records import WriteRecords
 from data_prep.sample import MakeTokenizer
-from data_prep.work import STAGES, Work
+from data_prep.work import NUMBERED, STAGES, Work
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
@@ -59,6 +59,8 @@ def run(work: Work) -> None:
             with watch(work, stage, tasks):
                 try:
                     executor.run()
+                except OSError as error:
+                    raise work.failed(error) from error
                 finally:
                     _tell_error(work, stage)
             if left := executor.get_incomplete_ranks():
@@ -94,7 +96,7 @@ def submit(work: Work) -> str:
             env_command=settings.setup or here,
             depends_job_id=jobs[-1] if jobs else None,
             job_id_retriever=_job_id,
-            logging_dir=str(work.folder / "logs" / stage),
+            logging_dir=_logs(work, stage),
             requeue_signals=None,
             sbatch_args={"kill-on-invalid-dep": "yes"},
         )
@@ -145,12 +147,15 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
             return
         # A fork is not safe in a process with threads, and ours has one that tells the progress.
         context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["data_prep.executors"])
         taken = context.Value("q", 0)
         workers, receivers = {}, {}
         try:
             for _ in range(min(self.workers, len(ranks))):
                 receiver, sender = context.Pipe(duplex=False)
-                worker = context.Process(target=_work, args=(self, ranks, taken, sender))
+                worker = context.Process(
+                    target=_work, args=(self, ranks, taken, sender, Path.cwd())
+                )
                 worker.start()
                 sender.close()
                 workers[worker.sentinel], receivers[worker.sentinel] = worker, receiver
@@ -175,11 +180,13 @@ def _check(worker: Any, receiver: Any) -> None:
         )
     if worker.exitcode:
         with contextlib.suppress(EOFError):
-            raise InputError(receiver.recv())
+            kind, message = receiver.recv()
+            raise kind(message)
 
 
-def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any) -> None:
+def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any, place: Path) -> None:
     """Run one task after the other, in a process of its own."""
+    os.chdir(place)  # multiprocessing starts in the folder where it was imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -191,7 +198,8 @@ def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any) -> None:
                 return
             copy.deepcopy(executor)._run_for_rank(ranks[number])
     except (InputError, OSError) as error:
-        sender.send(str(error))
+        # Not the error itself: those of remote systems cannot always be sent.
+        sender.send((OSError if isinstance(error, OSError) else InputError, str(error)))
         sys.exit(1)
 
 
@@ -202,8 +210,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def _logs(work: Work, stage: str) -> str:
+    """Absolute: fsspec keeps what a relative path once meant."""
+    return str((work.folder / "logs" / stage).absolute())
+
+
 def _executor(work: Work, stage: str, steps: list[Step], tasks: int) -> Any:
-    settings, logs = work.recipe.executor, str(work.folder / "logs" / stage)
+    settings, logs = work.recipe.executor, _logs(work, stage)
     if settings.kind == "ray":
         from datatrove.executor.ray import RayPipelineExecutor
 
@@ -231,5 +244,5 @@ def _ray(workers: int) -> Iterator[None]:
 
 def _tell_error(work: Work, stage: str) -> None:
     """Raise the first error that a task left; Ray brings none back."""
-    for path in sorted((work.folder / "errors" / stage).glob("*.json")):
+    for path in sorted((work.folder / "errors" / stage).glob(f"{NUMBERED}.json")):
         raise InputError(read_json(path)["message"])

@@ -50,7 +50,7 @@ def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
             continue
         with ArrayRecordDataSource(str(folder / shard["path"])) as records:
             for number in range(len(records)):
-                ids = decode(records[number])[:-1].tolist()
+                ids = decode(records[number])[:-1][:SAMPLE_BYTES].tolist()
                 texts.append(tokenizer.decode(ids, skip_special_tokens=False))
                 size += len(texts[-1].encode("utf-8"))
                 if size >= SAMPLE_BYTES:

@@ -14,15 +14,17 @@ from tinymathreason.cli import InputError
 
 SAMPLE_BYTES = 2_000_000
 """Text of each source that is measured..."""
+SAMPLE_FILES = 16
+"""Files of an ``hf`` dataset whose size is asked for."""
 SAMPLE_SECONDS = 5.0
 """... within this time."""
-BYTES_PER_TOKEN = 3.9
+BYTES_PER_TOKEN = 3.5
 """Of our tokenizer on these sources, where the report of a build says it exactly."""
 LATER_STAGES = 1.4
 """CPU time of a whole build by that of its first stage; `benchmarks/data_prep.py` measures both."""
 DISK_PER_BYTE = 0.9
-"""Bytes on disk at the end of a build, working folder included, for a byte of text: 0.4 for the
-compressed documents, 0.15 for fingerprints and keys, 0.35 for the records."""
+"""Bytes on disk at the end of a build, working folder included, for a byte of text: 0.3 for the
+compressed documents, 0.1 to 0.17 for fingerprints and keys, 0.33 for the records, and a margin."""
 MEMORY = 2_000_000_000
 """Bytes that a worker needs at most."""
 
@@ -59,6 +61,9 @@ def estimate(work: Work, name: str) -> Estimate:
     text = float(size)
     if not whole:
         text *= _scale(work, name, [document.text for document in documents], stored)
+    for step in steps:
+        step.prepare(first.number)
+    fingerprint("What is done once for all sources is not the first one's.")
     cpu = time.process_time()
     stream: Documents = iter(documents)
     for step in steps:
@@ -98,7 +103,7 @@ def _scale(work: Work, name: str, texts: list[str], stored: int) -> float:
 
 
 def _files_of(source: Source) -> tuple[list[str], int]:
-    """The files of a dataset that `datasets` opens, and their bytes if all are like the first."""
+    """The files of a dataset that `datasets` opens, and about their bytes."""
     import datasets
     import fsspec
 
@@ -106,8 +111,12 @@ def _files_of(source: Source) -> tuple[list[str], int]:
         source.path, name=source.subset, revision=source.revision
     )
     files = [str(file) for file in builder.config.data_files[source.split]]
-    with fsspec.open(files[0], "rb") as stream:
-        return files, len(files) * stream.seek(0, 2)
+    some = files[:: -(-len(files) // SAMPLE_FILES)]
+    size = 0
+    for file in some:
+        with fsspec.open(file, "rb") as stream:
+            size += stream.seek(0, 2)
+    return files, size * len(files) // len(some)
 
 
 def stored_size(files: list[str], documents: int, lines: bool) -> int:
@@ -121,8 +130,13 @@ def stored_size(files: list[str], documents: int, lines: bool) -> int:
         with fsspec.open(file, "rb") as stored:
             if lines:
                 content = decompressed(stored, file, 1 << 16)
-                documents -= sum(1 for _ in itertools.islice(content, documents))
-                size += stored.tell()
+                lengths = [len(line) for line in itertools.islice(content, documents)]
+                documents -= len(lengths)
+                # It is decompressed in blocks: what many come to is how far one line goes.
+                total = sum(lengths)
+                while stored.tell() < 1 << 21 and (more := content.read(1 << 16)):
+                    total += len(more)
+                size += sum(lengths) * stored.tell() // max(1, total)
             else:
                 documents -= 1
                 size += stored.seek(0, 2)
@@ -150,7 +164,7 @@ def table(work: Work, estimates: dict[str, Estimate]) -> str:
     budget = recipe.token_budget or min(tokens[n] / recipe.shares[n] for n in tokens)
     lines = [
         f"{'source':18} {'format':9} {'files':>6} {'to fetch':>9} {'text':>9} {'tokens':>9} "
-        f"{'weight':>6} {'passes':>6} {'CPU-hours':>9}   (all but the files are estimates)"
+        f"{'weight':>6} {'passes':>6} {'CPU time':>9}   (all but the files are estimates)"
     ]
     for name, found in estimates.items():
         source = recipe.sources[name]
@@ -160,13 +174,13 @@ def table(work: Work, estimates: dict[str, Estimate]) -> str:
             f"{name:18} {source.format:9} {len(files):6,} {_size(fetch):>9} "
             f"{_size(found.text):>9} {_count(found.tokens):>9} {recipe.shares[name]:6.1%} "
             f"{budget * recipe.shares[name] / max(1.0, found.tokens):6.2f} "
-            f"{found.cpu_seconds / 3600:9.2f}"
+            f"{_time(found.cpu_seconds):>9}"
         )
-    hours = sum(found.cpu_seconds for found in estimates.values()) / 3600
+    seconds = sum(found.cpu_seconds for found in estimates.values())
     workers = recipe.executor.workers
     lines.append(
-        f"{_count(budget)} tokens in training; {hours:.2f} CPU-hours "
-        f"({hours / workers:.2f} hours with {workers} {recipe.executor.kind} workers), "
+        f"{_count(budget)} tokens in training; {_time(seconds)} of a core, "
+        f"{_time(seconds / workers)} with {workers} {recipe.executor.kind} workers; "
         f"{_size(disk(estimates))} of disk in {work.folder.parent}, "
         f"{_size(MEMORY)} of memory for each worker"
     )
@@ -205,6 +219,10 @@ def _size(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.2f} TB"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
 
 
 def _count(value: float) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from data_prep.work import Work
+from data_prep.work import NUMBERED, Work
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
@@ -40,7 +40,7 @@ def lines(work: Work, stage: str, tasks: int, started: float) -> list[str]:
     documents = size = 0
     parts = float(len(finished))
     running = []
-    for path in sorted((work.folder / "progress" / stage).glob("*.json")):
+    for path in sorted((work.folder / "progress" / stage).glob(f"{NUMBERED}.json")):
         try:
             told = read_json(path)
         except InputError:

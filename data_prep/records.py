@@ -5,6 +5,7 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class WriteRecords(Step):
             row: (kind, of)
             for row, kind, of in np.load(work.path("decisions", rank, ".npy")).tolist()
         }
-        encoder = Encoder(work.folder / "tokenizer")
+        file = work.folder / "tokenizer" / "tokenizer.json"
+        encoder = _encoder(file.parent, file.stat().st_mtime_ns)
+        self.ids = {rank: Strings(work.path("ids", rank, ".bin"))}
         eos = SPECIAL_TOKENS.index(EOS)
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
@@ -78,13 +81,12 @@ class WriteRecords(Step):
             new_file(work.path("eval", rank, ".array_record")) as held_out,
         ):
             writers = {"train": writer(train), "eval": writer(held_out)}
-            ids = Strings(work.path("ids", rank, ".bin"))
             row = 0
             for columns, share in _groups(path):
                 texts = []
                 for text, number in zip(columns["text"], columns["number"], strict=True):
                     if row in decisions:
-                        line = {"number": number, "id": ids[row]}
+                        line = {"number": number, "id": self.ids[rank][row]}
                         late.append({**line, **self._why(*decisions[row]), "text": text[:SAMPLE]})
                     else:
                         texts.append(text)
@@ -128,7 +130,9 @@ class WriteRecords(Step):
 
     def _why(self, kind: int, of: int) -> dict[str, Any]:
         task = self.work.tasks[of >> 32]
-        kept = Strings(self.work.path("ids", task.number, ".bin"))[of & (2**32 - 1)]
+        if task.number not in self.ids:
+            self.ids[task.number] = Strings(self.work.path("ids", task.number, ".bin"))
+        kept = self.ids[task.number][of & (2**32 - 1)]
         return {"reason": REASONS[kind], "of": kept, "of_source": task.source}
 
     def _rejected(self, rank: int, late: list[dict[str, Any]]) -> dict[str, int]:
@@ -143,6 +147,12 @@ class WriteRecords(Step):
                 reasons[line["reason"]] += 1
                 lines.write(json.dumps(line) + "\n")
         return dict(sorted(reasons.items()))
+
+
+@lru_cache(maxsize=1)
+def _encoder(folder: Path, changed: int) -> Encoder:
+    """The encoder of a folder, loaded once in a process however many tasks it does."""
+    return Encoder(folder)
 
 
 def _groups(path: Path) -> Iterator[tuple[dict[str, list[Any]], int]]:

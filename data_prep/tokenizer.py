@@ -99,7 +99,7 @@ class Encoder:
         content["added_tokens"] = [token for token in tokens if not token["special"]]
         self._tokenizer = gigatoken.Tokenizer.from_json(json.dumps(content))
 
-    def __call__(self, texts: list[str]) -> Iterator[npt.NDArray[np.uint32]]:
+    def __call__(self, texts: list[str] | list[bytes]) -> Iterator[npt.NDArray[np.uint32]]:
         """The ids of each text, uint32[length]."""
         if not texts:
             return
@@ -108,3 +108,7 @@ class Encoder:
         ends, ids = np.asarray(layout.offsets.data), np.asarray(layout.content.data)
         for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
             yield ids[start:end]
+
+    def decode(self, ids: npt.NDArray[np.uint32]) -> bytes:
+        """The bytes that the ids stand for."""
+        return bytes(self._tokenizer.decode(ids))

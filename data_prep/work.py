@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,15 +89,30 @@ class Work:
             },
         }
 
+    def expected(self, task: Task) -> int:
+        """Bytes of text that a task should read, as the plan estimated them; 0 without a plan."""
+        path, mine = self.folder / "estimates.json", self.of(task.source)
+        if not path.exists():
+            return 0
+        size = sum(each.bytes for each in mine)
+        share = task.bytes / size if size else 1 / len(mine)
+        return int(read_json(path)[task.source] * share)
+
+    def failed(self, error: Exception) -> InputError:
+        """What to tell of an error that is the machine's, such as a full disk."""
+        return InputError(f"{self.folder}: {error}; the same command goes on from here")
+
     def of(self, source: str) -> list[Task]:
         """The tasks of one source."""
         return [task for task in self.tasks if task.source == source]
 
 
+NUMBERED = "[0-9]" * 5
+"""Matches what `Work.path` names, but no file that is being written or was left half-written."""
 SMALLER = "smaller recipes: data_prep/recipes/quickstart.yaml, data_prep/recipes/realdata.yaml"
 """What to try on a machine without the disk, the network or the credentials."""
-KEYS_A_RANGE = 1 << 31
-"""Bytes of text whose keys (about a tenth of it) one duplicates task sorts in memory."""
+TEXT_A_RANGE = 1 << 30
+"""Bytes of text whose keys one duplicates task sorts in memory."""
 
 
 def plan_tasks(recipe: Recipe) -> tuple[list[Task], int]:
@@ -112,7 +127,7 @@ def plan_tasks(recipe: Recipe) -> tuple[list[Task], int]:
             mine = files[part::parts]
             size = sum(size for _, size in mine)
             tasks.append(Task(len(tasks), name, part, parts, [path for path, _ in mine], size))
-    return tasks, 1 + sum(task.bytes for task in tasks) * 3 // KEYS_A_RANGE
+    return tasks, 1 + sum(task.bytes for task in tasks) * 3 // TEXT_A_RANGE
 
 
 def questions(recipe: Recipe) -> list[str]:
@@ -158,7 +173,8 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Write an array under ``path``, whole or not at all."""
-    with new_file(path) as aside, aside.open("wb") as stream:
+    # numpy writes past Python what is open for writing only, and tells of a full disk in numbers.
+    with new_file(path) as aside, aside.open("w+b") as stream:
         np.save(stream, array)
 
 
@@ -221,7 +237,15 @@ def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]
     progress = Progress(work.path(f"progress/{stage}", rank, ".json"), total)
     try:
         yield progress
-    except (InputError, OSError) as error:
+    except InputError as error:
         write_json(error_path, {"message": str(error)})
         raise
+    except (OSError, RuntimeError) as error:
+        # What ArrayRecord raises when a file cannot be written.
+        if isinstance(error, RuntimeError) and "() failed" not in str(error):
+            raise
+        told = work.failed(error)
+        with suppress(OSError):
+            write_json(error_path, {"message": str(told)})
+        raise told from error
     progress.tell()

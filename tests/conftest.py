@@ -3,12 +3,18 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 # No hub can be reached from a test; without these, a wrong path would be looked up there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 # Nor a TPU, which jax would look for.
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

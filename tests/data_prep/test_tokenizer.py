@@ -38,6 +38,30 @@ def test_any_text_round_trips(folder, text: str) -> None:
     assert all(i >= len(SPECIAL_TOKENS) for i in ids), "a document must not hold control tokens"
 
 
+PIECES = st.sampled_from(
+    [*SPECIAL_TOKENS, " ", "\n\n", "12", "don't", "\u00e9", "e\u0301", "\U0001f600", "\t"]
+)
+TEXTS = st.lists(st.text() | st.lists(PIECES).map("".join), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def encoder(folder):
+    return tokenizer.Encoder(folder)
+
+
+@given(TEXTS)
+def test_the_encoder_of_many_texts_gives_the_same_ids(folder, encoder, texts: list[str]) -> None:
+    slow = tokenizer.load(folder)
+    expected = [slow.encode(text, add_special_tokens=False).ids for text in texts]
+    assert [ids.tolist() for ids in encoder(texts)] == expected
+
+
+@given(st.lists(st.binary(), min_size=1))
+def test_any_bytes_round_trip(encoder, documents: list[bytes]) -> None:
+    for document, ids in zip(documents, encoder(documents), strict=True):
+        assert encoder.decode(ids) == document
+
+
 @given(st.text(alphabet="0123456789", min_size=1))
 def test_digits_are_single_tokens(folder, digits: str) -> None:
     assert len(encode(folder, digits)) == len(digits)

@@ -1,0 +1,258 @@
+"""What the benchmarks of data preparation share: text of any amount, recipes, measured processes.
+
+Whoever measures the memory of a process stays small itself: a new process counts what its parent
+held when it started. So everything heavy here is imported where it is used, in a process of its
+own, and `call` makes the command for that.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinymathreason.cli import InputError
+
+SOURCES = {
+    "fineweb-edu": ("parquet", "fineweb-edu/*.parquet"),
+    "open-web-math": ("parquet", "open-web-math/*.parquet"),
+    "arxiv": ("jsonl", "proof-pile-2/arxiv/train/*.jsonl.zst"),
+    "algebraic-stack": ("jsonl", "proof-pile-2/algebraic-stack/train/*.jsonl.zst"),
+}
+"""Format and files of each source, below the folder that ``make realdata`` reads too."""
+QUESTIONS = Path("gsm8k") / "test.jsonl"
+"""The benchmark that no document may contain, in the same folder."""
+HOME = Path("runs/benchmarks")
+"""Where the benchmarks work; each removes what it made, but for Python's compiled modules."""
+FILE_BYTES = 16_000_000
+"""Most text of a file that `write_copies` makes."""
+WINDOW = 32
+"""Words, neighbours by frequency, that stand for one another in a copy."""
+
+_PIECE = re.compile(r"\\[A-Za-z]+|[A-Za-z]+|[^A-Za-z\\]+|\\")
+_STAGE = re.compile(r"(\w+): \d+/\d+ tasks")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def found(data: Path) -> Path:
+    """The absolute path of the shared data; `InputError` when a part of it is not there."""
+    for files in (str(QUESTIONS), *(files for _, files in SOURCES.values())):
+        if not any(data.glob(files)):
+            raise InputError(f"--data: there is no {data / files}")
+    return data.absolute()
+
+
+def texts(data: Path) -> dict[str, list[str]]:
+    """The documents of every source, normalised."""
+    from data_prep.clean import normalise
+    from data_prep.readers import read_columns
+
+    return {
+        name: [normalise(text) for (text,) in read_columns(name, kind, str(data / files), ["text"])]
+        for name, (kind, files) in SOURCES.items()
+    }
+
+
+class Copies:
+    """Documents, and copies of them with other words in their places.
+
+    In every copy each word stands for another of its length, case and frequency, anew: the text
+    has the same statistics, numbers, signs and LaTeX, but copies share hardly any run of words. It
+    has no new words, which more real text would have.
+    """
+
+    def __init__(self, documents: list[str]) -> None:
+        import numpy as np
+
+        numbers: dict[str, int] = {}
+        self._documents = [
+            np.array([numbers.setdefault(p, len(numbers)) for p in _PIECE.findall(text)], np.int32)
+            for text in documents
+        ]
+        self._pieces = list(numbers)
+        counts = np.bincount(np.concatenate(self._documents), minlength=len(numbers))
+        groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
+        for k, piece in enumerate(self._pieces):
+            if piece[0].isascii() and piece[0].isalpha():
+                groups[len(piece), piece.islower(), piece.isupper()].append(k)
+        self._windows = []
+        for group in groups.values():
+            group.sort(key=lambda k: -counts[k])
+            self._windows += [group[k : k + WINDOW] for k in range(0, len(group), WINDOW)]
+
+    def copy(self, number: int) -> Iterator[str]:
+        """Every document in copy ``number``; copy 0 is the original."""
+        import numpy as np
+
+        rng, pieces = np.random.default_rng(number), list(self._pieces)
+        for window in self._windows if number else ():
+            for k, other in zip(window, rng.permutation(window).tolist(), strict=True):
+                pieces[k] = self._pieces[other]
+        for document in self._documents:
+            yield "".join([pieces[k] for k in document.tolist()])
+
+
+def write_copies(data: str, times: str, folder: str) -> None:
+    """Write every source ``times`` over as parquet files below ``folder``; prints how much."""
+    import pyarrow
+    import pyarrow.parquet
+
+    written = Counter[str]()
+    for name, documents in texts(Path(data)).items():
+        copies, count = Copies(documents), int(times)
+        total = count * sum(len(text.encode("utf-8")) for text in documents)
+        limit = total / -(-total // FILE_BYTES)
+        stream = (text for number in range(count) for text in copies.copy(number))
+        done = 0.0
+        for number in range(-(-total // FILE_BYTES)):
+            path = Path(folder) / name / f"train-{number:05}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            batch: list[str] = []
+            for text in stream:
+                batch.append(text)
+                done += len(text.encode("utf-8"))
+                if done >= limit * (number + 1):
+                    break
+            pyarrow.parquet.write_table(
+                pyarrow.table({"text": batch}), path, row_group_size=1000, compression="snappy"
+            )
+            written.update(documents=len(batch), files=1)
+        written["bytes"] += round(done)
+    print(json.dumps(written))
+
+
+def write_recipe(
+    path: Path, data: Path, sources: dict[str, tuple[str, str]], **settings: Any
+) -> Path:
+    """Write a recipe of equal weights for one local worker, and return its path; JSON is YAML."""
+    recipe = {
+        "output_dir": str(path.with_suffix("")),
+        "sources": {
+            name: {"format": kind, "path": str(data / files), "weight": 1}
+            for name, (kind, files) in sources.items()
+        },
+        "executor": {"kind": "local", "workers": 1},
+        **settings,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(recipe), encoding="utf-8")
+    return path
+
+
+def train(data: str, folder: str) -> None:
+    """Train a tokenizer of 32,000 entries on every document; prints the bytes of their text."""
+    from data_prep import tokenizer
+
+    documents = [text for of_source in texts(Path(data)).values() for text in of_source]
+    tokenizer.save(tokenizer.train(documents, 32_000), Path(folder))
+    print(sum(len(text.encode("utf-8")) for text in documents))
+
+
+def call(module: str, function: str, *arguments: object) -> list[str]:
+    """The command that calls a function with words, in a process of its own."""
+    code = f"import sys; from {module} import {function}; {function}(*sys.argv[1:])"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+@dataclass
+class Usage:
+    """What a process and those that it started have used."""
+
+    seconds: float = 0.0
+    """From start to end."""
+    cpu_seconds: float = 0.0
+    """User and system time."""
+    peak_gb: float = 0.0
+    """Resident memory of the largest process."""
+    stages: dict[str, float] = field(default_factory=dict)
+    """CPU seconds of each stage of a build; ``plan`` is all before the first, imports included."""
+    disk: dict[str, int] = field(default_factory=dict)
+    """Bytes of the watched folders when they were largest, by what they hold."""
+    output: str = ""
+    """What it printed..."""
+    errors: str = ""
+    """... and what it told on the other stream."""
+
+
+def measured(command: list[str], *watched: Path) -> Usage:
+    """Run a command; `RuntimeError` with what it said when it fails.
+
+    Modules are compiled once for all commands, as Python does unless it is told not to.
+    """
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(HOME.absolute() / "pyc")}
+    usage, ended = Usage(), threading.Event()
+    marks: dict[str, float] = {}
+
+    def watch() -> None:
+        while watched and not ended.wait(0.5):
+            usage.disk = max(usage.disk, _sizes(watched), key=lambda sizes: sum(sizes.values()))
+
+    started = time.monotonic()
+    watcher = threading.Thread(target=watch)
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        subprocess.Popen(
+            command,
+            env={**os.environ, **compiled},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        ) as process,
+    ):
+        assert process.stderr is not None
+        watcher.start()
+        try:
+            for line in process.stderr:
+                usage.errors += line
+                stage = _STAGE.match(line)
+                if stage or not marks:
+                    marks[stage[1] if stage else "plan"] = _cpu(process.pid)
+        finally:
+            ended.set()
+            watcher.join()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        usage.output = output.read()
+    if process.returncode:
+        raise RuntimeError(f"exit status {process.returncode}: {usage.errors[-3000:]}")
+    usage.seconds = round(time.monotonic() - started, 2)
+    usage.cpu_seconds = round(used.ru_utime + used.ru_stime, 2)
+    usage.peak_gb = round(used.ru_maxrss * 1024 / 1e9, 3)
+    before = 0.0
+    for name, mark in marks.items():
+        usage.stages[name], before = round(mark - before, 2), mark
+    return usage
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds so far of a process and its ended children."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, after_name[11:15])) / _TICKS
+
+
+def _sizes(folders: tuple[Path, ...]) -> dict[str, int]:
+    """Bytes below folders by the first name in there; a file with two names counts once."""
+    found: Counter[str] = Counter()
+    seen: set[int] = set()
+    for folder in folders:
+        for root, _, files in os.walk(folder):
+            for name in files:
+                path = Path(root) / name
+                try:
+                    entry = path.stat()
+                except FileNotFoundError:
+                    continue  # renamed meanwhile
+                if entry.st_ino not in seen:
+                    seen.add(entry.st_ino)
+                    found[path.relative_to(folder).parts[0]] += entry.st_size
+    return dict(found)

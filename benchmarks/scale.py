@@ -1,0 +1,245 @@
+"""Command: how time, memory and disk of a build grow with its text, and what 1.2 TB would take.
+
+python -m benchmarks.scale --data DIR [--times 1 4 16]
+
+Every build reads distinct text: the shared data, and copies in which other words stand
+(`benchmarks.corpus.Copies`), in parquet files of bounded size, so that larger builds have both
+more tasks and larger ones. The tokenizer is trained beforehand: its cost has a bound, and
+`benchmarks.tokenizer` measures it. One full range of keys, the most that a task of the duplicates
+stage holds, is measured apart, since text for one would be 2 GB.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import corpus
+from benchmarks.corpus import HOME, QUESTIONS, SOURCES, Usage, call, measured, write_recipe
+from tinymathreason import cli
+from tinymathreason.files import read_json
+
+if TYPE_CHECKING:
+    from data_prep.work import Work
+
+FULL = 1.2e12
+"""Bytes of the 1B model's text: 300 billion tokens."""
+EACH_ITS_TASK = ("documents", "duplicates", "records")
+"""Stages of many tasks; each of the others has one process."""
+CORES, NODES = 64, 1000
+"""Of one large machine, and tasks at once on Slurm."""
+DOCUMENT = 4000
+"""Bytes of a document, on average, in a full range of keys."""
+TWINS = 10
+"""One document in so many of the full range is another one's duplicate."""
+
+
+def build(times: int, data: Path, home: Path) -> tuple[dict[str, Any], Usage]:
+    """Build ``times`` the data; returns what it was, and what it took."""
+    text, output = home / "text", home / "output"
+    written = json.loads(
+        measured(call("benchmarks.corpus", "write_copies", data, times, text)).output
+    )
+    recipe = write_recipe(
+        home / "output.json",
+        text,
+        {name: ("parquet", f"{name}/*.parquet") for name in SOURCES},
+        tokenizer={"path": str(home / "tokenizer")},
+        decontaminate=[{"path": str(data / QUESTIONS), "fields": ["question"]}],
+        eval_fraction=0.005,
+    )
+    folders = output, output.with_name("output.work")
+    usage = measured([sys.executable, "-m", "data_prep.build", str(recipe)], *folders)
+    sources = read_json(output / "manifest.json")["sources"].values()
+    kept = sum(entry["documents"]["kept"] for entry in sources)
+    shutil.rmtree(text)
+    shutil.rmtree(output)
+    return {"times": times, **written, "kept": kept}, usage
+
+
+def line(found: tuple[dict[str, Any], Usage]) -> dict[str, Any]:
+    """One build as a line of JSON."""
+    size, usage = found[0]["bytes"], found[1]
+    return {
+        "benchmark": "scale",
+        **found[0],
+        "cpu_seconds": usage.cpu_seconds,
+        "mb_per_cpu_second": round(size / 1e6 / usage.cpu_seconds, 2),
+        "peak_gb": usage.peak_gb,
+        "stages_cpu_seconds": usage.stages,
+        "disk_gb": round(sum(usage.disk.values()) / 1e9, 3),
+        "disk_per_byte": {
+            kind: round(value / size, 4) for kind, value in sorted(usage.disk.items())
+        },
+        "planned": usage.errors.partition("tokens in training; ")[2].partition("\n")[0],
+    }
+
+
+def growth(found: list[tuple[dict[str, Any], Usage]]) -> dict[str, Any]:
+    """The exponent of CPU seconds in bytes, and the same as a fixed cost and one for each MB.
+
+    The fixed cost (imports, the plan's sample, the report) makes the exponent of the whole look
+    better than it is; that of the stages of many tasks has less of it.
+    """
+    sizes = [entry["bytes"] / 1e6 for entry, _ in found]
+    whole = [usage.cpu_seconds for _, usage in found]
+    tasks = [sum(usage.stages[stage] for stage in EACH_ITS_TASK) for _, usage in found]
+    line = statistics.linear_regression(sizes, whole)
+    return {
+        "benchmark": "scale",
+        "exponent": exponent(sizes, whole),
+        "exponent_of_tasks": exponent(sizes, tasks),
+        "exponent_of_tasks_last_two": exponent(sizes[-2:], tasks[-2:]),
+        "fixed_cpu_seconds": round(line.intercept, 2),
+        "mb_per_cpu_second_beyond": round(1 / line.slope, 2),
+        "peak_gb": [usage.peak_gb for _, usage in found],
+    }
+
+
+def exponent(sizes: list[float], seconds: list[float]) -> float:
+    """The power of the size as which the seconds grow: least squares on the logarithms."""
+    logs = (list(map(math.log, values)) for values in (sizes, seconds))
+    return round(statistics.linear_regression(*logs).slope, 3)
+
+
+def full(found: list[tuple[dict[str, Any], Usage]], a_range: dict[str, Any]) -> dict[str, Any]:
+    """What `FULL` bytes take, from the growth of each stage.
+
+    That of a stage of one process is hardly more than the noise: read its hours as a magnitude.
+    """
+    sizes = [entry["bytes"] for entry, _ in found]
+    spent = {}
+    for stage in found[-1][1].stages:
+        seconds = [usage.stages[stage] for _, usage in found]
+        spent[stage] = max(0.0, statistics.linear_regression(sizes, seconds).slope) * FULL / 3600
+    spent["duplicates"] = a_range["cpu_seconds"] / a_range["bytes_of_text"] * FULL / 3600
+    alone = sum(hours for stage, hours in spent.items() if stage not in EACH_ITS_TASK)
+    shared = sum(spent[stage] for stage in EACH_ITS_TASK)
+    disk = {kind: value / sizes[-1] * FULL for kind, value in found[-1][1].disk.items()}
+    records = disk.pop("train", 0.0) + disk.pop("eval", 0.0)
+    parts = {
+        "documents": disk.pop("documents", 0.0),
+        "fingerprints": disk.pop("fingerprints", 0.0) + disk.pop("ids", 0.0),
+        "keys": disk.pop("keys", 0.0),
+        "records": records,
+        "rest": sum(disk.values()),
+    }
+    memory = max(a_range["peak_gb"], *(usage.peak_gb for _, usage in found))
+    return {
+        "benchmark": "scale",
+        "estimated_for_bytes": FULL,
+        "cpu_hours": round(shared + alone),
+        "cpu_hours_of": {stage: round(hours, 2) for stage, hours in spent.items()},
+        "disk_tb": {kind: round(value / 1e12, 3) for kind, value in parts.items()},
+        "bytes_a_document": round(sizes[-1] / found[-1][0]["documents"]),
+        "gb_of_memory_a_worker": memory,
+        f"hours_on_{CORES}_cores": round(shared / CORES + alone, 1),
+        f"gb_of_memory_on_{CORES}_cores": round(CORES * memory),
+        f"hours_on_{NODES}_slurm_tasks": round(shared / NODES + alone, 2),
+    }
+
+
+def _range(folder: str) -> "Work":
+    """A working folder of as many documents as fill one range of keys."""
+    from data_prep.documents import ROWS_A_RUN
+    from data_prep.recipe import Recipe, Source, TokenizerSource
+    from data_prep.work import TEXT_A_RANGE, Task, Work
+
+    source = Source(format="generator", path="number_facts", documents=1, weight=1)
+    recipe = Recipe(
+        output_dir=Path(folder),
+        tokenizer=TokenizerSource(path=Path(folder)),
+        sources={"made": source},
+    )
+    count = -(-TEXT_A_RANGE // DOCUMENT // ROWS_A_RUN)
+    tasks = [Task(number, "made", number, count, [], 0) for number in range(count)]
+    return Work(recipe, Path(folder), tasks, 1)
+
+
+def fill_range(folder: str) -> None:
+    """Write the keys and fingerprints of random documents, of which some are twins."""
+    import numpy as np
+
+    from data_prep import similarity
+    from data_prep.documents import KEY, ROWS_A_RUN
+    from data_prep.work import save_array
+
+    work, rng = _range(folder), np.random.default_rng(0)
+    size = similarity.RECORD.itemsize
+    for task in work.tasks:
+        # A task's first documents are those of every task.
+        twins = np.random.default_rng(1) if task.number else rng
+        parts = ((twins, ROWS_A_RUN // TWINS), (rng, ROWS_A_RUN - ROWS_A_RUN // TWINS))
+        raw = np.concatenate([r.integers(256, size=(n, size), dtype=np.uint8) for r, n in parts])
+        hashes = [
+            r.integers(2**64, size=(n, similarity.BANDS + 1), dtype=np.uint64) for r, n in parts
+        ]
+        keys = np.zeros((ROWS_A_RUN, similarity.BANDS + 1), dtype=KEY)
+        keys["key"] = np.concatenate(hashes)
+        keys["row"] = np.arange(ROWS_A_RUN)[:, None]
+        flat = keys.reshape(-1)
+        save_array(work.path(f"keys/{task.number:05}", 0, ".npy"), flat[np.argsort(flat["key"])])
+        save_array(
+            work.path("fingerprints", task.number, ".npy"), raw.view(similarity.RECORD)[:, 0]
+        )
+
+
+def compare_range(folder: str) -> None:
+    """Find the duplicates of the full range; prints how much it was."""
+    import numpy as np
+
+    from data_prep.documents import ROWS_A_RUN
+    from data_prep.duplicates import Compare
+
+    work = _range(folder)
+    for _ in Compare(work).run(rank=0, world_size=1):
+        pass
+    documents = len(work.tasks) * ROWS_A_RUN
+    pairs = len(np.load(work.path("pairs", 0, ".npy"), mmap_mode="r"))
+    said = {"documents": documents, "pairs": pairs, "bytes_of_text": documents * DOCUMENT}
+    print(json.dumps(said))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line, build at every size and print."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.scale", description="Measure how a build grows with its text."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the folder of `make realdata`")
+    parser.add_argument(
+        "--times", type=int, nargs="+", default=[1, 4, 16], help="of the data, rising"
+    )
+    arguments = parser.parse_args(argv)
+    if len(arguments.times) < 2 or arguments.times != sorted({*arguments.times}):
+        raise cli.InputError("--times: give two sizes or more, rising")
+    home, data = HOME / "scale", corpus.found(arguments.data)
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    measured(call("benchmarks.corpus", "train", data, home / "tokenizer"))
+    build(arguments.times[0], data, home)  # all import compiled modules then
+    found = []
+    for times in arguments.times:
+        found.append(build(times, data, home))
+        print(json.dumps(line(found[-1])), flush=True)
+    print(json.dumps(growth(found)), flush=True)
+    measured(call("benchmarks.scale", "fill_range", home / "range"))
+    usage = measured(call("benchmarks.scale", "compare_range", home / "range"))
+    a_range = {
+        "benchmark": "scale",
+        "full_range": True,
+        **json.loads(usage.output),
+        "cpu_seconds": usage.cpu_seconds,
+        "peak_gb": usage.peak_gb,
+    }
+    print(json.dumps(a_range), flush=True)
+    print(json.dumps(full(found, a_range)))
+    shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    cli.run(main)
