@@ -29,6 +29,7 @@ SHORTEST = 4
 
 _FILTER_BITS = 22
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3})")
+_CALCULATES = ("+", "*", "/", "^")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[+*/^=<>|!%(){}\[\]\\-]")
 
 
@@ -87,7 +88,7 @@ class Questions:
         for number in sorted(hits):
             if number in self._whole:
                 strict = strict or [words(piece) for piece in pieces(text)]
-                if any(self._whole[number] in piece for piece in strict):
+                if any(_stands_in(self._whole[number], piece) for piece in strict):
                     return self.texts[number]
             elif len(hits[number]) >= SHARE * self._runs[number]:
                 return self.texts[number]
@@ -98,6 +99,17 @@ class Questions:
 def index(texts: tuple[str, ...]) -> Questions:
     """`Questions`, made once in a process however many tasks it does."""
     return Questions(texts)
+
+
+def _stands_in(question: str, text: str) -> bool:
+    """Whether the words of a question stand in a text, and no more is calculated on either side."""
+    place = text.find(question)
+    while place >= 0:
+        before, after = text[:place].rpartition(" ")[2], text[place + len(question) :]
+        if before not in _CALCULATES and after.partition(" ")[0] not in _CALCULATES:
+            return True
+        place = text.find(question, place + 1)
+    return False
 
 
 def _slot(runs: Hashes) -> npt.NDArray[np.int64]:

@@ -1,0 +1,184 @@
+"""A benchmark question is found however it is set, and what merely resembles one is left alone."""
+
+import random
+import re
+
+import pytest
+
+from benchmarks.corpus import SOURCES
+from data_prep.contamination import SHORTEST, WINDOW, Questions, index, words
+from data_prep.fold import OVERLAP, PIECE, Folded
+from tests.data_prep.planted import problems, texts
+from tinymathreason.cli import InputError
+
+
+@pytest.fixture(scope="module")
+def questions() -> Questions:
+    return Questions([question for question, _ in problems("test")])
+
+
+def within(question: str, source: random.Random) -> str:
+    """The question in the middle of a stretch of real text."""
+    text = source.choice(texts(source.choice(list(SOURCES))))
+    start = source.randrange(max(1, len(text) - 2000))
+    part = text[start : start + 2000]
+    middle = len(part) // 2
+    return f"{part[:middle]}\n{question}\n{part[middle:]}"
+
+
+def perturbed(question: str, source: random.Random) -> str:
+    """Another case, other white space, Unicode quotes, dollars at numbers, commas gone or added."""
+    text = source.choice([str.upper, str.lower, str.title, str.swapcase])(question)
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
+    if source.random() < 0.5:
+        text = re.sub(r"\d{4,}", lambda found: f"{int(found[0]):,}", text, flags=re.ASCII)
+    text = re.sub(r"\d+", lambda found: f"${found[0]}$", text) if source.random() < 0.7 else text
+    text = re.sub(r",\s", lambda found: source.choice([" ", found[0]]), text)
+    text = re.sub(r"(\w) ", lambda f: f[0] if source.random() < 0.9 else f"{f[1]}, ", text)
+    text = re.sub(r" +", lambda _: source.choice([" ", "  ", "\n", "\u00a0", "\t"]), text)
+    quotes = {"'": "\u2019", "\u2019": "'", '"': source.choice("\u201c\u201d\u00ab")}
+    return text.translate(str.maketrans(quotes))
+
+
+def test_every_verbatim_question_is_found(questions) -> None:
+    source = random.Random(0)
+    found = [questions.found_in(within(question, source)) for question in questions.texts]
+    assert None not in found
+    right = sum(a == b for a, b in zip(found, questions.texts, strict=True))
+    assert right >= 0.99 * len(found)  # of two questions alike, the first is named
+
+
+def test_perturbed_questions_are_found(questions) -> None:
+    source = random.Random(1)
+    copies = [perturbed(question, source) for question in questions.texts]
+    same = sum(copy == question for copy, question in zip(copies, questions.texts, strict=True))
+    assert same == 0
+    found = sum(questions.found_in(within(copy, source)) is not None for copy in copies)
+    print(f"perturbed: {found / len(copies):.2%}")
+    assert found >= 0.95 * len(copies)
+
+
+def test_an_edited_word_seldom_hides_a_question(questions) -> None:
+    source = random.Random(2)
+    found = []
+    for count in (1, 2):
+        hits = 0
+        for question in questions.texts:
+            parts = question.split(" ")
+            for place in source.sample(range(len(parts)), count):
+                parts[place] = "elsewhere"
+            hits += questions.found_in(" ".join(parts)) is not None
+        found.append(hits / len(questions.texts))
+    print(f"one word edited: {found[0]:.1%}, two: {found[1]:.1%}")
+    assert found[0] >= 0.75
+
+
+def test_training_problems_are_left_alone(questions) -> None:
+    taken = [q for q, a in problems("train") if questions.found_in(f"{q}\n{a}") is not None]
+    assert taken == []
+
+
+def test_plain_text_is_left_alone(questions) -> None:
+    for source in SOURCES:
+        for text in texts(source)[:100]:
+            assert questions.found_in(text) is None
+
+
+def test_a_sentence_in_common_betrays_nothing() -> None:
+    shared = "He sells the remainder at the farmers' market for two dollars each."
+    asked = f"Tom's forty hens lay ninety eggs a week, of which his family eats a third. {shared}"
+    found = Questions([asked])
+    assert found.found_in(f"Ann grows pears. {shared} How many are left?") is None
+    assert found.found_in(f"Ann grows pears. {asked} How many are left?") == asked
+
+
+SHORT = ["What is $1+1$?", "Compute $\\sin 60^\\circ$.", "Find $f(-2)$.", "What is 7% of 1,000?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("What is $1+1$?", 0),
+        ("so: WHAT  IS 1 + 1 ? It is 2.", 0),
+        ("\u201cWhat is $$1 + 1$$\u201d", 0),
+        ("What is $1+1+1$?", None),
+        ("What is $1+1=2$?", 0),
+        ("What is $1+11$?", None),
+        ("What is $11+1$?", None),
+        ("What is $1-1$?", None),
+        ("What is $11$?", None),
+        ("What is $1.1$?", None),
+        ("What is this 1+1?", None),
+        ("Somewhat is $1+1$?", None),
+        ("See this 1+1 of style", None),
+        ("Now compute $\\sin 60^\\circ$, please", 1),
+        ("Now compute $\\sin 60^\\circ$, please".upper(), 1),
+        ("Compute $\\sin 600^\\circ$.", None),
+        ("Compute $\\sin 60$.", None),
+        ("Compute $\\cos 60^\\circ$.", None),
+        ("find $f( \u22122 )$", 2),
+        ("find $f(2)$", None),
+        ("find $f-2$", None),
+        ("What is 7% of 1000?", 3),
+        ("What is 7% of 10,000?", None),
+        ("What is 7 of 1000?", None),
+    ],
+)
+def test_short_questions_are_matched_whole(text: str, question: int | None) -> None:
+    assert all(len(Folded.of(short).letters) < WINDOW for short in SHORT)
+    found = Questions(SHORT)
+    expected = None if question is None else SHORT[question]
+    assert found.found_in(text) == expected
+    assert found.found_in(f"Before this. {text} After that.") == expected
+
+
+def test_words_keep_what_means_something() -> None:
+    assert words("Is $1,234.5$ \u2212 x_1 \\leq \u201cTwo\u201d?") == " is 1234.5 - x 1 \\ leq two "
+
+
+@pytest.mark.parametrize("letters", [WINDOW - 1, WINDOW, WINDOW + 1, 4, 5, 7, 8, 9, 15, 16, 17])
+def test_questions_of_every_length(letters: int) -> None:
+    question = ("find the least odd prime above a hundred and tell why it is so".replace(" ", ""))[
+        :letters
+    ]
+    found = Questions([question])
+    assert found.found_in(f"Please {question}, now.") == question
+    assert found.found_in(f"Please {question[:-1]}, now.") is None or letters > WINDOW
+    assert found.found_in("") is None
+
+
+def test_the_end_of_a_question_counts() -> None:
+    """No run may be left out at the end, or a question could be told by all but its point."""
+    question = "a" * WINDOW + "bcd"
+    assert Questions([question]).found_in("a" * WINDOW + "xyz") is None
+
+
+@pytest.mark.parametrize("letters", range(SHORTEST))
+def test_a_question_without_letters_is_refused(letters: int) -> None:
+    with pytest.raises(InputError, match="too short for a question"):
+        Questions(["$$ " + "x" * letters])
+
+
+@pytest.mark.parametrize(
+    "question", ["Compute $\\sin 60^\\circ$.", "How many of the 8 planets have moons?"]
+)
+@pytest.mark.parametrize("edge", [PIECE, PIECE + OVERLAP])
+def test_a_question_across_the_edge_of_a_piece_is_found(question: str, edge: int) -> None:
+    found = Questions([question, *(q for q, _ in problems("test")[:20])])
+    for inside in (1, len(question) // 2, len(question) - 1):
+        text = ("word " * (edge // 5 + 1))[: edge - inside - 1] + f" {question} "
+        text += "word " * 2000
+        assert len(text) > 1_000_000
+        assert found.found_in(text) == question
+    assert found.found_in(text.replace(question, "")) is None
+
+
+def test_a_long_question_across_an_edge_is_found(questions) -> None:
+    question = max(questions.texts, key=len)
+    text = "word " * ((PIECE - len(question) // 2) // 5) + question + " word" * 5000
+    assert questions.found_in(text) == question
+
+
+def test_the_index_is_made_once() -> None:
+    assert index(("What is $1+1$?",)) is index(("What is $1+1$?",))
+    assert Questions([]).found_in("anything at all") is None
