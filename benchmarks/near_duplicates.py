@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from benchmarks import corpus
 from data_prep.fold import Hashes, folded
-from data_prep.readers import read_columns
+from data_prep.rows import read_columns
 from data_prep.similarity import (
     BANDS,
     LEAST,

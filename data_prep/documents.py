@@ -23,6 +23,7 @@ from data_prep.contamination import index
 from data_prep.filters import make
 from data_prep.fold import mix
 from data_prep.readers import read
+from data_prep.rows import Row
 from data_prep.work import Strings, Work, running, save_array
 from tinymathreason.files import new_file, write_json
 
@@ -124,8 +125,6 @@ class Normalise(Judge):
                 return None
             reason = "empty"
         if self.work.recipe.on_bad_input == "fail":
-            from data_prep.readers import Row
-
             words = {"invalid_unicode": "holds half a character", "empty": "holds no text"}
             place = document.metadata
             raise Row(place["file"], place["row"], why=words[reason]).error

@@ -153,9 +153,7 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
         try:
             for _ in range(min(self.workers, len(ranks))):
                 receiver, sender = context.Pipe(duplex=False)
-                worker = context.Process(
-                    target=_work, args=(self, ranks, taken, sender, Path.cwd())
-                )
+                worker = context.Process(target=_work, args=(self, ranks, taken, sender))
                 worker.start()
                 sender.close()
                 workers[worker.sentinel], receivers[worker.sentinel] = worker, receiver
@@ -184,9 +182,8 @@ def _check(worker: Any, receiver: Any) -> None:
             raise kind(message)
 
 
-def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any, place: Path) -> None:
+def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any) -> None:
     """Run one task after the other, in a process of its own."""
-    os.chdir(place)  # multiprocessing starts in the folder where it was imported
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

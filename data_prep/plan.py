@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from data_prep.documents import Documents, Read, pipeline
-from data_prep.readers import decompressed
 from data_prep.recipe import Source
+from data_prep.rows import decompressed
 from data_prep.similarity import fingerprint
 from data_prep.work import SMALLER, Work
 from tinymathreason.cli import InputError

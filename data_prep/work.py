@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_prep import readers
+from data_prep import readers, rows
 from data_prep.recipe import Recipe
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, read_json, write_json
@@ -121,7 +121,7 @@ def plan_tasks(recipe: Recipe) -> tuple[list[Task], int]:
     for name, source in recipe.sources.items():
         files: list[tuple[str, int]] = []
         if source.format in ("parquet", "jsonl", "text"):
-            files = readers.list_files(f"sources.{name}.path", source.path)
+            files = rows.list_files(f"sources.{name}.path", source.path)
         parts = readers.count_tasks(source, len(files))
         for part in range(parts):
             mine = files[part::parts]
@@ -135,11 +135,11 @@ def questions(recipe: Recipe) -> list[str]:
     found: dict[str, None] = {}
     for number, benchmark in enumerate(recipe.decontaminate):
         name = f"decontaminate.{number}.path"
-        for file, _ in readers.list_files(name, benchmark.path):
+        for file, _ in rows.list_files(name, benchmark.path):
             kind = next((k for k in ("parquet", "jsonl", "json") if f".{k}" in file), None)
             if kind is None:
                 raise InputError(f"{file}: expected .parquet, .jsonl or .json")
-            for row in readers.read_file(file, kind, benchmark.fields):
+            for row in rows.read_file(file, kind, benchmark.fields):
                 if row.reason is not None:
                     raise row.error
                 found.update(dict.fromkeys(row.values))
@@ -155,7 +155,7 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
     try:
         tasks, ranges = plan_tasks(recipe)
         work = Work(recipe, folder, tasks, ranges, questions(recipe))
-    except readers.UnreachableError as error:
+    except rows.UnreachableError as error:
         raise InputError(f"{error}; {SMALLER}") from error
     path = folder / "plan.json"
     if path.exists():

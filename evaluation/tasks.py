@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import arithmetic
-from data_prep.readers import read_columns
+from data_prep.rows import read_columns
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest

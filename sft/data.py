@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from data_prep.arithmetic import problems
 from data_prep.clean import is_held_out, is_unicode
-from data_prep.readers import read_columns
+from data_prep.rows import read_columns
 from sft.config import SftData, SftSource
 from tinymathreason.answers import canonical
 from tinymathreason.chatml import SPECIAL_TOKENS, Messages, conversation

@@ -20,8 +20,8 @@ import pyarrow.parquet
 from benchmarks import corpus
 from benchmarks.corpus import SOURCES
 from data_prep.duplicates import REASONS, Compare, Decide
-from data_prep.readers import read_columns
 from data_prep.recipe import Recipe, Source, TokenizerSource, TrainTokenizer
+from data_prep.rows import read_columns
 from data_prep.work import Strings, Work, open_work
 
 PLACES = (os.environ.get("DATA", "data"), "../shared/data")
