@@ -148,7 +148,8 @@ def _range(folder: str) -> "Work":
     """A working folder of as many documents as fill one range of keys."""
     from data_prep.documents import ROWS_A_RUN
     from data_prep.recipe import Recipe, Source, TokenizerSource
-    from data_prep.work import TEXT_A_RANGE, Task, Work
+    from data_prep.similarity import BANDS
+    from data_prep.work import KEYS_A_RANGE, Task, Work
 
     source = Source(format="generator", path="number_facts", documents=1, weight=1)
     recipe = Recipe(
@@ -156,9 +157,9 @@ def _range(folder: str) -> "Work":
         tokenizer=TokenizerSource(path=Path(folder)),
         sources={"made": source},
     )
-    count = -(-TEXT_A_RANGE // DOCUMENT // ROWS_A_RUN)
+    count = -(-KEYS_A_RANGE // (BANDS + 1) // ROWS_A_RUN)
     tasks = [Task(number, "made", number, count, [], 0) for number in range(count)]
-    return Work(recipe, Path(folder), tasks, 1)
+    return Work(recipe, Path(folder), tasks)
 
 
 def fill_range(folder: str) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import read_json
 
 if TYPE_CHECKING:
     from data_prep.recipe import Recipe
@@ -36,6 +35,8 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
     """
     folder = recipe.output_dir.with_name(recipe.output_dir.name + ".work")
     if recipe.output_dir.exists():
+        if not (recipe.output_dir / "manifest.json").is_file():
+            raise InputError(f"output_dir: {recipe.output_dir} exists and is no mixture; remove it")
         manifest: dict[str, Any] = read_json(recipe.output_dir / "manifest.json")
         if manifest["recipe"] != recipe.plain():
             raise InputError(
@@ -45,22 +46,18 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
         return manifest
 
     from data_prep import executors, plan
-    from data_prep.work import open_work
+    from data_prep.work import begin, open_work
 
     with _alone(folder):
+        executors.refuse_running(folder)
         work = open_work(recipe, folder)
         estimates = {name: plan.estimate(work, name) for name in recipe.sources}
         print(plan.table(work, estimates), file=sys.stderr, flush=True)
         plan.check(work, estimates)
         if plan_only:
             return None
-        write_json(folder / "plan.json", work.plan())
         texts = {name: found.text for name, found in estimates.items()}
-        write_json(folder / "estimates.json", texts)
-        # Without its result, the last stage is not complete.
-        (folder / "logs/publish/completions/00000").unlink(missing_ok=True)
-        if not (folder / "started.json").exists():
-            write_json(folder / "started.json", {"time": time.time()})
+        begin(work, texts, sum(found.documents for found in estimates.values()))
         if recipe.executor.kind == "slurm":
             print(f"submitted to Slurm; the last job is {executors.submit(work)}")
             return None
@@ -79,7 +76,10 @@ def _remove(folder: Path) -> None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the working folder alone; it goes again when nothing was begun in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output_dir: {folder} cannot be made: {error}") from error
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

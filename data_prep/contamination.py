@@ -105,8 +105,10 @@ def _stands_in(question: str, text: str) -> bool:
     """Whether the words of a question stand in a text, and no more is calculated on either side."""
     place = text.find(question)
     while place >= 0:
-        before, after = text[:place].rpartition(" ")[2], text[place + len(question) :]
-        if before not in _CALCULATES and after.partition(" ")[0] not in _CALCULATES:
+        end = place + len(question)
+        before = text[text.rfind(" ", 0, place) + 1 : place]
+        after = text[end : text.find(" ", end)]
+        if before not in _CALCULATES and after not in _CALCULATES:
             return True
         place = text.find(question, place + 1)
     return False

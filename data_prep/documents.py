@@ -31,14 +31,15 @@ logger.disable("datatrove")  # it would tell a user's mistake in a hundred lines
 
 KEY = np.dtype([("key", "<u8"), ("row", "<u4")])
 """A key under which documents meet, and the row of the document in its task."""
-ROWS_A_RUN = 1 << 16
+ROWS_A_RUN = 1 << 17
 """Documents whose keys are sorted together."""
 BYTES_A_GROUP = 1 << 23
 """Text of a row group of the stored documents."""
 SAMPLE = 400
 """Characters of a rejected document that the report may show."""
 BAD_INPUT = (
-    "unreadable_file", "invalid_json", "missing_text", "not_text", "invalid_unicode", "empty",
+    "unreadable_file", "invalid_json", "missing_text", "missing_id", "not_text",
+    "invalid_unicode", "empty",
 )  # fmt: skip
 """Reasons that are the input's fault: ``on_bad_input`` decides what happens."""
 SCHEMA = pyarrow.schema(
@@ -175,8 +176,9 @@ class Store(Step):
         known = work.recipe.sources[task.source].id_field is not None
         rejected: Counter[str] = Counter()
         read = size = 0
-        records: list[Any] = []
+        blocks: list[Any] = []
         ids: list[str] = []
+        records: list[Any] = []
         keys: list[Any] = []
         with (
             running(work, "documents", rank, work.expected(task)) as progress,
@@ -200,26 +202,26 @@ class Store(Step):
                     early.write(json.dumps({**line, "text": document.text[:SAMPLE]}) + "\n")
                     continue
                 record, found = _fingerprint(document, known, work.recipe.near_duplicates)
-                keys.append(np.array([(k, len(records)) for k in found.tolist()], dtype=KEY))
+                keys.append(np.array([(k, len(ids)) for k in found.tolist()], dtype=KEY))
                 records.append(record)
                 ids.append(document.id)
                 size += len(document.text.encode("utf-8"))
                 group.add(document.text, place)
                 if len(keys) == ROWS_A_RUN:
-                    self._save_keys(rank, len(records), keys)
+                    self._save_keys(rank, len(blocks), keys)
+                    blocks.append(np.array(records, dtype=similarity.RECORD))
+                    records.clear()
             group.flush()
             if keys:
-                self._save_keys(rank, len(records), keys)
-        save_array(
-            work.path("fingerprints", rank, ".npy"), np.array(records, dtype=similarity.RECORD)
-        )
-        Strings.save(work.path("ids", rank, ".bin"), ids)
-        counts = {"read": read, "bytes": size, "kept": len(records), "rejected": dict(rejected)}
-        write_json(work.path("counts", rank, ".json"), counts)
+                self._save_keys(rank, len(blocks), keys)
+            blocks.append(np.array(records, dtype=similarity.RECORD))
+            save_array(work.path("fingerprints", rank, ".npy"), np.concatenate(blocks))
+            Strings.save(work.path("ids", rank, ".bin"), ids)
+            counts = {"read": read, "bytes": size, "rejected": dict(rejected)}
+            write_json(work.path("counts", rank, ".json"), counts)
         yield from ()
 
-    def _save_keys(self, rank: int, rows: int, keys: list[Any]) -> None:
-        run = (rows - 1) // ROWS_A_RUN
+    def _save_keys(self, rank: int, run: int, keys: list[Any]) -> None:
         array = np.concatenate(keys)
         array = array[np.argsort(array["key"], kind="stable")]
         save_array(self.work.path(f"keys/{rank:05}", run, ".npy"), array)

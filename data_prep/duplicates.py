@@ -57,9 +57,13 @@ class Compare(Step):
                 _judged(work, pairs[k : k + RECORDS_AT_ONCE])
                 for k in range(0, len(pairs), RECORDS_AT_ONCE)
             ]
+            found_pairs = np.concatenate([np.zeros(0, dtype=PAIR), *kept])
+            # Where each task's pairs begin: the decisions read them task by task.
+            begins = np.arange(len(work.tasks) + 1, dtype=np.uint64) << np.uint64(32)
+            save_array(work.path("pairs", rank, ".npy"), found_pairs)
             save_array(
-                work.path("pairs", rank, ".npy"),
-                np.concatenate([np.zeros(0, dtype=PAIR), *kept]),
+                work.path("bounds", rank, ".npy"),
+                np.searchsorted(np.ascontiguousarray(found_pairs["later"]), begins),
             )
         yield from ()
 
@@ -143,17 +147,14 @@ class Decide(Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
         """Write each task's decisions, sorted by row; yields no documents."""
         work = self.work
-        stored = [
-            np.load(work.path("pairs", part, ".npy"), mmap_mode="r") for part in range(work.ranges)
-        ]
+        bounds = [np.load(work.path("bounds", part, ".npy")) for part in range(work.ranges)]
         dropped: dict[int, bytearray] = {}
+        heirs: dict[int, int] = {}
         with running(work, "decisions", rank, len(work.tasks)) as progress:
             for task in work.tasks:
-                pairs = np.unique(
-                    np.concatenate([_of_task(pairs, task.number) for pairs in stored])
-                )
+                pairs = np.unique(_of_task(work, task.number, bounds))
                 dropped[task.number] = bytearray(_rows(work, task.number))
-                decisions = np.array(list(_decide(pairs, dropped)), dtype=DECISION)
+                decisions = np.array(list(_decide(pairs, dropped, heirs)), dtype=DECISION)
                 if work.recipe.on_bad_input == "fail":
                     self._refuse_repeated_id(task.number, decisions)
                 save_array(work.path("decisions", task.number, ".npy"), decisions)
@@ -169,27 +170,45 @@ class Decide(Step):
             raise InputError(f"{again}: the id is that of {first}")
 
 
-def _of_task(pairs: npt.NDArray[Any], task: int) -> npt.NDArray[Any]:
-    low, high = np.searchsorted(
-        pairs["later"], np.array([task << 32, (task + 1) << 32], dtype=np.uint64)
-    )
-    return np.array(pairs[low:high], dtype=PAIR)
+def _of_task(work: Work, task: int, bounds: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The pairs of all ranges whose later document is of a task."""
+    found = [np.zeros(0, dtype=PAIR)]
+    for part, begins in enumerate(bounds):
+        first, last = begins[task : task + 2].tolist()
+        if first < last:
+            # Opened anew each time: thousands of maps would be as many open files.
+            stored = np.load(work.path("pairs", part, ".npy"), mmap_mode="r")
+            found.append(np.array(stored[first:last], dtype=PAIR))
+    return np.concatenate(found)
 
 
 def _decide(
-    pairs: npt.NDArray[Any], dropped: dict[int, bytearray]
+    pairs: npt.NDArray[Any], dropped: dict[int, bytearray], heirs: dict[int, int]
 ) -> Iterator[tuple[int, int, int]]:
-    """The decisions of one task; ``dropped`` holds a 1 for each document that goes, by row."""
+    """The decisions of one task.
+
+    ``dropped`` holds one more than the kind for each document that goes, by task and row. When one
+    goes for its id, the next document with its text takes its place: its heir.
+    """
     best: dict[int, tuple[int, int]] = {}
     previous = -1
     low = 2**32 - 1
     for later, earlier, kind in [*pairs.tolist(), (-1, 0, 0)]:
         if later != previous and previous in best:
             strongest, of = best.pop(previous)
-            dropped[previous >> 32][previous & low] = 1
+            dropped[previous >> 32][previous & low] = strongest + 1
             yield previous & low, strongest, of
         previous = later
-        if later >= 0 and not dropped[earlier >> 32][earlier & low]:
+        if later < 0:
+            continue
+        gone = dropped[earlier >> 32][earlier & low]
+        if gone == SAME_ID + 1 and kind == EXACT:
+            heir = heirs.get(earlier, later)
+            if heir == later or dropped[heir >> 32][heir & low]:
+                heirs[earlier] = later
+            else:
+                earlier, gone = heir, 0
+        if not gone:
             best[later] = min(best.get(later, (kind, earlier)), (kind, earlier))
 
 

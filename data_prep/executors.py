@@ -71,15 +71,10 @@ def submit(work: Work) -> str:
     """Hand every stage to Slurm, each to start after the one before it; returns the last job's id.
 
     What is finished is skipped, so the same command resubmits what failed. Raises `InputError`
-    while earlier jobs of the build are queued or running, and when Slurm takes none.
+    when Slurm takes none.
     """
     settings, path = work.recipe.executor, work.folder / "slurm.json"
-    jobs: list[str] = read_json(path) if path.exists() else []
-    # Of jobs that it has forgotten, squeue says nothing or that their ids are invalid.
-    asked = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
-    if jobs and subprocess.run(asked, capture_output=True, text=True).stdout.strip():
-        raise InputError(f"{work.folder}: the jobs {', '.join(jobs)} are queued or running")
-    jobs = []
+    jobs: list[str] = []
     before: _Slurm | None = None
     here = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
     for stage, (steps, tasks) in stages(work).items():
@@ -110,6 +105,19 @@ def submit(work: Work) -> str:
             jobs.append(executor.job_id)
             write_json(path, jobs)
     return jobs[-1]
+
+
+def refuse_running(folder: Path) -> None:
+    """Raise `InputError` while Slurm's jobs of an earlier call are queued or running."""
+    path = folder / "slurm.json"
+    if not path.exists():
+        return
+    jobs = read_json(path)
+    # Of jobs that it has forgotten, squeue says nothing or that their ids are invalid.
+    asked = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
+    with contextlib.suppress(FileNotFoundError):  # where there is no Slurm, nothing of it runs
+        if subprocess.run(asked, capture_output=True, text=True).stdout.strip():
+            raise InputError(f"{folder}: the jobs {', '.join(jobs)} are queued or running")
 
 
 def _job_id(printed: str) -> str:

@@ -87,6 +87,9 @@ def check(entry: str | dict[str, dict[str, Any]]) -> None:
     for key in settings:
         if key not in accepted:
             raise ValueError(f"filter {name}: unknown setting {key!r}; {nearest(key, accepted)}")
+    for key, value in settings.items():
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(f"filter {name}: {key} must be a number (got {value!r})")
 
 
 _HIDDEN = ("language", "exclusion_writer")

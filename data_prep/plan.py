@@ -12,10 +12,10 @@ from data_prep.similarity import fingerprint
 from data_prep.work import SMALLER, Work
 from tinymathreason.cli import InputError
 
-SAMPLE_BYTES = 2_000_000
-"""Text of each source that is measured..."""
 SAMPLE_FILES = 16
 """Files of an ``hf`` dataset whose size is asked for."""
+SAMPLE_BYTES = 2_000_000
+"""Text of each source that is measured..."""
 SAMPLE_SECONDS = 5.0
 """... within this time."""
 BYTES_PER_TOKEN = 3.5
@@ -37,6 +37,8 @@ class Estimate:
     """Bytes of its files."""
     text: float
     """Bytes of its text."""
+    documents: float
+    """Documents that it holds."""
     tokens: float
     """Tokens before anything is rejected."""
     cpu_seconds: float
@@ -58,9 +60,10 @@ def estimate(work: Work, name: str) -> Estimate:
             break
     whole = next(rows, None) is None and len(tasks) == 1 and len(first.files) <= 1
     stored = sum(task.bytes for task in tasks)
-    text = float(size)
+    times = 1.0
     if not whole:
-        text *= _scale(work, name, [document.text for document in documents], stored)
+        times = _scale(work, name, [document.text for document in documents], stored)
+    text = times * size
     for step in steps:
         step.prepare(first.number)
     fingerprint("What is done once for all sources is not the first one's.")
@@ -72,7 +75,9 @@ def estimate(work: Work, name: str) -> Estimate:
         if document.metadata["reason"] is None:
             fingerprint(document.text)
     seconds = (time.process_time() - cpu) / max(1, size) * text
-    return Estimate(stored, text, text / BYTES_PER_TOKEN, LATER_STAGES * seconds)
+    return Estimate(
+        stored, text, times * len(documents), text / BYTES_PER_TOKEN, LATER_STAGES * seconds
+    )
 
 
 def _scale(work: Work, name: str, texts: list[str], stored: int) -> float:
@@ -203,6 +208,12 @@ def check(work: Work, estimates: dict[str, Estimate]) -> None:
             f"output_dir: {place} has {_size(free)} free, the build needs about "
             f"{_size(disk(estimates))}; {SMALLER}"
         )
+    for name, found in estimates.items():
+        if not found.documents:
+            raise InputError(f"sources.{name}: there is no document in it")
+        if not found.text:
+            field = work.recipe.sources[name].text_field
+            raise InputError(f"sources.{name}: none of its first documents has text in {field!r}")
     budget = work.recipe.token_budget
     for name, share in work.recipe.shares.items():
         passes = (budget or 0) * share / max(1.0, estimates[name].tokens)

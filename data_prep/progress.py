@@ -18,10 +18,11 @@ EVERY = 5.0
 def watch(work: Work, stage: str, tasks: int) -> Iterator[None]:
     """Print a stage's progress to stderr, and that of each running task, until the block ends."""
     started, ended = time.time(), threading.Event()
+    before = len(_finished(work, stage))
 
     def tell() -> None:
         while not ended.wait(EVERY):
-            for line in lines(work, stage, tasks, started):
+            for line in lines(work, stage, tasks, started, before):
                 print(line, file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=tell, daemon=True)
@@ -31,12 +32,19 @@ def watch(work: Work, stage: str, tasks: int) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-    print(lines(work, stage, tasks, started)[0], file=sys.stderr, flush=True)
+    print(lines(work, stage, tasks, started, before)[0], file=sys.stderr, flush=True)
 
 
-def lines(work: Work, stage: str, tasks: int, started: float) -> list[str]:
-    """One line for the stage, and one for each task that runs now."""
-    finished = {path.name for path in (work.folder / "logs" / stage / "completions").glob("[0-9]*")}
+def _finished(work: Work, stage: str) -> set[str]:
+    return {path.name for path in (work.folder / "logs" / stage / "completions").glob("[0-9]*")}
+
+
+def lines(work: Work, stage: str, tasks: int, started: float, before: int = 0) -> list[str]:
+    """One line for the stage, and one for each task that runs now.
+
+    ``before`` tasks were finished when this run ``started``, in seconds of the clock.
+    """
+    finished = _finished(work, stage)
     documents = size = 0
     parts = float(len(finished))
     running = []
@@ -51,19 +59,22 @@ def lines(work: Work, stage: str, tasks: int, started: float) -> list[str]:
         if path.stem not in finished:
             part = min(1.0, told["done"] / told["total"]) if told["total"] else 0.0
             parts += part
-            running.append(f"  task {int(path.stem)}: {part:4.0%} {_rate(told, told['seconds'])}")
+            rate = _rate(stage, told["documents"], told["bytes"], told["seconds"])
+            running.append(f"  task {int(path.stem)}: {part:4.0%} {rate}")
     seconds = max(time.time() - started, 1e-9)
-    left = "" if not parts or parts >= tasks else f" ETA {_clock(seconds * (tasks / parts - 1))}"
+    done = parts - before
+    left = f" ETA {_clock(seconds * (tasks - parts) / done)}" if done and parts < tasks else ""
     head = f"{stage}: {len(finished)}/{tasks} tasks, {_clock(seconds)}"
-    return [f"{head}, {_rate({'documents': documents, 'bytes': size}, seconds)}{left}", *running]
+    return [f"{head}, {_rate(stage, documents, size, seconds)}{left}", *running]
 
 
-def _rate(counts: dict[str, float], seconds: float) -> str:
-    seconds = max(seconds, 1e-9)
-    return (
-        f"{counts['documents']:,.0f} documents, {counts['documents'] / seconds:,.0f}/s, "
-        f"{counts['bytes'] / seconds / 1e6:.1f} MB/s"
-    )
+UNITS = {"duplicates": "keys", "decisions": "pairs"}
+"""What a stage counts, where it is not documents."""
+
+
+def _rate(stage: str, count: int, size: int, seconds: float) -> str:
+    seconds, unit = max(seconds, 1e-9), UNITS.get(stage, "documents")
+    return f"{count:,} {unit}, {count / seconds:,.0f}/s, {size / seconds / 1e6:.1f} MB/s"
 
 
 def _clock(seconds: float) -> str:

@@ -87,7 +87,10 @@ def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[s
             if entry["splits"][split]["records"]
         ]
         if not full:
-            raise InputError(f"sources.{name}: no document is left for its {split} split")
+            raise InputError(
+                f"sources.{name}: no document is left for its {split} split; "
+                "change eval_fraction, or remove the source"
+            )
         for number, (task_number, entry) in enumerate(full):
             path = f"{name}/{split}-{number:05}-of-{len(full):05}.array_record"
             _place(work.path(split, task_number, ".array_record"), folder / path)

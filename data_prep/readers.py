@@ -7,7 +7,16 @@ from typing import Any
 
 from data_prep.arithmetic import GENERATORS
 from data_prep.recipe import Source
-from data_prep.rows import Row, decoded, reaching, read_file, row_of
+from data_prep.rows import (
+    Row,
+    UnreachableError,
+    decoded,
+    reaching,
+    read_file,
+    row_of,
+    unreadable,
+)
+from tinymathreason.cli import InputError
 
 MOST_TASKS = 1000
 """Parts into which a source is read at most: what Slurm takes as one array of jobs."""
@@ -42,9 +51,7 @@ def read(
         texts = GENERATORS[source.path](seed)
         rows = (Row(source.path, number, (text,)) for number, text in enumerate(texts))
     elif source.format == "hf":
-        stream = open_hf(source).shard(num_shards=tasks, index=task)
-        place = f"{source.path}[{task}]"
-        rows = (row_of(place, number, row, columns) for number, row in enumerate(stream))
+        rows = _hf_rows(source, columns, task, tasks)
     elif source.format == "tfds":
         rows = _tfds_rows(source, columns, task, tasks)
     else:
@@ -76,10 +83,29 @@ def open_hf(source: Source) -> Any:
         )
 
 
+def _hf_rows(source: Source, columns: Sequence[str], task: int, tasks: int) -> Iterator[Row]:
+    place, number = f"{source.path}[{task}]", 0
+    try:
+        for row in open_hf(source).shard(num_shards=tasks, index=task):
+            yield row_of(place, number, row, columns)
+            number += 1
+    except InputError:
+        raise
+    except Exception as error:  # the library raises nothing narrower
+        if not Path(source.path).exists():
+            message = f"{place}: row {number} cannot be fetched: {error}; the same command goes on"
+            raise UnreachableError(message) from error
+        yield unreadable(place, number, error)
+
+
 def _tfds_rows(source: Source, columns: Sequence[str], task: int, tasks: int) -> Iterator[Row]:
     from data_prep.tfds_folder import Texts
 
     data = Texts(source.path, source.split, columns)
     for number in range(len(data) * task // tasks, len(data) * (task + 1) // tasks):
-        row = {key: decoded(value) for key, value in data[number].items()}
-        yield row_of(source.path, number, row, columns)
+        try:
+            row = {key: decoded(value) for key, value in data[number].items()}
+        except Exception as error:  # a damaged record: the reader's own kinds of errors
+            yield unreadable(source.path, number, error)
+        else:
+            yield row_of(source.path, number, row, columns)

@@ -14,8 +14,11 @@ from data_prep.filters import check
 from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.config import config, nearest
 
-RESERVED = ("tokenizer", "rejected")
-"""Names of the folders of a mixture beside those of the sources."""
+RESERVED = (
+    "tokenizer", "rejected", "mixture.json", "manifest.json", "report.md",
+    "tokens.png", "rejected.png", "lengths.png",
+)  # fmt: skip
+"""What stands in a mixture beside the folders of the sources."""
 BYTES = 256
 """Entries of every byte-level vocabulary before its first merge."""
 

@@ -67,7 +67,7 @@ class WriteRecords(Step):
         }
         file = work.folder / "tokenizer" / "tokenizer.json"
         encoder = _encoder(file.parent, file.stat().st_mtime_ns)
-        self.ids = {rank: Strings(work.path("ids", rank, ".bin"))}
+        ids = Strings(work.path("ids", rank, ".bin"))
         eos = SPECIAL_TOKENS.index(EOS)
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
@@ -86,7 +86,7 @@ class WriteRecords(Step):
                 texts = []
                 for text, number in zip(columns["text"], columns["number"], strict=True):
                     if row in decisions:
-                        line = {"number": number, "id": self.ids[rank][row]}
+                        line = {"number": number, "id": ids[row]}
                         late.append({**line, **self._why(*decisions[row]), "text": text[:SAMPLE]})
                     else:
                         texts.append(text)
@@ -130,9 +130,7 @@ class WriteRecords(Step):
 
     def _why(self, kind: int, of: int) -> dict[str, Any]:
         task = self.work.tasks[of >> 32]
-        if task.number not in self.ids:
-            self.ids[task.number] = Strings(self.work.path("ids", task.number, ".bin"))
-        kept = self.ids[task.number][of & (2**32 - 1)]
+        kept = _ids(self.work.path("ids", task.number, ".bin"))[of & (2**32 - 1)]
         return {"reason": REASONS[kind], "of": kept, "of_source": task.source}
 
     def _rejected(self, rank: int, late: list[dict[str, Any]]) -> dict[str, int]:
@@ -147,6 +145,12 @@ class WriteRecords(Step):
                 reasons[line["reason"]] += 1
                 lines.write(json.dumps(line) + "\n")
         return dict(sorted(reasons.items()))
+
+
+@lru_cache(maxsize=64)
+def _ids(path: Path) -> Strings:
+    """The ids of a task's documents; few are kept open, as each is an open file."""
+    return Strings(path)
 
 
 @lru_cache(maxsize=1)

@@ -79,7 +79,8 @@ def list_files(name: str, pattern: str) -> list[tuple[str, int]]:
             (system.unstrip_protocol(path), int(entry["size"])) for path, entry in listed.items()
         )
     if not found:
-        raise InputError(f"{name}: no file matches {pattern!r}")
+        hint = f"; it is a folder, try {pattern.rstrip('/')}/*" if Path(pattern).is_dir() else ""
+        raise InputError(f"{name}: no file matches {pattern!r}{hint}")
     return found
 
 
@@ -99,16 +100,36 @@ def read_columns(
 
 
 def read_file(file: str, kind: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Every row of one file; after what cannot be read there is one row that says so."""
+    """Every row of one file; after what cannot be read there is one row that says so.
+
+    Raises `UnreachableError` when another machine stops giving the file: it may be whole.
+    """
     rows = {"parquet": _parquet, "jsonl": _json_lines, "json": _json, "text": _whole}[kind]
     number = 0
     try:
         for row in rows(file, columns):
             number = row.number + 1
             yield row
-    except OSError as error:
-        why = " ".join(f"is the first of an unreadable part: {error}".split())
-        yield Row(file, number, reason="unreadable_file", why=why)
+    except InputError:
+        raise
+    except Exception as error:  # each remote system raises its own kinds
+        if not _is_damage(error):
+            if "://" not in file:
+                raise
+            message = f"{file}: row {number} cannot be fetched: {error}; the same command goes on"
+            raise UnreachableError(message) from error
+        yield unreadable(file, number, error)
+
+
+def unreadable(file: str, number: int, error: Exception) -> Row:
+    """What stands where rows should be."""
+    why = " ".join(f"is the first of an unreadable part: {error}".split())
+    return Row(file, number, reason="unreadable_file", why=why)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a file's content is wrong: Arrow says so in plain errors, without a number."""
+    return type(error) is OSError and error.errno is None
 
 
 def _open(file: str) -> IO[bytes]:
@@ -226,7 +247,8 @@ def row_of(file: str, number: int, row: Any, columns: Sequence[str]) -> Row:
         value = row.get(column)
         if value is None:
             found = "null there" if column in row else f"it has {', '.join(sorted(row))}"
-            return bad(reason="missing_text", why=f"has no {column!r}; {found}")
+            reason = "missing_id" if k else "missing_text"
+            return bad(reason=reason, why=f"has no {column!r}; {found}")
         if k and isinstance(value, int):
             value = str(value)
         if isinstance(value, bytes):

@@ -6,6 +6,7 @@ number of a document is its task's number times 2**32 plus its row in the task.
 """
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_prep import readers, rows
+from data_prep import readers, rows, tokenizer
 from data_prep.recipe import Recipe
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, read_json, write_json
@@ -55,10 +56,10 @@ class Work:
     """The working folder."""
     tasks: list[Task]
     """All parts of all sources, in order."""
-    ranges: int
-    """Parts into which the duplicates stage divides all keys."""
     questions: list[str] = field(default_factory=list)
     """The benchmark questions that no document may contain."""
+    ranges: int = 1
+    """Parts into which the duplicates stage divides all keys; the result is the same for any."""
 
     def path(self, kind: str, number: int, suffix: str) -> Path:
         """Where task ``number`` leaves its ``kind`` of file."""
@@ -79,15 +80,22 @@ class Work:
                 **{key: recipe[key] for key in early},
                 "sources": sources,
                 "tasks": [dataclasses.asdict(task) for task in self.tasks],
-                "ranges": self.ranges,
                 "questions": self.questions,
             },
             "late": {
                 "weights": weights,
                 "tokenizer": recipe["tokenizer"],
                 "eval_fraction": recipe["eval_fraction"],
+                "tokenizer.json": self._digest(),
             },
         }
+
+    def _digest(self) -> str | None:
+        """SHA-256 of the tokenizer that the recipe names."""
+        path = self.recipe.tokenizer.path
+        if path is None:
+            return None
+        return hashlib.sha256((path / "tokenizer.json").read_bytes()).hexdigest()
 
     def expected(self, task: Task) -> int:
         """Bytes of text that a task should read, as the plan estimated them; 0 without a plan."""
@@ -111,12 +119,14 @@ NUMBERED = "[0-9]" * 5
 """Matches what `Work.path` names, but no file that is being written or was left half-written."""
 SMALLER = "smaller recipes: data_prep/recipes/quickstart.yaml, data_prep/recipes/realdata.yaml"
 """What to try on a machine without the disk, the network or the credentials."""
-TEXT_A_RANGE = 1 << 30
-"""Bytes of text whose keys one duplicates task sorts in memory."""
+KEYS_A_RANGE = 1 << 25
+"""Keys that one duplicates task sorts in memory, at 34 bytes each."""
+KEYS_A_DOCUMENT = 34
+"""Keys of a document: its text's, its id's and its bands'."""
 
 
-def plan_tasks(recipe: Recipe) -> tuple[list[Task], int]:
-    """The parts of every source, and the number of ranges of keys; from the inputs alone."""
+def plan_tasks(recipe: Recipe) -> list[Task]:
+    """The parts of every source, from the inputs alone."""
     tasks: list[Task] = []
     for name, source in recipe.sources.items():
         files: list[tuple[str, int]] = []
@@ -127,7 +137,7 @@ def plan_tasks(recipe: Recipe) -> tuple[list[Task], int]:
             mine = files[part::parts]
             size = sum(size for _, size in mine)
             tasks.append(Task(len(tasks), name, part, parts, [path for path, _ in mine], size))
-    return tasks, 1 + sum(task.bytes for task in tasks) * 3 // TEXT_A_RANGE
+    return tasks
 
 
 def questions(recipe: Recipe) -> list[str]:
@@ -149,12 +159,13 @@ def questions(recipe: Recipe) -> list[str]:
 def open_work(recipe: Recipe, folder: Path) -> Work:
     """The working folder of ``recipe``, as an interrupted build left it or not yet begun.
 
-    A mended tokenizer or weight makes only the later stages start over. Raises `InputError` when
-    other sources, or the same over other files, began there.
+    Changes nothing there. Raises `InputError` when other sources, or the same over other files,
+    began there, and when the tokenizer that the recipe names is none.
     """
+    if recipe.tokenizer.path is not None:
+        tokenizer.load(recipe.tokenizer.path)
     try:
-        tasks, ranges = plan_tasks(recipe)
-        work = Work(recipe, folder, tasks, ranges, questions(recipe))
+        work = Work(recipe, folder, plan_tasks(recipe), questions(recipe))
     except rows.UnreachableError as error:
         raise InputError(f"{error}; {SMALLER}") from error
     path = folder / "plan.json"
@@ -165,10 +176,31 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
                 f"{folder}: holds an unfinished build of another recipe or of other files; "
                 "remove it to start over"
             )
-        if begun["late"] != plan["late"]:
-            for stage in STAGES[STAGES.index("tokenizer") :]:
-                shutil.rmtree(folder / "logs" / stage, ignore_errors=True)
     return work
+
+
+def begin(work: Work, texts: dict[str, float], documents: float) -> None:
+    """Begin a build, or go on with it, for estimated bytes of text by source and documents in all.
+
+    A mended tokenizer or weight makes only the later stages start over.
+    """
+    folder, plan = work.folder, json.loads(json.dumps(work.plan()))
+    path = folder / "plan.json"
+    begun = read_json(path) if path.exists() else plan
+    if begun["late"] != plan["late"]:
+        for stage in STAGES[STAGES.index("tokenizer") :]:
+            shutil.rmtree(folder / "logs" / stage, ignore_errors=True)
+    # Without its result, the last stage is not complete.
+    shutil.rmtree(folder / "logs" / "publish", ignore_errors=True)
+    for left in folder.rglob("*.partial*"):
+        if left.is_file():
+            left.unlink()
+    if not (folder / "started.json").exists():
+        ranges = 1 + int(documents) * KEYS_A_DOCUMENT // KEYS_A_RANGE
+        write_json(folder / "started.json", {"time": time.time(), "ranges": ranges})
+    work.ranges = read_json(folder / "started.json")["ranges"]
+    write_json(folder / "estimates.json", texts)
+    write_json(path, plan)
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> None:

@@ -32,7 +32,11 @@ def new_file(final: str | Path) -> Iterator[Path]:
     # Hosts that share a file system may write the same file at once.
     writer = f"{socket.gethostname()}-{os.getpid()}"
     aside = final.with_name(f"{final.stem}.{writer}.partial{final.suffix}")
-    yield aside
+    try:
+        yield aside
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     aside.replace(final)
 
 

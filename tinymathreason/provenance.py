@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "maxtext", "jax", "orbax-checkpoint", "grain", "tokenizers",
+    "datatrove", "numpy", "pyarrow", "gigatoken", "tokenizers", "array-record",
+    "maxtext", "jax", "orbax-checkpoint", "grain",
     "torch", "transformers", "trl", "peft", "safetensors",
 )  # fmt: skip
 

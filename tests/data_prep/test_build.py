@@ -123,6 +123,8 @@ def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
         (["tokenizer.train.vocab_size=30_000"], "yield only"),
         (["tokenizer={path: /nowhere, train: null}"], "no tokenizer.json"),
         (["eval_fraction=0.000001"], "no document is left for its eval split"),
+        (["sources.files.text_field=txt"], "none of its first documents has text in 'txt'"),
+        (["sources.problems.filters=[{length: {least: many}}]"], "least must be a number"),
     ],
 )
 def test_bad_recipe_is_one_line_and_leaves_nothing(recipe, tmp_path, overrides, words) -> None:
@@ -143,6 +145,42 @@ def test_a_mended_tokenizer_or_weight_repeats_only_what_depends_on_it(recipe, tm
     main([str(recipe), "sources.problems.weight=2"])
     main([str(recipe), f"output_dir={tmp_path / 'again'}", "sources.problems.weight=2"])
     assert contents(tmp_path / "mixture") == contents(tmp_path / "again")
+
+
+def test_a_plan_leaves_an_unfinished_build_alone(recipe, tmp_path) -> None:
+    with pytest.raises(InputError, match="no document is left"):
+        main([str(recipe), "eval_fraction=0.000001"])
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "mixture.work").rglob("*")}
+    main([str(recipe), "--plan"])
+    found = {path: path.stat().st_mtime_ns for path in (tmp_path / "mixture.work").rglob("*")}
+    assert found == before
+
+
+def test_any_number_of_ranges_gives_the_same_bytes(recipe, tmp_path, monkeypatch) -> None:
+    near = "near_duplicates=true"
+    main([str(recipe), near])
+    monkeypatch.setattr("data_prep.work.KEYS_A_RANGE", 3000)
+    with pytest.raises(InputError, match="no document is left"):
+        main([str(recipe), near, f"output_dir={tmp_path / 'again'}", "eval_fraction=0.000001"])
+    assert len(list((tmp_path / "again.work" / "pairs").iterdir())) > 10
+    main([str(recipe), near, f"output_dir={tmp_path / 'again'}"])
+    assert contents(tmp_path / "again") == contents(tmp_path / "mixture")
+
+
+def test_copies_are_caught_also_when_the_first_ones_go_for_their_id(recipe, tmp_path) -> None:
+    # Crawls have placeholders for ids: a document like another but by id is no copy of it.
+    rows = [{"id": "unknown", "text": "Another text stands first under this id."}]
+    rows += [{"id": "unknown", "text": "A text that comes back."}] * 5
+    rows += [{"id": f"own {k}", "text": "A text that comes back."} for k in range(3)]
+    rows += [{"id": f"filler {k}", "text": f"Filler {k} of {k * k}."} for k in range(60)]
+    path = tmp_path / "ids.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest = build(
+        load(Recipe, recipe, [f"sources.files.path={path}", "sources.files.id_field=id"])
+    )
+    rejected = manifest["sources"]["files"]["documents"]["rejected"]
+    assert sum(rejected.values()) == 7
+    assert set(rejected) == {"duplicate_id", "exact_duplicate"}
 
 
 def test_other_sources_over_an_unfinished_build_are_refused(recipe) -> None:

@@ -37,3 +37,8 @@ def test_split_keeps_its_share_and_depends_on_the_seed() -> None:
     assert chosen != {text for text in texts if is_held_out(text, 0.1, seed=1)}
     # A larger share contains the smaller one: documents do not hop between splits.
     assert chosen < {text for text in texts if is_held_out(text, 0.2, seed=0)}
+
+
+def test_page_breaks_are_line_ends() -> None:
+    text = "page one.\x0cChapter\x0bTwo\x85Three\u2028Four\rFive\r\nSix"
+    assert normalise(text) == "page one.\nChapter\nTwo\nThree\nFour\nFive\nSix"

@@ -184,14 +184,20 @@ def test_with_skip_every_bad_document_is_counted_under_its_reason(tmp_path, monk
     assert manifest["sources"]["maths"]["documents"]["kept"] == len(cells)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"text": " "}\n'])
-def test_an_empty_source_is_refused(tmp_path, sources, monkeypatch, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "there is no document in it"),
+        (b'{"text": " "}\n', "no document is left for its train"),
+    ],
+)
+def test_an_empty_source_is_refused(tmp_path, sources, monkeypatch, content, words) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "none.jsonl").write_bytes(content)
     sources["none"] = {"format": "jsonl", "path": f"{tmp_path}/none.jsonl", "weight": 1}
     values = {"executor": {"workers": 1}, "on_bad_input": "skip"}
     recipe = load(Recipe, write_recipe(tmp_path, sources, **values))
-    with pytest.raises(InputError, match=r"sources\.none: no document is left for its train split"):
+    with pytest.raises(InputError, match=rf"sources\.none: {words}"):
         build(recipe)
     assert not (tmp_path / "mixture").exists()
 

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 
 import fsspec
@@ -31,7 +32,7 @@ def recipe(kind: str, path: str, **values) -> Recipe:
 def rows(kind: str, path: str, **values) -> list[list]:
     """The rows of each task of a source."""
     made = recipe(kind, path, **values)
-    tasks, _ = plan_tasks(made)
+    tasks = plan_tasks(made)
     source = made.sources["web"]
     return [list(read(source, 0, task.files, task.part, task.parts)) for task in tasks]
 
@@ -124,7 +125,7 @@ def test_an_id_is_read_beside_the_text(tmp_path) -> None:
     assert [row.values for row in found[0]] == [("x", "one"), ("y", "2")]
     write_jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
     (row,) = rows("jsonl", f"{tmp_path}/a.jsonl", id_field="id")[0]
-    assert (row.reason, row.why) == ("missing_text", "has no 'id'; it has text")
+    assert (row.reason, row.why) == ("missing_id", "has no 'id'; it has text")
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 1000])
@@ -135,12 +136,43 @@ def test_tasks_share_the_files_and_lose_none(tmp_path, monkeypatch, most: int) -
         path = tmp_path / f"{k}.jsonl"
         write_jsonl(path, [{"text": f"{k} {i}"} for i in range(k)])
         sizes[str(path)] = path.stat().st_size
-    tasks, _ = plan_tasks(recipe("jsonl", f"{tmp_path}/*.jsonl"))
+    tasks = plan_tasks(recipe("jsonl", f"{tmp_path}/*.jsonl"))
     assert len(tasks) == min(most, 7)
     assert sorted(file for task in tasks for file in task.files) == sorted(sizes)
     assert all(task.bytes == sum(sizes[file] for file in task.files) for task in tasks)
     expected = sorted(f"{k} {i}" for k in range(7) for i in range(k))
     assert sorted(texts("jsonl", f"{tmp_path}/*.jsonl")) == expected
+
+
+class Broken(io.BytesIO):
+    """A file of which only the first bytes can be had, as when a network fails."""
+
+    def read(self, size: int = -1) -> bytes:
+        if self.tell() > 0:
+            raise ConnectionResetError("connection reset by peer")
+        return super().read(size)
+
+
+def test_a_network_that_fails_is_no_damage_of_the_file(monkeypatch) -> None:
+    lines = b"".join(json.dumps({"text": str(i) * 90}).encode() + b"\n" for i in range(40_000))
+    remote = fsspec.filesystem("memory")
+    with remote.open("/broken/a.jsonl", "wb") as stream:
+        stream.write(lines)
+    monkeypatch.setattr(type(remote), "open", lambda *_, **__: Broken(lines))
+    try:
+        with pytest.raises(UnreachableError, match="cannot be fetched: connection reset"):
+            rows("jsonl", "memory://broken/a.jsonl")
+    finally:
+        monkeypatch.undo()
+        remote.rm("/broken", recursive=True)
+
+
+def test_a_damaged_file_of_an_hf_folder_is_told_or_counted(tmp_path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in TEXTS])
+    (tmp_path / "b.jsonl").write_text('{"text": "whole"}\n{"text": "ha')
+    *good, bad = [row for task in rows("hf", tmp_path) for row in task]
+    assert [row.values[0] for row in good][: len(TEXTS)] == TEXTS
+    assert bad.reason == "unreadable_file"
 
 
 def test_remote_files() -> None:

@@ -52,7 +52,7 @@ def test_a_prepared_dataset_is_read_whole(folder, tmp_path, monkeypatch) -> None
     values = {"format": "tfds", "path": folder, "weight": 1, "text_field": "body"}
     sources = {"all": {**values, "id_field": "title"}, "test": {**values, "split": "test"}}
     recipe = load(Recipe, write_recipe(tmp_path, sources))
-    tasks, _ = plan_tasks(recipe)
+    tasks = plan_tasks(recipe)
     assert [task.source for task in tasks] == ["all"] * 3 + ["test"]
     rows = [
         row
