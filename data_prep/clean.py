@@ -4,13 +4,13 @@ import hashlib
 import re
 import unicodedata
 
-_LINE_END = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_LINE_END = re.compile(r"[\r\x0b\x0c\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 def normalise(text: str) -> str:
     """NFC, line ends as ``\\n``, no control characters but newline and tab, no outer space."""
-    text = _CONTROL.sub("", _LINE_END.sub("\n", text))
+    text = _CONTROL.sub("", _LINE_END.sub("\n", text.replace("\r\n", "\n")))
     return unicodedata.normalize("NFC", text).strip()
 
 

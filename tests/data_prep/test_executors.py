@@ -1,5 +1,6 @@
 """Whoever runs the tasks, and however often they are killed, the mixture has the same bytes."""
 
+import itertools
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import dill
@@ -340,9 +342,9 @@ def finished(work: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in kept}
 
 
-def disturb(recipe: Path, folder: Path, kills: int, longest: float) -> int:
-    """Kill a build again and again, then let it end; how often it went on."""
-    rng, work, resumed = random.Random(kills), folder / "mixture.work", 0
+def disturb(recipe: Path, folder: Path, kills: int, longest: float, seed: int = 0) -> Counter[str]:
+    """Kill a build again and again, then let it end; how often it was killed, and went on."""
+    rng, work, found = random.Random(seed), folder / "mixture.work", Counter()
     for _ in range(kills):
         before = finished(work)
         process = start(recipe, folder)
@@ -351,15 +353,16 @@ def disturb(recipe: Path, folder: Path, kills: int, longest: float) -> int:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+            found["killed"] += 1
         if (folder / "mixture").exists():
             break
         after = finished(work)
         assert {path: after[path] for path in before} == before
-        resumed += bool(before)
+        found["resumed"] += bool(before)
     process = start(recipe, folder)
     _, told = process.communicate()
     assert process.returncode == 0, told
-    return resumed
+    return found
 
 
 def test_killed_builds_go_on_to_the_same_bytes(recipe, expected, tmp_path) -> None:
@@ -384,17 +387,20 @@ def test_killed_builds_go_on_to_the_same_bytes(recipe, expected, tmp_path) -> No
 
 @pytest.mark.soak
 def test_twenty_kills_change_no_byte(recipe, expected, tmp_path) -> None:
-    resumed = 0
-    for k, kills in enumerate((5, 7, 8)):
+    found: Counter[str] = Counter()
+    for k in itertools.count():
         folder = tmp_path / str(k)
         folder.mkdir()
-        resumed += disturb(recipe, folder, kills, longest=10)
+        found += disturb(recipe, folder, kills=20, longest=8, seed=k)
         assert contents(folder / "mixture") == expected
-    assert resumed > 0
+        if found["killed"] >= 20:
+            break
+    assert found["resumed"] > 3
 
 
 SLOW = """
 import sys
+from collections import Counter
 from pathlib import Path
 from data_prep.executors import _Local
 from tests.data_prep.test_executors import Counted
