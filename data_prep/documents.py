@@ -6,6 +6,7 @@ to reject carries the reason, later steps leave it alone, and the last one store
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -105,9 +106,9 @@ class Judge(Step):
     def prepare(self, rank: int) -> None:
         """Make what a task needs, once."""
 
+    @abstractmethod
     def judge(self, document: Document) -> str | None:
         """The reason to reject ``document``, or None; may change its text."""
-        raise NotImplementedError
 
 
 class Normalise(Judge):
