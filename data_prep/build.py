@@ -5,8 +5,7 @@ python -m data_prep.build [RECIPE.yaml] [key=value ...]
 
 import argparse
 import contextlib
-import fcntl
-import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
-from tinymathreason.files import read_json
+from tinymathreason.files import locked, read_json
 
 if TYPE_CHECKING:
     from data_prep.recipe import Recipe
@@ -42,7 +41,7 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
             raise InputError(
                 f"{recipe.output_dir} was built by another recipe; remove it or set output_dir"
             )
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         return manifest
 
     from data_prep import executors, plan
@@ -62,15 +61,8 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
             print(f"submitted to Slurm; the last job is {executors.submit(work)}")
             return None
         executors.run(work)
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return read_json(recipe.output_dir / "manifest.json")  # type: ignore[no-any-return]
-
-
-def _remove(folder: Path) -> None:
-    """Remove the working folder of a finished build."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -80,16 +72,12 @@ def _alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output_dir: {folder} cannot be made: {error}") from error
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise InputError(f"{folder}: another process is building there") from None
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        os.close(handle)
+    with locked(folder, "building"):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _table(recipe: "Recipe", manifest: dict[str, Any]) -> str:

@@ -176,7 +176,7 @@ class Store(Step):
         work, task = self.work, self.work.tasks[rank]
         known = work.recipe.sources[task.source].id_field is not None
         rejected: Counter[str] = Counter()
-        read = size = 0
+        read = 0
         blocks: list[Any] = []
         ids: list[str] = []
         records: list[Any] = []
@@ -194,8 +194,7 @@ class Store(Step):
             for document in data:
                 read += 1
                 place = document.metadata
-                length = len(document.text)
-                progress.add(1, length)
+                progress.add(1, len(document.text))
                 if place["reason"] is not None:
                     rejected[place["reason"]] += 1
                     line = {"number": place["number"], "id": document.id}
@@ -206,7 +205,6 @@ class Store(Step):
                 keys.append(np.array([(k, len(ids)) for k in found.tolist()], dtype=KEY))
                 records.append(record)
                 ids.append(document.id)
-                size += len(document.text.encode("utf-8"))
                 group.add(document.text, place)
                 if len(keys) == ROWS_A_RUN:
                     self._save_keys(rank, len(blocks), keys)
@@ -218,7 +216,7 @@ class Store(Step):
             blocks.append(np.array(records, dtype=similarity.RECORD))
             save_array(work.path("fingerprints", rank, ".npy"), np.concatenate(blocks))
             Strings.save(work.path("ids", rank, ".bin"), ids)
-            counts = {"read": read, "bytes": size, "rejected": dict(rejected)}
+            counts = {"read": read, "rejected": dict(rejected)}
             write_json(work.path("counts", rank, ".json"), counts)
         yield from ()
 

@@ -94,7 +94,7 @@ def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[s
         for number, (task_number, entry) in enumerate(full):
             path = f"{name}/{split}-{number:05}-of-{len(full):05}.array_record"
             _place(work.path(split, task_number, ".array_record"), folder / path)
-            shards.append({"path": path, **{k: entry[k] for k in ("records", "tokens", "sha256")}})
+            shards.append({"path": path, **entry})
     tfds_folder.describe(folder / name, name.replace("-", "_").replace(".", "_").lower())
 
     rejected: Counter[str] = Counter()

@@ -60,7 +60,7 @@ class WriteRecords(Step):
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
         """Write ``train`` and ``eval`` records of the task; yields no documents."""
-        work, task, recipe = self.work, self.work.tasks[rank], self.work.recipe
+        work, recipe = self.work, self.work.recipe
         decisions = {
             row: (kind, of)
             for row, kind, of in np.load(work.path("decisions", rank, ".npy")).tolist()
@@ -111,7 +111,6 @@ class WriteRecords(Step):
                 "lengths": {str(power): count for power, count in sorted(lengths.items())},
                 "rejected": rejected,
                 "samples": samples,
-                "source": task.source,
             },
         )
         yield from ()
@@ -120,13 +119,7 @@ class WriteRecords(Step):
         path = self.work.path(split, rank, ".array_record")
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = path.stat().st_size
-        return {
-            "records": counts["records"],
-            "tokens": counts["tokens"],
-            "sha256": digest,
-            "size": size,
-        }
+        return {"records": counts["records"], "tokens": counts["tokens"], "sha256": digest}
 
     def _why(self, kind: int, of: int) -> dict[str, Any]:
         task = self.work.tasks[of >> 32]

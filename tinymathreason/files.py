@@ -71,7 +71,9 @@ def new_directory(
             raise InputError(f"{final}: replacing it would remove the input {path}")
     aside = final.with_name(final.name + ".partial")
     replaced = final.with_name(final.name + ".partial.replaced")
-    with _locked(aside):
+    with locked(aside, "writing"):
+        for path in aside.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if replaced.exists():
             # Killed between the two renames below: the older folder is whole, and comes back.
             shutil.rmtree(replaced) if final.exists() else replaced.replace(final)
@@ -91,8 +93,11 @@ def new_directory(
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold an empty ``folder`` alone; the kernel lets go of it when this process dies."""
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Hold ``folder`` alone, made if need be; the kernel lets go of it when this process dies.
+
+    Raises `InputError` saying that another process is ``doing`` there.
+    """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
@@ -100,14 +105,12 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise InputError(f"{folder}: another process is writing there") from None
+            raise InputError(f"{folder}: another process is {doing} there") from None
         # Its last owner may have renamed it between our opening and our locking it.
         if folder.is_dir() and os.path.samestat(os.fstat(handle), folder.stat()):
             break
         os.close(handle)
     try:
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
         yield
     finally:
         os.close(handle)
