@@ -1,0 +1,111 @@
+"""The GPU benchmark runs from end to end on a CPU, and refuses in one line where it cannot run."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import pretrain_gpu
+from benchmarks.pretrain_gpu import Memory, flops_per_token, main, maxtext_seconds, warm
+from conversion.architecture import Architecture
+from pretrain import overlay
+from tests.conversion.checkpoints import save_tokenizer
+from tests.pretrain.test_training_parity import OVERLAY, VOCABULARY, write_mixture
+from tinymathreason.cli import InputError
+
+SMI = """#!/bin/sh
+# Answers as nvidia-smi does; memory grows with every question.
+case "$*" in
+  *memory.used*) echo x >> {folder}/asked; expr 1000 \\* $(wc -l < {folder}/asked);;
+  *) echo "{name}";;
+esac
+"""
+
+
+@pytest.fixture
+def gpu(tmp_path, monkeypatch):
+    """Puts a stand-in of nvidia-smi on the path, for a GPU of a name."""
+
+    def install(name: str) -> None:
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(SMI.format(folder=tmp_path, name=name))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    return install
+
+
+@pytest.mark.xdist_group("maxtext")
+def test_both_train_three_steps_on_cpu(tmp_path, capsys) -> None:
+    save_tokenizer(VOCABULARY, tmp_path / "tokenizer")
+    keys = {
+        **OVERLAY,
+        "grain_train_mixture_config_path": str(write_mixture(tmp_path)),
+        "tokenizer_path": str(tmp_path / "tokenizer"),
+    }
+    (tmp_path / "tiny.yml").write_text(json.dumps(keys))
+    home = tmp_path / "home"
+    arguments = ["--overlay", str(tmp_path / "tiny.yml"), "--home", str(home), "--device", "cpu"]
+    main([*arguments, "--steps", "3", "--recompute", "per_device_batch_size=4"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "cpu"
+    assert (found["batch"], found["context"], found["steps"], found["warm_steps"]) == (4, 32, 3, 1)
+    for name in ("maxtext", "torch"):
+        assert found[name]["tokens_per_second"] > 0
+        assert 0.1 < found[name]["peak_gb"] < 20
+        assert "mfu" not in found[name]
+    ratio = found["maxtext"]["tokens_per_second"] / found["torch"]["tokens_per_second"]
+    assert found["times_torch"] == pytest.approx(ratio, abs=1e-3)
+    losses = json.loads((home / "torch.json").read_text())["losses"]
+    assert losses[0] == pytest.approx(math.log(VOCABULARY), rel=0.05)
+    assert not (home / "maxtext" / "checkpoints").exists()
+
+
+def test_seconds_are_those_after_the_first_steps(tmp_path) -> None:
+    assert [warm(steps) for steps in (3, 6, 30, 50)] == [1, 2, 10, 10]
+    lines = [json.dumps({"perf/step_time_seconds": seconds}) for seconds in (9, 2, 4)]
+    (tmp_path / "metrics").write_text("\n".join(lines) + "\n")
+    assert maxtext_seconds(tmp_path / "metrics", 3) == 3
+    with pytest.raises(InputError, match="3 of 4 steps"):
+        maxtext_seconds(tmp_path / "metrics", 4)
+
+
+def test_flops_of_the_1b_model() -> None:
+    """By hand: 6 x 1,057,581,056 weights but the embedding, 12 x 22 layers x 2,048 x 4,096 / 2."""
+    config = overlay.load(Path("maxtext_configs/tinymathreason_1b.yml"))
+    found = flops_per_token(Architecture.from_maxtext(config))
+    assert found == 6 * 1_057_581_056 + 12 * 22 * 2048 * 4096 // 2
+
+
+def test_without_a_gpu_it_says_so(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="no NVIDIA GPU"):
+        main([])
+
+
+def test_an_unknown_gpu_and_a_jax_without_cuda_are_told(gpu, monkeypatch) -> None:
+    gpu("NVIDIA H100 PCIe")
+    with pytest.raises(InputError, match="NVIDIA H100 PCIe: no peak"):
+        main([])
+    gpu("NVIDIA H200")
+    monkeypatch.setattr(pretrain_gpu.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"jax\[cuda12\]"):
+        main([])
+    monkeypatch.setattr(pretrain_gpu.importlib.util, "find_spec", lambda name: name)
+    assert pretrain_gpu.peak_tflops() == 989
+
+
+def test_memory_is_the_most_that_was_used_meanwhile(gpu) -> None:
+    gpu("NVIDIA A100-SXM4-80GB")
+    memory = Memory()
+    with memory.watched():
+        pretrain_gpu.time.sleep(1.2)
+    assert memory.peak_gb in {1000 * n * 2**20 / 1e9 for n in (1, 2)}
+
+
+def test_too_few_steps_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 3"):
+        main(["--steps", "2", "--device", "cpu"])
