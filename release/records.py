@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pretrain.history import HELD_OUT, LOSS, WEIGHTS, History
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
@@ -65,21 +66,17 @@ def pretrain_curves(run: Path) -> tuple[Curve, Curve, int]:
     ``run`` is the folder of a pretraining run. After a resume a step may have been written twice;
     the later value is the one that counted.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found: dict[str, dict[int, float]] = {}
-    tags = ("learning/loss", "eval/avg_loss", "learning/total_weights")
-    for file in sorted(run.glob("tensorboard/**/events.out.tfevents.*")):
-        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
-        events.Reload()
-        for tag in tags:
-            if tag in events.Tags()["scalars"]:
-                found.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
-    missing = [tag for tag in tags if tag not in found]
+    history = History(str(run))
+    history.update()
+    found = {tag: history.series(tag) for tag in (LOSS, HELD_OUT, WEIGHTS)}
+    missing = [tag for tag, series in found.items() if not len(series.steps)]
     if missing:
         raise InputError(f"{run}: no TensorBoard events of {', '.join(missing)}")
-    train, held_out, weights = (sorted(found[tag].items()) for tag in tags)
-    return train, held_out, int(sum(value for _, value in weights))
+    train, held_out = (
+        list(zip(found[tag].steps.tolist(), found[tag].values.tolist(), strict=True))
+        for tag in (LOSS, HELD_OUT)
+    )
+    return train, held_out, int(found[WEIGHTS].values.sum())
 
 
 def _history(sft: dict[str, Any], key: str) -> Curve:

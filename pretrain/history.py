@@ -1,0 +1,235 @@
+"""The folder of a run in; what upstream's trainer wrote there out: curves by step, checkpoints.
+
+Reads TensorBoard's event files, here or in a bucket. Upstream's ``metrics_file`` is not read: its
+lines hold no time, every host appends to it, and each evaluation empties it.
+"""
+
+import contextlib
+import json
+import re
+import struct
+from array import array
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import fsspec.core
+import numpy as np
+import numpy.typing as npt
+
+from tinymathreason.cli import InputError
+
+LOSS = "learning/loss"
+HELD_OUT = "eval/avg_loss"
+WEIGHTS = "learning/total_weights"
+"""Tokens of a step that are not padding."""
+RATE = "learning/current_learning_rate"
+NORM = "learning/raw_grad_norm"
+"""Of the gradient before it is clipped."""
+TAGS = (LOSS, HELD_OUT, WEIGHTS, RATE, NORM)
+
+CHUNK = 1 << 25
+"""Bytes read at once: an event file of a long run has hundreds of megabytes."""
+FRAME = struct.Struct("<QI")
+"""What stands before a record: its length and the masked CRC-32C of the length; after it, its own.
+https://www.tensorflow.org/tutorials/load_data/tfrecord"""
+WANTED = re.compile(b"|".join(re.escape(tag.encode()) for tag in TAGS))
+"""Most records hold another scalar; parsing them would take most of the time."""
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Series(NamedTuple):
+    """One scalar by step; four arrays of one length, steps strictly ascending."""
+
+    steps: Integers
+    values: Floats
+    times: Floats
+    """Seconds since the epoch, on the clock of the host that wrote."""
+    files: Integers
+    """Number of the event file; every start of the trainer writes one."""
+
+
+class EventFile:
+    """The scalars of one event file so far; `read` takes in only what is new."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.began: float | None = None
+        self.damaged = False
+        self._rows = {tag: array("d") for tag in TAGS}
+
+    def read(self, system: Any, path: str, size: int) -> None:
+        """Take in the whole records between the last offset and ``size`` bytes.
+
+        A record that is not whole yet is left for the next call; what follows a damaged length is
+        never read.
+        """
+        most = CHUNK
+        while self.offset < size and not self.damaged:
+            data = system.cat_file(path, start=self.offset, end=min(size, self.offset + most))
+            used = self._take(data)
+            self.offset += used
+            if used:
+                most = CHUNK
+            elif len(data) < most:
+                break
+            else:
+                most *= 2
+
+    def _take(self, data: bytes) -> int:
+        """Take in the whole records at the beginning of ``data``; their bytes."""
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        here, end = 0, len(data)
+        while here + FRAME.size <= end:
+            length, check = FRAME.unpack_from(data, here)
+            after = here + FRAME.size + length + 4
+            if after > end or length == 0:
+                self.damaged = check != _checksum(data[here : here + 8])
+                break
+            record = data[here + FRAME.size : after - 4]
+            if self.began is None or WANTED.search(record):
+                try:
+                    self._add(Event.FromString(record))
+                except DecodeError:
+                    self.damaged = True
+                    break
+            here = after
+        return here
+
+    def _add(self, event: Any) -> None:
+        if self.began is None:
+            self.began = event.wall_time
+        for value in event.summary.value:
+            if value.tag in self._rows and value.HasField("simple_value"):
+                row = (event.step, value.simple_value, event.wall_time)
+                self._rows[value.tag].extend(row)
+
+    def rows(self, tag: str) -> Floats:
+        """Step, value and time of one scalar, a row an event."""
+        return np.array(self._rows[tag]).reshape(-1, 3)
+
+
+def _checksum(data: bytes) -> int:
+    """TensorFlow's masked CRC-32C."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    return int(masked_crc32c(data))
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint."""
+
+    step: int
+    time: float
+    """Seconds since the epoch at which it was committed."""
+
+
+class History:
+    """All starts of one run. `update` reads what is new; until then there is nothing."""
+
+    def __init__(self, run: str) -> None:
+        """``run``: a local folder, or one that fsspec opens (``gs://``); `InputError` if absent."""
+        self.run = run.rstrip("/") or run
+        try:
+            self._system, self._path = fsspec.core.url_to_fs(self.run)
+        except (ImportError, ValueError) as error:
+            raise InputError(f"{run}: cannot be opened: {error}") from error
+        self._files: dict[str, EventFile] = {}
+        with self._reaching():
+            if not self._system.isdir(self._path):
+                raise InputError(f"{run}: no such folder")
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn what gcsfs raises, beside `OSError`, into one line."""
+        refusals: tuple[type[Exception], ...] = ()
+        if "gs" in self._system.protocol:
+            from gcsfs.retry import HttpError  # type: ignore[import-untyped]
+            from google.auth.exceptions import GoogleAuthError
+
+            refusals = (HttpError, GoogleAuthError)
+        try:
+            yield
+        except refusals as error:
+            raise InputError(f"{self.run}: cannot be read: {error}") from error
+
+    def update(self) -> None:
+        """Read what was written since the last call.
+
+        Raises `InputError` or `OSError` when the place cannot be read.
+        """
+        with self._reaching():
+            self._system.invalidate_cache()
+            found = self._system.find(f"{self._path}/tensorboard", detail=True)
+            for path, entry in found.items():
+                if "events.out.tfevents." in path.rpartition("/")[2]:
+                    file = self._files.setdefault(path, EventFile())
+                    file.read(self._system, path, entry["size"])
+
+    def _ordered(self) -> list[EventFile]:
+        # The name goes on with the second in which the file was begun.
+        return [self._files[path] for path in sorted(self._files, key=lambda p: p.split("/")[-1])]
+
+    def series(self, tag: str) -> Series:
+        """One scalar, of the steps that count: a step that was taken again counts by its last."""
+        tables = [np.zeros((0, 4))]
+        least = np.inf
+        files = self._ordered()
+        for number in reversed(range(len(files))):
+            rows = files[number].rows(tag)
+            numbers = np.full((len(rows), 1), float(number))
+            tables.append(np.hstack([rows, numbers])[rows[:, 0] < least])
+            # By its losses: a start may not have been evaluated yet where an earlier one was.
+            least = np.min(files[number].rows(LOSS)[:1, 0], initial=least)
+        table = np.concatenate(tables[::-1])
+        # Within a start upstream only goes on; should it not, the same holds.
+        following = np.minimum.accumulate(np.append(table[:, 0], np.inf)[::-1])[-2::-1]
+        steps, values, times, numbers = table[table[:, 0] < following].T
+        return Series(steps.astype(np.int64), values, times, numbers.astype(np.int64))
+
+    @property
+    def recorded(self) -> int:
+        """Training steps that event files hold, those that were taken again included."""
+        return sum(len(file.rows(LOSS)) for file in self._files.values())
+
+    @property
+    def starts(self) -> list[float]:
+        """When each start of the trainer began its event file, after import and compilation."""
+        return [file.began for file in self._ordered() if file.began is not None]
+
+    @property
+    def damaged(self) -> list[str]:
+        """Event files that end in something else than records, with the byte where it begins."""
+        return [f"{p} at byte {f.offset}" for p, f in sorted(self._files.items()) if f.damaged]
+
+    def json(self, name: str) -> Any:
+        """The value in a JSON file of the run's folder; None when there is no such file."""
+        with self._reaching():
+            try:
+                return json.loads(self._system.cat_file(f"{self._path}/{name}"))
+            except FileNotFoundError:
+                return None
+            except ValueError as error:
+                raise InputError(f"{self.run}/{name}: not valid JSON: {error}") from error
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The last complete checkpoint.
+
+        Orbax writes ``commit_success.txt`` last, in every file system; a folder without it is
+        half-written.
+        """
+        folder = f"{self._path}/checkpoints"
+        with self._reaching():
+            try:
+                names = [path.rpartition("/")[2] for path in self._system.ls(folder, detail=False)]
+            except FileNotFoundError:
+                return None
+            for step in sorted((int(name) for name in names if name.isdigit()), reverse=True):
+                if self._system.exists(f"{folder}/{step}/commit_success.txt"):
+                    metadata = self.json(f"checkpoints/{step}/_CHECKPOINT_METADATA")
+                    if metadata is not None:
+                        return Checkpoint(step, metadata["commit_timestamp_nsecs"] / 1e9)
+        return None

@@ -1,0 +1,290 @@
+"""A run's directory, local or in a bucket: its checkpoints, whose they are, where they come from.
+
+``config.json`` holds the resolved configuration, ``provenance.json`` one entry for every start.
+"""
+
+import datetime
+import hashlib
+import json
+import math
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from tinymathreason import provenance
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json
+
+COMMITTED = ("commit_success.txt", "_CHECKPOINT_METADATA")
+"""Orbax writes both into a step's folder; the first is the last that it writes."""
+
+DECISIVE = (
+    "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
+    "learning_rate", "lr_schedule", "warmup", "wsd_", "opt_type", "adam", "gradient_",
+    "per_device_batch_size", "grain_train_files", "grain_packing", "data_shuffle_seed",
+    "enable_data_shuffling", "init_weights", "dtype", "weight_dtype", "mu_dtype", "z_loss",
+    "logits_via_embedding", "normaliz",
+)  # fmt: skip
+"""Beginnings of the keys that decide the weights; the others may change between two starts."""
+
+COUNTED: dict[str, Any] = {
+    "model_name": "default",
+    "decoder_block": "llama2",
+    "global_parameter_scale": 1,
+    "num_experts": 1,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "use_qk_norm": False,
+    "use_post_attn_norm": False,
+    "use_post_ffw_norm": False,
+    "trainable_position_size": -1,
+    "mlp_activations": ["silu", "linear"],
+    "checkpoint_storage_use_ocdbt": True,
+    "checkpoint_storage_use_zarr3": True,
+}
+"""The models and forms of checkpoints whose parameters are counted here; others go unchecked."""
+
+
+def run_directory(config: dict[str, Any]) -> epath.Path:
+    """The folder of a run, local or gs://: all that upstream and we write of it lies below."""
+    return epath.Path(config["base_output_directory"]) / config["run_name"]
+
+
+def last_step(config: dict[str, Any]) -> int:
+    """The step after which the run is finished, counted from 0."""
+    steps: int = config["steps"]
+    return (config["learning_rate_schedule_steps"] if steps < 0 else steps) - 1
+
+
+def checkpoint(config: dict[str, Any], step: int) -> epath.Path:
+    """The folder of the checkpoint of ``step``."""
+    return run_directory(config) / "checkpoints" / str(step)
+
+
+def checkpoints(config: dict[str, Any]) -> list[int]:
+    """The steps that have a complete checkpoint, ascending."""
+    return [step for step in _steps(config) if _is_complete(checkpoint(config, step))]
+
+
+def set_aside_incomplete(config: dict[str, Any]) -> None:
+    """Rename local checkpoints that were never committed, which upstream would restore from.
+
+    A kill leaves none, as a local save is renamed when it is whole; a copy that was cut short does.
+    In a bucket upstream looks for the commit itself.
+    """
+    if "://" in str(config["base_output_directory"]):
+        return
+    for step in _steps(config):
+        folder = checkpoint(config, step)
+        if not _is_complete(folder):
+            aside = folder.with_name(f"{step}.incomplete.{time.time_ns()}")
+            folder.rename(aside)
+            print(f"{folder}: is no complete checkpoint; renamed to {aside.name}")
+
+
+def _steps(config: dict[str, Any]) -> list[int]:
+    folder = run_directory(config) / "checkpoints"
+    try:
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    except FileNotFoundError:
+        return []
+
+
+def _is_complete(folder: epath.Path) -> bool:
+    return all((folder / name).exists() for name in COMMITTED)
+
+
+def parameters(config: dict[str, Any]) -> int | None:
+    """The number of weights that ``config`` asks for; None for a model outside `COUNTED`."""
+    if any(config[key] != value for key, value in COUNTED.items()):
+        return None
+    width = config["base_emb_dim"]
+    heads = config["base_num_query_heads"] + config["base_num_kv_heads"]
+    layer = (2 * config["head_dim"] * heads + 3 * config["base_mlp_dim"] + 2) * width
+    embeddings = (1 if config["logits_via_embedding"] else 2) * config["vocab_size"]
+    return int(config["base_num_decoder_layers"] * layer + (embeddings + 1) * width)
+
+
+def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
+    """Whole shapes of the weights in a checkpoint, by path, such as ``decoder.decoder_norm.scale``.
+
+    Raises `InputError` when it cannot be read.
+    """
+    import tensorstore
+
+    items = f"{step_dir}/items/"
+    base = items if "://" in items else {"driver": "file", "path": items}
+    try:
+        store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        keys = (key.decode() for key in store.list().result())
+        found = re.compile(r"params\.params\.(.+)/zarr\.json").fullmatch
+        return {
+            match[1]: tuple(json.loads(store[match[0]])["shape"])
+            for match in map(found, keys)
+            if match
+        }
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{step_dir}: not a readable checkpoint: {error}") from error
+
+
+def check_layers(config: dict[str, Any], step: int) -> int | None:
+    """The number of weights in a checkpoint; None for a model outside `COUNTED`.
+
+    Raises `InputError` when it is not the configuration's.
+    """
+    expected = parameters(config)
+    if expected is None:
+        return None
+    shapes = stored_shapes(checkpoint(config, step))
+    found = sum(math.prod(shape) for shape in shapes.values())
+    if found != expected:
+        layers = range(config["base_num_decoder_layers"])
+        held = {
+            int(match[1]) for path in shapes if (match := re.match(r".*\.layers_(\d+)\.", path))
+        }
+        missing = ", ".join(str(layer) for layer in layers if held and layer not in held)
+        raise InputError(
+            f"{checkpoint(config, step)}: the checkpoint holds {found:,} parameters, the "
+            f"configuration has {expected:,}"
+            + (f"; layers without weights: {missing}" if missing else "")
+            + "; do not train on: what is not saved is lost"
+        )
+    return found
+
+
+def mixture_record(config: dict[str, Any]) -> dict[str, str] | None:
+    """SHA-256 of the mixture's manifest.json and of what training reads; None without a mixture.
+
+    What training reads are the names, weights and records of the sources: a mixture that was built
+    again or moved is the same. Without a manifest it is mixture.json, byte by byte.
+    """
+    if not config["grain_train_mixture_config_path"]:
+        return None
+    path = Path(config["grain_train_mixture_config_path"])
+    manifest = path.with_name("manifest.json")
+    if not manifest.is_file():
+        return {"content_sha256": _sha256(path.read_bytes())}
+    sources = read_json(manifest)["sources"]
+    content = [
+        [name, source["weight"], [[s["path"], s["sha256"]] for s in sources[name]["shards"]]]
+        for name, source in read_json(path).items()
+    ]
+    return {
+        "manifest_sha256": _sha256(manifest.read_bytes()),
+        "content_sha256": _sha256(json.dumps(content).encode()),
+    }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_owner(
+    config: dict[str, Any], hosts: int | None = None, devices: int | None = None
+) -> None:
+    """Raise `InputError` when going on from the directory's checkpoints would not be exact.
+
+    That is so after a change of a `DECISIVE` key, of the mixture, of the number of ``hosts`` (each
+    reads its own share of the data) or of ``devices`` (which multiplies the batch); None is
+    unknown yet. A directory without a checkpoint may be anyone's.
+    """
+    directory = run_directory(config)
+    if not checkpoints(config):
+        return
+    changed = []
+    if (directory / "config.json").exists():
+        before = _read(directory / "config.json")
+        # Without a length of its own, the schedule is as long as the run.
+        decisive = (*DECISIVE, "steps") if config["learning_rate_schedule_steps"] < 0 else DECISIVE
+        changed = [
+            f"{key} was {before.get(key)!r}, is {value!r}"
+            for key, value in config.items()
+            if key.startswith(decisive)
+            and key != "base_output_directory"
+            and before.get(key) != value
+        ]
+    for last in starts(config)[-1:]:
+        for name, value in (("hosts", hosts), ("devices", devices)):
+            if value is not None and value != last[name]:
+                changed.append(f"{name} were {last[name]}, are {value}")
+        mixture = mixture_record(config)
+        if (mixture or {}).get("content_sha256") != (last["mixture"] or {}).get("content_sha256"):
+            changed.append(
+                f"the mixture {config['grain_train_mixture_config_path']} has other records or "
+                "weights"
+            )
+    if changed:
+        raise InputError(
+            f"{directory} holds a run with another configuration: {'; '.join(changed)}; "
+            "remove it or set run_name"
+        )
+
+
+def starts(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What provenance.json tells of every start of the run, in their order."""
+    path = run_directory(config) / "provenance.json"
+    return list(_read(path)["starts"]) if path.exists() else []
+
+
+class Start:
+    """One start of a run, recorded as it begins and as it ends; of several hosts, one records."""
+
+    def __init__(self, config: dict[str, Any], hosts: int, devices: int, device: str) -> None:
+        """Append an entry to provenance.json, and write config.json unless it is already there.
+
+        The entry of a start that was killed keeps ``end``, ``outcome`` and ``step`` null.
+        """
+        self.config = config
+        directory = run_directory(config)
+        saved = checkpoints(config)
+        if not saved or not (directory / "config.json").exists():
+            _write(directory / "config.json", config)
+        first = _read(directory / "config.json")
+        tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
+        record = provenance.record()
+        self.entry: dict[str, Any] = {
+            "start": record.pop("time"),
+            **record,
+            "hosts": hosts,
+            "devices": devices,
+            "device": device,
+            "changed": {key: value for key, value in config.items() if first.get(key) != value},
+            "mixture": mixture_record(config),
+            "tokenizer_sha256": _sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,
+            "resumed_from": saved[-1] if saved else None,
+            "end": None,
+            "outcome": None,
+            "step": None,
+        }
+        self._before = starts(config)
+        self._write()
+
+    def end(self, outcome: str) -> None:
+        """Record how the start ended, and the last step that is saved."""
+        saved = checkpoints(self.config)
+        self.entry["end"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.entry["outcome"] = outcome
+        self.entry["step"] = saved[-1] if saved else None
+        self._write()
+
+    def _write(self) -> None:
+        path = run_directory(self.config) / "provenance.json"
+        _write(path, {"starts": [*self._before, self.entry]})
+
+
+def _read(path: epath.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON: {error}") from error
+
+
+def _write(path: epath.Path, value: Any) -> None:
+    # As tinymathreason.files does, also in a bucket.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.partial")
+    aside.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    aside.replace(path)

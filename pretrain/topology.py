@@ -1,0 +1,132 @@
+"""The name of a slice in; its chips, their published figures and prices out."""
+
+import importlib.util
+import re
+from dataclasses import dataclass
+
+from tinymathreason.cli import InputError
+from tinymathreason.config import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One generation's published figures: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm."""
+
+    name: str
+    peak_flops: float
+    """bfloat16 operations per second, dense."""
+
+    clock: float
+    """Cycles per second: the peak divided by what the matrix units do in a cycle."""
+
+    hbm: float
+    """Bytes of main memory."""
+
+    hbm_bandwidth: float
+    """Bytes per second between the chip and its memory."""
+
+    interconnect: float
+    """Bytes per second of all links of a chip together, one way."""
+
+    chips_per_host: int
+    """Chips of one host of a slice of several."""
+
+    price: float
+    """US dollars for an hour of one chip, on demand, as listed on `PRICES_OF`."""
+
+
+GIB = 2**30
+PRICES_OF = "2025-06"
+"""The date of `Chip.price`, list prices of https://cloud.google.com/tpu/pricing; they change."""
+
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip(
+            name="v4", peak_flops=275e12, clock=1.05e9, hbm=32 * GIB, hbm_bandwidth=1.2e12,
+            interconnect=300e9, chips_per_host=4, price=3.22,
+        ),
+        Chip(
+            name="v5e", peak_flops=197e12, clock=1.5e9, hbm=16 * GIB, hbm_bandwidth=819e9,
+            interconnect=200e9, chips_per_host=4, price=1.20,
+        ),
+        Chip(
+            name="v5p", peak_flops=459e12, clock=1.75e9, hbm=95 * GIB, hbm_bandwidth=2765e9,
+            interconnect=600e9, chips_per_host=4, price=4.20,
+        ),
+        Chip(
+            name="v6e", peak_flops=918e12, clock=1.75e9, hbm=32 * GIB, hbm_bandwidth=1640e9,
+            interconnect=448e9, chips_per_host=4, price=2.70,
+        ),
+    )
+}  # fmt: skip
+"""By generation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """What a step is compiled for."""
+
+    name: str
+    platform: str
+    """tpu, cuda or cpu."""
+
+    chip: Chip | None
+    """None where no figures are kept: a CPU, a GPU."""
+
+    chips: int
+
+    @property
+    def hosts(self) -> int:
+        """Machines that the slice consists of."""
+        return max(1, self.chips // self.chip.chips_per_host) if self.chip else 1
+
+    @property
+    def overrides(self) -> list[str]:
+        """What MaxText is told to compile for it."""
+        if self.platform == "tpu":
+            return [f"compile_topology={self.name}", "compile_topology_num_slices=1"]
+        return ["hardware=cpu" if self.platform == "cpu" else "hardware=gpu"]
+
+
+OFFERED = ("v4-32", "v4-64", "v5e-16", "v5p-16", "v6e-16", "gpu", "cpu")
+"""Those that this project has overlays for; any other slice that MaxText knows compiles too."""
+
+
+def find(name: str) -> Topology:
+    """The topology called ``name``, as gcloud and MaxText write it: v4-32 has 32 cores, 16 chips.
+
+    Raises `InputError` with the nearest name for one that is not known, and for a GPU where jax has
+    no CUDA plugin to compile with.
+    """
+    if name == "cpu":
+        return Topology(name=name, platform="cpu", chip=None, chips=1)
+    if name == "gpu":
+        if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+            raise InputError(
+                "topology gpu: jax cannot compile for a GPU without its CUDA plugin and one such "
+                "GPU; install jax[cuda12] on the machine that has it"
+            )
+        return Topology(name=name, platform="cuda", chip=None, chips=1)
+    match = re.fullmatch(r"(v\d\w?)-(\d+)", name)
+    if match is None or match.group(1) not in CHIPS:
+        raise InputError(f"topology {name!r} is not known; {nearest(name, OFFERED)}")
+    generation, number = match.group(1), int(match.group(2))
+    # Names of v4 and v5p count the two cores of a chip, which a program sees as one device.
+    chips = number // 2 if generation in ("v4", "v5p") else number
+    return Topology(name=name, platform="tpu", chip=CHIPS[generation], chips=chips)
+
+
+def of_overlay(stem: str, hardware: str) -> str:
+    """The topology that an overlay's file name ends with: ``..._v4_32.yml`` is for v4-32.
+
+    Raises `InputError` when it names none.
+    """
+    for name in OFFERED:
+        if stem.endswith("_" + name.replace("-", "_")):
+            return name
+    if hardware == "cpu":
+        return "cpu"
+    raise InputError(
+        f"{stem}: its name does not end with a topology; say which: --topology {OFFERED[0]}"
+    )
