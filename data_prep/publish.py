@@ -59,11 +59,10 @@ def publish(work: Work, progress: Any) -> None:
             "seconds": round(time.time() - started, 1),
             **provenance.record(),
         }
-        # Grain draws records, not tokens: a source of long documents needs fewer draws.
         mixture = {
             name: {
                 "path": f"{recipe.output_dir / name}/train-*",
-                "weight": recipe.shares[name] / _mean(sources[name]),
+                "weight": draws(recipe.shares[name], sources[name]),
             }
             for name in sources
         }
@@ -165,11 +164,14 @@ def _train(source: dict[str, Any]) -> list[dict[str, Any]]:
     return [shard for shard in source["shards"] if "/train-" in shard["path"]]
 
 
-def _mean(source: dict[str, Any]) -> float:
-    """Tokens of a source's training documents, on average."""
+def draws(share: float, source: dict[str, Any]) -> float:
+    """The weight with which Grain draws ``share`` of the tokens from a manifest's source.
+
+    Grain draws records, not tokens: a source of long documents needs fewer draws.
+    """
     shards = _train(source)
     tokens, records = (sum(shard[key] for shard in shards) for key in ("tokens", "records"))
-    return float(tokens / records)
+    return float(share * records / tokens)
 
 
 def _budget(work: Work, sources: dict[str, Any]) -> dict[str, Any]:

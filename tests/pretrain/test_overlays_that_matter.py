@@ -9,13 +9,24 @@ from conversion.architecture import MAXTEXT, Architecture
 from conversion.mapping import hf_tensors, stored
 from data_prep.recipe import Recipe
 from pretrain import overlay
+from pretrain.model import Model
 from tinymathreason.config import load
 
 CONFIGS = Path("maxtext_configs")
 CARD_PARAMETERS = 1_123_117_056
 CARD_TOKENS = 300e9
+TOKENS_PER_STEP = 288 * 4096
 # Devices that each hardware overlay is for.
-HARDWARE = {"tinymathreason_1b_v4_32.yml": 16}
+HARDWARE = {
+    "tinymathreason_1b_v4_32.yml": 16,
+    "tinymathreason_1b_v4_64.yml": 32,
+    "tinymathreason_1b_v5e_16.yml": 16,
+    "tinymathreason_1b_v5p_16.yml": 8,
+    "tinymathreason_1b_v6e_16.yml": 16,
+    "tinymathreason_1b_gpu.yml": 1,
+}
+SCHEDULES = ["tinymathreason_1b_wsd_v4_32.yml", "tinymathreason_1b_anneal_v4_32.yml"]
+LADDER = {"20m": 20_614_400, "85m": 85_005_440, "300m": 302_027_904}
 
 maxtext = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
 
@@ -81,7 +92,7 @@ class TestByMaxText:
 
         config = resolve(upstream, "tinymathreason_1b.yml", hardware="cpu")
         schedule = create_learning_rate_schedule(config)
-        warm_up = 2002
+        warm_up = 1780
         assert float(schedule(0)) == 0
         assert float(schedule(warm_up)) == pytest.approx(3e-4, rel=1e-3)
         half = (warm_up + config.steps) // 2
@@ -89,6 +100,37 @@ class TestByMaxText:
         assert float(schedule(config.steps - 1)) == pytest.approx(3e-5, rel=1e-3)
         rates = [float(schedule(step)) for step in range(0, config.steps, 10_000)]
         assert max(rates) <= 3e-4
+
+    def test_the_other_schedule(self, upstream) -> None:
+        from maxtext.utils.maxtext_utils import create_learning_rate_schedule
+
+        stable, decay = (resolve(upstream, name, hardware="cpu") for name in SCHEDULES)
+        # One schedule in two runs: the second goes on at the step after the first's last.
+        rates = [create_learning_rate_schedule(config) for config in (stable, decay)]
+        for step in (0, 1780, 100_000, stable.steps - 1, stable.steps, decay.steps - 1):
+            assert float(rates[0](step)) == float(rates[1](step))
+        assert decay.load_full_state_path.endswith(f"/{stable.steps - 1}/items")
+        assert decay.learning_rate_schedule_steps == decay.steps == 254_313
+        assert float(rates[0](stable.steps - 1)) == pytest.approx(3e-4)
+        assert float(rates[0](decay.steps - 1)) < 1e-8
+        assert float(rates[0](decay.steps - 12_716)) == pytest.approx(1.5e-4, rel=1e-2)
+
+    def test_what_does_not_decay(self, upstream) -> None:
+        import jax
+        from flax import nnx
+        from maxtext.optimizers import optimizers
+        from maxtext.utils import model_creation_utils
+
+        config = resolve(upstream, "quickstart.yml", hardware="cpu")
+        _, model = model_creation_utils.create_nnx_abstract_model(config)
+        mask = optimizers.get_adamw_mask(config)(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+        decays = {
+            jax.tree_util.keystr(path, simple=True, separator="/"): decay
+            for path, decay in jax.tree_util.tree_leaves_with_path(mask)
+        }
+        spared = {path for path, decay in decays.items() if not decay}
+        assert spared == {p for p in decays if p.endswith("norm/scale") or "embedder" in p}
+        assert len(spared) == 4
 
     def test_our_reading_of_overlays_is_maxtexts(self, upstream) -> None:
         for path in sorted(CONFIGS.glob("*.yml")):
@@ -118,18 +160,42 @@ def test_the_map_holds_every_parameter_once() -> None:
         assert sum(math.prod(shape) for shape in shapes) == CARD_PARAMETERS
 
 
+OPTIMISATION = (
+    "steps", "learning_rate", "lr_schedule_type", "warmup_steps_fraction", "adam_", "adamw_mask",
+    "z_loss_multiplier", "gradient_clipping_threshold", "max_target_length", "grain_packing_type",
+    "learning_rate_schedule_steps", "learning_rate_final_fraction", "dtype", "init_weights_seed",
+    "base_", "head_dim", "data_shuffle_seed", "weight_dtype", "add_", "num_epoch",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("name", HARDWARE)
-def test_token_budget(name: str) -> None:
+def test_every_slice_trains_the_same(name: str) -> None:
     config = overlay.load(CONFIGS / name)
     sequences = config["per_device_batch_size"] * HARDWARE[name]
     sequences *= config["gradient_accumulation_steps"]
-    tokens = config["steps"] * sequences * config["max_target_length"]
-    assert tokens == pytest.approx(CARD_TOKENS, rel=1e-3)
-    assert config["learning_rate_schedule_steps"] == config["steps"]
+    assert sequences * config["max_target_length"] == TOKENS_PER_STEP
+    assert config["steps"] * TOKENS_PER_STEP == pytest.approx(CARD_TOKENS, rel=1e-5)
+    family = overlay.load(CONFIGS / "tinymathreason_1b.yml")
+    for key, value in family.items():
+        if key.startswith(OPTIMISATION) and key != "base_output_directory":
+            assert config[key] == value, key
 
 
 def test_every_hardware_overlay_is_checked() -> None:
-    assert {path.name for path in CONFIGS.glob("tinymathreason_1b_*.yml")} == HARDWARE.keys()
+    found = {path.name for path in CONFIGS.glob("tinymathreason_1b_*.yml")}
+    assert found == HARDWARE.keys() | set(SCHEDULES)
+
+
+@pytest.mark.parametrize("size", LADDER)
+def test_the_ladder_has_the_models_shape_at_other_sizes(size: str) -> None:
+    model = Model.from_config(config := overlay.load(CONFIGS / f"tinymathreason_{size}.yml"))
+    assert model.parameters == LADDER[size]
+    assert model.mlp == 2.75 * model.hidden
+    assert model.heads * model.head_dim == model.hidden
+    assert model.heads == 4 * model.kv_heads
+    sequences = 4 * config["per_device_batch_size"] * config["gradient_accumulation_steps"]
+    tokens = config["steps"] * sequences * config["max_target_length"]
+    assert tokens / model.parameters == pytest.approx(20, rel=1e-3)
 
 
 def test_evaluation_mixes_sources_as_the_recipe_does() -> None:

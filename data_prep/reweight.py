@@ -1,0 +1,65 @@
+"""Command: another mixture over a built one's records, such as a maths-heavy end of training.
+
+python -m data_prep.reweight MIXTURE_FOLDER --output FILE.json SOURCE=WEIGHT ...
+
+Only the manifest is read and only the file is written: the records stay where they are.
+"""
+
+import argparse
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.publish import draws
+from tinymathreason import cli
+from tinymathreason.cli import InputError
+from tinymathreason.config import nearest
+from tinymathreason.files import read_json, write_json
+
+
+def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """MaxText's mixture in which ``shares`` of the tokens are drawn from the sources of ``folder``.
+
+    A source that is not named is left out. Raises `InputError` for a folder without a manifest, an
+    unknown source, a share that is not positive, and shares that do not sum to 1.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{folder}: no manifest.json; build a mixture there first")
+    sources = read_json(path)["sources"]
+    for name, share in shares.items():
+        if name not in sources:
+            raise InputError(f"{folder} has no source {name!r}; {nearest(name, sources)}")
+        if not 0 < share <= 1:
+            raise InputError(f"{name}={share}: expected a share above 0 and at most 1")
+    if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        raise InputError(f"the shares sum to {sum(shares.values()):g}; they must sum to 1")
+    return {
+        name: {"path": f"{folder / name}/train-*", "weight": draws(share, sources[name])}
+        for name, share in shares.items()
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and write the file."""
+    parser = argparse.ArgumentParser(
+        prog="data_prep.reweight", description="Another mixture over a built one's records."
+    )
+    parser.add_argument("mixture", type=Path, help="folder of a built mixture")
+    parser.add_argument("shares", nargs="+", metavar="SOURCE=WEIGHT", help="share of the tokens")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE")
+    arguments = parser.parse_intermixed_args(argv)
+    shares = {}
+    for argument in arguments.shares:
+        name, _, value = argument.partition("=")
+        try:
+            shares[name] = float(value)
+        except ValueError:
+            raise InputError(f"argument {argument!r}: expected SOURCE=WEIGHT") from None
+    write_json(arguments.output, reweight(arguments.mixture, shares))
+    print(f"{arguments.output}: {', '.join(f'{k} {v:.0%}' for k, v in shares.items())}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,94 @@
+"""Compile upstream's train step for a slice that is not there, and keep what XLA says of it.
+
+python -m pretrain.compile_step OVERLAY.yml FOLDER key=value ...
+
+Runs in a process of its own: libtpu and MaxText's flags belong to a process. Writes
+``step.hlo.gz``, the optimised program of one device, and ``step.json`` into FOLDER; when XLA finds
+no room, ``step.json`` alone, with its message. Without ``compile_topology`` the step is compiled
+for the first device of this machine.
+"""
+
+import gzip
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinymathreason import cli
+from tinymathreason.files import write_json
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compile as upstream's ``train_compile`` does, through the same public functions."""
+    overlay, folder, *overrides = argv
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
+    import jax
+    from flax.core.spmd import logical_axis_rules
+    from maxtext.configs import pyconfig
+    from maxtext.trainers.pre_train import train, train_compile
+    from maxtext.utils import maxtext_utils, sharding
+
+    # As upstream's main does: other random bits are another program.
+    jax.config.update("jax_default_prng_impl", "unsafe_rbg")
+    os.environ["LIBTPU_INIT_ARGS"] = (
+        os.environ.get("LIBTPU_INIT_ARGS", "") + " --xla_tpu_spmd_rng_bit_generator_unsafe=true"
+    )
+    config = pyconfig.initialize(["compile", overlay, *overrides])
+    if config.compile_topology:
+        mesh = train_compile.get_topology_mesh(config)
+    else:
+        mesh = maxtext_utils.get_mesh_from_config(config, jax.devices()[:1])
+    arguments, keywords, state_shardings, _, model = train_compile.get_shaped_inputs(mesh, config)
+    params, state_shardings = sharding.maybe_update_params_sharding_with_opt(
+        config, state_shardings
+    )
+    step, inputs, outputs, static, donated = maxtext_utils.get_functional_train_with_signature(
+        train.train_step,
+        sharding.get_input_data_sharding(config, mesh),
+        sharding.build_zero1_input_state_mesh_shardings(config, state_shardings, params),
+        model,
+        config,
+        params,
+    )
+    state = jax.tree.leaves(arguments[0])
+    found = {
+        "devices": mesh.size,
+        "tokens": config.global_batch_size_to_train_on * config.max_target_length,
+        "state_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in state),
+        "model": {
+            "layers": config.num_decoder_layers,
+            "hidden": config.emb_dim,
+            "heads": config.num_query_heads,
+            "kv_heads": config.num_kv_heads,
+            "head_dim": config.head_dim,
+            "mlp": config.mlp_dim,
+            "mlp_matrices": len(config.mlp_activations) + 1,
+            "vocab": config.vocab_size,
+            "context": config.max_target_length,
+            "tied": config.logits_via_embedding,
+        },
+    }
+    try:
+        compiled = train_compile.jit_and_compile(
+            step, arguments, keywords, mesh, inputs, outputs, static, donated, config,
+            logical_axis_rules(config.logical_axis_rules),
+        )  # fmt: skip
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        write_json(Path(folder, "step.json"), {**found, "out_of_memory": str(error)})
+        return
+    memory = compiled.memory_analysis()
+    with gzip.open(Path(folder, "step.hlo.gz"), "wt", compresslevel=1) as file:
+        file.write(compiled.as_text())
+    found["memory"] = {
+        "arguments": memory.argument_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+        "host": memory.host_temp_size_in_bytes + memory.host_argument_size_in_bytes,
+    }
+    write_json(Path(folder, "step.json"), found)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,211 @@
+"""The text of an optimised XLA program in; its computations, trip counts and sizes out.
+
+Reads the text that ``compiled.as_text()`` gives for one device: https://openxla.org/xla/hlo_dump.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tinymathreason.cli import InputError
+
+BYTES = {
+    "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "s32": 4, "u32": 4,
+    "s64": 8, "u64": 8, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1,
+    "c64": 8, "token": 0, "u2": 0.25, "s2": 0.25,
+}  # fmt: skip
+"""Bytes of one element, by HLO's name of its type."""
+
+_ARRAY = re.compile(r"([a-z][a-z0-9]*)\[([0-9,]*)\](?:\{([^}]*)\})?")
+_SPACE = re.compile(r"S\((\d+)\)")
+_CALLS = re.compile(r"(?:calls|body|to_apply|called_computations=\{?)=?%([\w.\-]+)")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+
+
+@dataclass(slots=True, frozen=True)
+class Array:
+    """One array of a shape: element type, dimensions, and the memory that XLA gave it."""
+
+    dtype: str
+    dimensions: tuple[int, ...]
+    space: int
+    """0 is the chip's main memory (HBM); other numbers are memories on the chip."""
+
+    @property
+    def bytes(self) -> float:
+        """Size without padding."""
+        return BYTES[self.dtype] * math.prod(self.dimensions)
+
+
+def arrays(text: str) -> list[Array]:
+    """Every array named in a shape's text, those of tuples in order."""
+    found = []
+    for dtype, dimensions, layout in _ARRAY.findall(text):
+        if dtype in BYTES:
+            space = _SPACE.search(layout)
+            sizes = tuple(int(size) for size in dimensions.split(",") if size)
+            found.append(Array(dtype, sizes, int(space.group(1)) if space else 0))
+    return found
+
+
+@dataclass(slots=True)
+class Instruction:
+    """One line of a computation."""
+
+    name: str
+    opcode: str
+    shape: list[Array]
+    operands: list[str]
+    literal: str
+    """The text between the parentheses: a constant's value, a parameter's number."""
+
+    attributes: str
+
+    @property
+    def bytes(self) -> float:
+        """Size of the result, all arrays of a tuple together."""
+        return sum(array.bytes for array in self.shape)
+
+    @property
+    def cycles(self) -> int | None:
+        """XLA's own estimate of the core's clock cycles; None where it made none."""
+        found = _CYCLES.search(self.attributes)
+        return int(found.group(1)) if found else None
+
+    @property
+    def called(self) -> str | None:
+        """The computation that a fusion, a call or a loop runs."""
+        found = _CALLS.search(self.attributes)
+        return found.group(1) if found else None
+
+    def attribute(self, key: str) -> str:
+        """The value of ``key=value`` up to the next comma or space outside braces; or ``""``."""
+        found = re.search(rf"\b{key}=", self.attributes)
+        if not found:
+            return ""
+        rest = self.attributes[found.end() :]
+        if rest.startswith("{"):
+            return rest[: _balanced(rest, "{", "}")]
+        return re.split(r"[, ]", rest, maxsplit=1)[0]
+
+
+@dataclass(slots=True)
+class Computation:
+    """Instructions by name, in the order in which they are scheduled."""
+
+    name: str
+    instructions: dict[str, Instruction] = field(default_factory=dict)
+    root: str = ""
+
+    def parameters(self) -> list[str]:
+        """Names of the parameters by their number."""
+        found = [i for i in self.instructions.values() if i.opcode == "parameter"]
+        return [i.name for i in sorted(found, key=lambda i: int(i.literal))]
+
+
+@dataclass(slots=True)
+class Program:
+    """All computations of a module."""
+
+    computations: dict[str, Computation]
+    entry: str
+
+    def executed(self) -> Iterator[tuple[Computation, Instruction, int]]:
+        """Instructions that run one after another, each with how often: entry and loop bodies.
+
+        What a fusion or a reduction calls is inside its instruction and not listed.
+        """
+        yield from self._executed(self.entry, 1)
+
+    def _executed(self, name: str, times: int) -> Iterator[tuple[Computation, Instruction, int]]:
+        computation = self.computations[name]
+        for instruction in computation.instructions.values():
+            if instruction.opcode == "while":
+                body = instruction.attribute("body").lstrip("%")
+                yield from self._executed(body, times * self.trip_count(instruction))
+            elif instruction.opcode in ("call", "async-start") and instruction.called:
+                yield computation, instruction, times
+                yield from self._executed(instruction.called, times)
+            else:
+                yield computation, instruction, times
+
+    def trip_count(self, loop: Instruction) -> int:
+        """How often a ``while`` runs its body: from XLA's note, else from ``i < constant``.
+
+        Raises `InputError` for a loop whose count is not known when compiling.
+        """
+        noted = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
+        if noted:
+            return int(noted.group(1))
+        condition = self.computations[loop.attribute("condition").lstrip("%")]
+        root = condition.instructions[condition.root]
+        if root.opcode == "compare" and root.attribute("direction") == "LT":
+            bound = condition.instructions[root.operands[1]]
+            if bound.opcode == "constant":
+                return int(bound.literal)
+        raise InputError(f"loop {loop.name}: its trip count is not a constant of the program")
+
+
+def parse(text: str) -> Program:
+    """Read a module's text. Raises `InputError` when it has no entry."""
+    computations: dict[str, Computation] = {}
+    entry = ""
+    current: Computation | None = None
+    pending: list[str] = []
+
+    def finish() -> None:
+        if pending and current is not None:
+            line = "".join(pending)
+            instruction = _instruction(line)
+            current.instructions[instruction.name] = instruction
+            if line.lstrip().startswith("ROOT "):
+                current.root = instruction.name
+        pending.clear()
+
+    for line in text.splitlines():
+        header = re.match(r"(ENTRY )?%([\w.\-]+) \(.*\{$", line)
+        if header:
+            current = Computation(header.group(2))
+            computations[current.name] = current
+            if header.group(1):
+                entry = current.name
+        elif line == "}":
+            finish()
+            current = None
+        elif re.match(r"\s+(ROOT )?%[\w.\-]+ = ", line):
+            finish()
+            pending.append(line)
+        elif pending:  # a kernel's metadata runs over several lines
+            pending.append(line)
+    if not entry:
+        raise InputError("not the text of an XLA program: it has no ENTRY")
+    return Program(computations, entry)
+
+
+def _instruction(line: str) -> Instruction:
+    name, _, rest = line.strip().removeprefix("ROOT ").partition(" = ")
+    end = _balanced(rest, "(", ")") if rest.startswith("(") else rest.index(" ")
+    shape, rest = rest[:end], rest[end:].lstrip()
+    opcode, _, _ = rest.partition("(")
+    rest = rest[len(opcode) :]
+    end = _balanced(rest, "(", ")")
+    inside = rest[1 : end - 1]
+    return Instruction(
+        name.lstrip("%"),
+        opcode,
+        arrays(shape),
+        re.findall(r"%([\w.\-]+)", inside),
+        inside,
+        rest[end:],
+    )
+
+
+def _balanced(text: str, opening: str, closing: str) -> int:
+    """The end of the group that ``text`` starts with."""
+    depth = 0
+    for position, letter in enumerate(text):
+        depth += (letter == opening) - (letter == closing)
+        if depth == 0:
+            return position + 1
+    raise InputError(f"not the text of an XLA program: unbalanced {opening} in {text[:80]!r}")
