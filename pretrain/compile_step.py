@@ -8,8 +8,11 @@ no room, ``step.json`` alone, with its message. Without ``compile_topology`` the
 for the first device of this machine.
 """
 
+import argparse
 import gzip
+import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +20,28 @@ from tinymathreason import cli
 from tinymathreason.files import write_json
 
 
+def largest(text: str, count: int = 3) -> list[tuple[str, int]]:
+    """The largest arrays of a program before it is divided among devices, in bytes.
+
+    ``text`` is StableHLO. XLA itself names buffers only when it comes as far as placing them.
+    """
+    sizes: dict[str, int] = {}
+    for dimensions, kind, bits in re.findall(r"tensor<((?:\d+x)+)(bf|f|i|ui)(\d+)>", text):
+        shape = dimensions.rstrip("x")
+        elements = math.prod(int(size) for size in shape.split("x"))
+        sizes[f"{kind}{bits}[{shape}]"] = elements * int(bits) // 8
+    return sorted(sizes.items(), key=lambda item: -item[1])[:count]
+
+
 def main(argv: Sequence[str]) -> None:
     """Compile as upstream's ``train_compile`` does, through the same public functions."""
-    overlay, folder, *overrides = argv
+    parser = argparse.ArgumentParser(
+        prog="pretrain.compile_step", description="Compile a train step; for pretrain.preflight."
+    )
+    parser.add_argument("overlay", type=Path)
+    parser.add_argument("folder", type=Path, help="existing folder to write to")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    given = parser.parse_args(argv)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
@@ -34,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     os.environ["LIBTPU_INIT_ARGS"] = (
         os.environ.get("LIBTPU_INIT_ARGS", "") + " --xla_tpu_spmd_rng_bit_generator_unsafe=true"
     )
-    config = pyconfig.initialize(["compile", overlay, *overrides])
+    config = pyconfig.initialize(["compile", str(given.overlay), *given.overrides])
     if config.compile_topology:
         mesh = train_compile.get_topology_mesh(config)
     else:
@@ -77,17 +99,23 @@ def main(argv: Sequence[str]) -> None:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        write_json(Path(folder, "step.json"), {**found, "out_of_memory": str(error)})
+        with jax.set_mesh(mesh), logical_axis_rules(config.logical_axis_rules):
+            jitted = jax.jit(
+                step, in_shardings=inputs, out_shardings=outputs, static_argnums=static
+            )
+            text = jitted.lower(*arguments, **keywords).as_text()
+        found |= {"out_of_memory": str(error), "largest": largest(text)}
+        write_json(given.folder / "step.json", found)
         return
     memory = compiled.memory_analysis()
-    with gzip.open(Path(folder, "step.hlo.gz"), "wt", compresslevel=1) as file:
+    with gzip.open(given.folder / "step.hlo.gz", "wt", compresslevel=1) as file:
         file.write(compiled.as_text())
     found["memory"] = {
         "arguments": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
         "host": memory.host_temp_size_in_bytes + memory.host_argument_size_in_bytes,
     }
-    write_json(Path(folder, "step.json"), found)
+    write_json(given.folder / "step.json", found)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,21 @@ class Computation:
         found = [i for i in self.instructions.values() if i.opcode == "parameter"]
         return [i.name for i in sorted(found, key=lambda i: int(i.literal))]
 
+    def element(self, name: str, position: int) -> str:
+        """The name of what stands at ``position`` of a tuple made here."""
+        found = self.instructions[name]
+        while found.opcode == "copy":
+            found = self.instructions[found.operands[0]]
+        return found.operands[position] if found.opcode == "tuple" else name
+
+    def constant(self, name: str) -> int | None:
+        """The whole number that an instruction always gives, or None."""
+        found = self.instructions[name]
+        while found.opcode in ("copy", "bitcast"):
+            found = self.instructions[found.operands[0]]
+        plain = found.opcode == "constant" and re.fullmatch(r"-?\d+", found.literal)
+        return int(found.literal) if plain else None
+
 
 @dataclass(slots=True)
 class Program:
@@ -123,27 +138,40 @@ class Program:
         for instruction in computation.instructions.values():
             if instruction.opcode == "while":
                 body = instruction.attribute("body").lstrip("%")
-                yield from self._executed(body, times * self.trip_count(instruction))
+                yield from self._executed(body, times * self.trip_count(computation, instruction))
             elif instruction.opcode in ("call", "async-start") and instruction.called:
                 yield computation, instruction, times
                 yield from self._executed(instruction.called, times)
             else:
                 yield computation, instruction, times
 
-    def trip_count(self, loop: Instruction) -> int:
-        """How often a ``while`` runs its body: from XLA's note, else from ``i < constant``.
+    def trip_count(self, within: Computation, loop: Instruction) -> int:
+        """How often a loop of ``within`` runs its body: from XLA's note, else from its counter.
 
-        Raises `InputError` for a loop whose count is not known when compiling.
+        The counter is an element of the loop's tuple that starts at a constant, grows by another
+        (by two, where XLA runs two turns in one) and is compared with a third. Raises `InputError`
+        for a loop that is not of this kind.
         """
         noted = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
         if noted:
             return int(noted.group(1))
         condition = self.computations[loop.attribute("condition").lstrip("%")]
-        root = condition.instructions[condition.root]
-        if root.opcode == "compare" and root.attribute("direction") == "LT":
-            bound = condition.instructions[root.operands[1]]
-            if bound.opcode == "constant":
-                return int(bound.literal)
+        body = self.computations[loop.attribute("body").lstrip("%")]
+        test = condition.instructions[condition.root]
+        if test.opcode == "compare" and test.attribute("direction") == "LT":
+            counter = condition.instructions[test.operands[0]]
+            if counter.opcode == "get-tuple-element":
+                position = int(counter.attribute("index"))
+                step = body.element(body.root, position)
+                values = [
+                    within.constant(within.element(loop.operands[0], position)),
+                    condition.constant(test.operands[1]),
+                    *(body.constant(name) for name in body.instructions[step].operands),
+                ]
+                start, bound, *steps = values
+                growth = [value for value in steps if value is not None]
+                if start is not None and bound is not None and len(growth) == 1:
+                    return math.ceil((bound - start) / growth[0])
         raise InputError(f"loop {loop.name}: its trip count is not a constant of the program")
 
 

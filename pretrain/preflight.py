@@ -11,7 +11,7 @@ from typing import Any
 
 from pretrain import overlay, roofline, sweep, topology
 from pretrain.calibration import constants, expected_error
-from pretrain.profile import Profile, largest_buffers, needed, profile
+from pretrain.profile import Profile, needed, profile
 from pretrain.roofline import Estimate
 from pretrain.topology import GIB, PRICES_OF, Topology
 from tinymathreason import cli
@@ -56,6 +56,7 @@ class Report:
     checkpoint_bytes: float
     checkpoint_period: int
     out_of_memory: str
+    largest: list[tuple[str, int]]
 
     @property
     def tokens_per_second(self) -> float:
@@ -90,7 +91,11 @@ def summary(
         per_chip = found.tokens / found.devices * found.model.flops_per_token
         mfu = per_chip / estimate.seconds / chip.peak_flops
     executed = found.costs.matmul_flops
-    analytic = found.model.matmul_flops_per_token * found.tokens / found.devices
+    per_token = found.model.matmul_flops_per_token
+    if not found.costs.attention_flops:
+        # Without the kernel attention is products like any other, the mask's half among them.
+        per_token += 2 * found.model.attention_flops_per_token
+    analytic = per_token * found.tokens / found.devices
     return Report(
         overlay=str(path),
         topology=where.name,
@@ -114,6 +119,7 @@ def summary(
         checkpoint_bytes=found.state_bytes,
         checkpoint_period=int(config["checkpoint_period"]),
         out_of_memory=found.out_of_memory,
+        largest=found.largest,
     )
 
 
@@ -125,7 +131,7 @@ def table(found: Report) -> list[tuple[str, str]]:
     ]
     if found.out_of_memory:
         return [*rows, ("HBM of a chip", f"out of memory: {needed(found.out_of_memory)}")]
-    of_chip = f" of {found.hbm_of_chip / GIB:.0f}" if found.hbm_of_chip else ""
+    of_chip = f" of {found.hbm_of_chip / GIB:.2f}" if found.hbm_of_chip else ""
     ratio = found.matmul_flops * (1 - found.rematerialised) / found.matmul_flops_analytic
     rows += [
         ("peak memory of a device", f"{found.hbm / GIB:.1f}{of_chip} GiB"),
@@ -133,7 +139,7 @@ def table(found: Report) -> list[tuple[str, str]]:
         (
             "matmul FLOPs of a device",
             f"{found.matmul_flops / 1e12:.1f} T, {found.rematerialised:.1%} rematerialised; "
-            f"the rest is {ratio:.4f} of 6 x weights x tokens",
+            f"the rest is {ratio:.4f} of the analytic count",
         ),
         ("attention FLOPs of a device", f"{found.attention_flops / 1e12:.1f} T in Splash blocks"),
         ("main memory's traffic", f"{found.hbm_bytes / 1e9:.0f} GB"),
@@ -184,10 +190,10 @@ def _estimates(found: Report, parts: Estimate) -> list[tuple[str, str]]:
 def verdict(found: Report, config: dict[str, Any]) -> str:
     """One line: whether it fits, by how much, and otherwise what to change."""
     if found.out_of_memory:
-        buffers = "; ".join(largest_buffers(found.out_of_memory)[:3])
+        arrays = ", ".join(f"{shape} {size / 1e9:.0f} GB" for shape, size in found.largest)
         return (
-            f"does not fit {found.topology}: {needed(found.out_of_memory)}; the largest buffers: "
-            f"{buffers or 'XLA names none'}; {advice(config)}"
+            f"does not fit {found.topology}: {needed(found.out_of_memory)}; the largest arrays, "
+            f"over all devices: {arrays}; {advice(config)}"
         )
     if found.hbm_of_chip is None:
         return f"compiles for {found.topology}, where no chip's figures are kept: no estimates"

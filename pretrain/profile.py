@@ -58,6 +58,9 @@ class Profile:
     out_of_memory: str
     """XLA's message when the step did not fit, else empty."""
 
+    largest: list[tuple[str, int]]
+    """The largest arrays of a step that did not fit, and their bytes over all devices."""
+
     seconds: float
     """What compiling took; 0 when the result came from the cache."""
 
@@ -115,6 +118,7 @@ def read(entry: Path, seconds: float = 0.0) -> Profile:
         hbm=memory["arguments"] + memory["temporaries"],
         host=memory["host"],
         out_of_memory=found.get("out_of_memory", ""),
+        largest=[(shape, size) for shape, size in found.get("largest", [])],
         seconds=seconds,
     )
 
@@ -136,18 +140,9 @@ def _compile(path: Path, folder: Path, overrides: Sequence[str], topology: Topol
         )
 
 
-def largest_buffers(message: str) -> list[str]:
-    """The largest allocations that XLA names when it finds no room, with their sizes."""
-    found = []
-    for size, rest in re.findall(r"Size: ([\d.]+[KMGT]?)\n(.*?)(?:=====|\Z)", message, re.DOTALL):
-        shape = re.search(r"Shape: (\S+)", rest)
-        operator = re.search(r'op_name="([^"]*)"', rest)
-        name = operator.group(1).rpartition("/")[2] if operator else "no name"
-        found.append(f"{size} {shape.group(1).split('{')[0] if shape else '?'} ({name})")
-    return found
-
-
 def needed(message: str) -> str:
-    """XLA's own words on how much it used of how much, or its first line."""
-    found = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", message)
-    return f"{found.group(1)} of {found.group(2)}" if found else message.splitlines()[0][:200]
+    """How much memory XLA wanted of how much, in its own numbers, or its first line."""
+    for pattern in (r"Used ([\d.]+)G of ([\d.]+)G", r"\(([\d.]+)G\) exceeds .*\(([\d.]+)G\)"):
+        if found := re.search(pattern, message):
+            return f"{found.group(1)} of {found.group(2)} GiB"
+    return message.splitlines()[0][:200]

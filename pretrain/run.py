@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 
+from pretrain.model import Model
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
@@ -101,11 +102,7 @@ def parameters(config: dict[str, Any]) -> int | None:
     """The number of weights that ``config`` asks for; None for a model outside `COUNTED`."""
     if any(config[key] != value for key, value in COUNTED.items()):
         return None
-    width = config["base_emb_dim"]
-    heads = config["base_num_query_heads"] + config["base_num_kv_heads"]
-    layer = (2 * config["head_dim"] * heads + 3 * config["base_mlp_dim"] + 2) * width
-    embeddings = (1 if config["logits_via_embedding"] else 2) * config["vocab_size"]
-    return int(config["base_num_decoder_layers"] * layer + (embeddings + 1) * width)
+    return Model.from_config(config).parameters
 
 
 def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ class Chip:
     """Cycles per second: the peak divided by what the matrix units do in a cycle."""
 
     hbm: float
-    """Bytes of main memory."""
+    """Bytes of main memory that XLA may use; a little is the runtime's."""
 
     hbm_bandwidth: float
     """Bytes per second between the chip and its memory."""
@@ -43,19 +43,19 @@ CHIPS = {
     chip.name: chip
     for chip in (
         Chip(
-            name="v4", peak_flops=275e12, clock=1.05e9, hbm=32 * GIB, hbm_bandwidth=1.2e12,
+            name="v4", peak_flops=275e12, clock=1.05e9, hbm=30.75 * GIB, hbm_bandwidth=1.2e12,
             interconnect=300e9, chips_per_host=4, price=3.22,
         ),
         Chip(
-            name="v5e", peak_flops=197e12, clock=1.5e9, hbm=16 * GIB, hbm_bandwidth=819e9,
+            name="v5e", peak_flops=197e12, clock=1.5e9, hbm=15.75 * GIB, hbm_bandwidth=819e9,
             interconnect=200e9, chips_per_host=4, price=1.20,
         ),
         Chip(
-            name="v5p", peak_flops=459e12, clock=1.75e9, hbm=95 * GIB, hbm_bandwidth=2765e9,
+            name="v5p", peak_flops=459e12, clock=1.75e9, hbm=95.74 * GIB, hbm_bandwidth=2765e9,
             interconnect=600e9, chips_per_host=4, price=4.20,
         ),
         Chip(
-            name="v6e", peak_flops=918e12, clock=1.75e9, hbm=32 * GIB, hbm_bandwidth=1640e9,
+            name="v6e", peak_flops=918e12, clock=1.75e9, hbm=31.25 * GIB, hbm_bandwidth=1640e9,
             interconnect=448e9, chips_per_host=4, price=2.70,
         ),
     )
