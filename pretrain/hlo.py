@@ -103,18 +103,20 @@ class Computation:
         found = [i for i in self.instructions.values() if i.opcode == "parameter"]
         return [i.name for i in sorted(found, key=lambda i: int(i.literal))]
 
-    def element(self, name: str, position: int) -> str:
-        """The name of what stands at ``position`` of a tuple made here."""
-        found = self.instructions[name]
-        while found.opcode == "copy":
-            found = self.instructions[found.operands[0]]
-        return found.operands[position] if found.opcode == "tuple" else name
-
-    def constant(self, name: str) -> int | None:
-        """The whole number that an instruction always gives, or None."""
+    def source(self, name: str) -> Instruction:
+        """The instruction that made a value, copies aside."""
         found = self.instructions[name]
         while found.opcode in ("copy", "bitcast"):
             found = self.instructions[found.operands[0]]
+        return found
+
+    def element(self, name: str, position: int) -> Instruction:
+        """What made the value at ``position`` of a tuple made here."""
+        return self.source(self.source(name).operands[position])
+
+    def constant(self, name: str) -> int | None:
+        """The whole number that an instruction always gives, or None."""
+        found = self.source(name)
         plain = found.opcode == "constant" and re.fullmatch(r"-?\d+", found.literal)
         return int(found.literal) if plain else None
 
@@ -162,16 +164,17 @@ class Program:
             counter = condition.instructions[test.operands[0]]
             if counter.opcode == "get-tuple-element":
                 position = int(counter.attribute("index"))
+                start = within.element(loop.operands[0], position)
                 step = body.element(body.root, position)
                 values = [
-                    within.constant(within.element(loop.operands[0], position)),
+                    within.constant(start.name),
                     condition.constant(test.operands[1]),
-                    *(body.constant(name) for name in body.instructions[step].operands),
+                    *(body.constant(name) for name in step.operands),
                 ]
-                start, bound, *steps = values
+                first, bound, *steps = values
                 growth = [value for value in steps if value is not None]
-                if start is not None and bound is not None and len(growth) == 1:
-                    return math.ceil((bound - start) / growth[0])
+                if first is not None and bound is not None and len(growth) == 1:
+                    return math.ceil((bound - first) / growth[0])
         raise InputError(f"loop {loop.name}: its trip count is not a constant of the program")
 
 
