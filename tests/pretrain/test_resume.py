@@ -1,24 +1,25 @@
-"""A pretraining run that is killed ends with the very weights of one that is not."""
+"""A pretraining run that is stopped or killed ends with the very weights of one that is not."""
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+import tensorstore
 
-from conversion.checkpoint import Checkpoint
 from data_prep.build import build
 from data_prep.recipe import Recipe
-from pretrain.train import checkpoints
+from pretrain import run
+from pretrain.train import PREEMPTED
 from release.records import pretrain_curves
 from tinymathreason.config import load
 
-STEPS = 8
+STEPS = 40
 OVERLAY = """
 base_config: {quickstart}
 base_emb_dim: 32
@@ -27,10 +28,10 @@ base_mlp_dim: 48
 base_num_decoder_layers: 2
 vocab_size: 320
 per_device_batch_size: 2
-steps: 8
-learning_rate_schedule_steps: 8
+steps: {steps}
+learning_rate_schedule_steps: {steps}
 checkpoint_period: 2
-eval_interval: 4
+eval_interval: -1
 log_config: false
 base_output_directory: {home}
 grain_train_mixture_config_path: {home}/mixture/mixture.json
@@ -39,12 +40,10 @@ tokenizer_path: {home}/mixture/tokenizer
 """
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder with a small mixture of both generators and an overlay that reads it."""
-    path = tmp_path_factory.mktemp("pretrain")
+def prepare(home: Path, steps: int) -> None:
+    """Fill ``home`` with a small mixture of both generators and an overlay that reads it."""
     overrides = [
-        f"output_dir={path / 'mixture'}",
+        f"output_dir={home / 'mixture'}",
         "tokenizer.train.vocab_size=320",
         "tokenizer.train.sample_bytes=100_000",
         "sources.word_problems.documents=800",
@@ -52,76 +51,179 @@ def home(tmp_path_factory):
     ]
     build(load(Recipe, "data_prep/recipes/quickstart.yaml", overrides))
     quickstart = Path("maxtext_configs/quickstart.yml").resolve()
-    (path / "overlay.yml").write_text(OVERLAY.format(quickstart=quickstart, home=path))
+    text = OVERLAY.format(quickstart=quickstart, home=home, steps=steps)
+    (home / "overlay.yml").write_text(text)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pretrain")
+    prepare(path, STEPS)
     return path
 
 
-def start(home, run_name: str, *overrides: str):
-    log = (home / f"{run_name}.log").open("ab")
-    with log:
+def start(home: Path, name: str, *overrides: str, host: int = 0, **environment: str):
+    """A training in a process of its own; each host's metrics are lines of JSON.
+
+    Without Google's clients it starts ten seconds sooner, but writes no TensorBoard events.
+    """
+    words = [f"run_name={name}", f"metrics_file={home}/{name}.{host}.jsonl", *overrides]
+    with (home / f"{name}.{host}.log").open("ab") as log:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "maxtext.train",
-                "overlay.yml",
-                f"run_name={run_name}",
-                *overrides,
-            ],
+            [sys.executable, "-m", "maxtext.train", "overlay.yml", *words],
             cwd=home,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env={**os.environ, "DECOUPLE_GCLOUD": "TRUE", **environment},
         )
 
 
-def saved(home, run_name: str) -> list[int]:
-    return checkpoints({"base_output_directory": str(home), "run_name": run_name})
+def config(home: Path, name: str) -> dict:
+    return {"base_output_directory": str(home), "run_name": name}
+
+
+def losses(home: Path, name: str, host: int = 0) -> dict[int, float]:
+    """The loss by step; a step that was repeated must have had the same one."""
+    found: dict[int, float] = {}
+    path = home / f"{name}.{host}.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line that is being written
+        assert (
+            found.setdefault(int(entry["step"]), entry["learning/loss"]) == (entry["learning/loss"])
+        ), entry["step"]
+    return found
+
+
+def tail(home: Path, name: str, host: int = 0) -> str:
+    return (home / f"{name}.{host}.log").read_text()[-2000:]
+
+
+def wait_for_step(home: Path, name: str, step: int, *processes: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 900
+    while max(losses(home, name), default=-1) < step:
+        assert all(process.poll() is None for process in processes), tail(home, name)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def leaves(home: Path, name: str, step: int) -> dict[str, bytes]:
+    """All that a checkpoint restores: weights, optimiser state and the iterators of all hosts."""
+    folder = home / name / "checkpoints" / str(step)
+    found = {file.name: file.read_bytes() for file in (folder / "iter").glob("process_*")}
+    base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/items/"}}
+    for key in tensorstore.KvStore.open(base).result().list().result():
+        if key.endswith(b"/zarr.json"):
+            path = key.decode().removesuffix("zarr.json")
+            spec = {"driver": "zarr3", "kvstore": {**base, "path": path}}
+            found[path] = tensorstore.open(spec).result().read().result().tobytes()
+    assert any("opt_state" in path for path in found), sorted(found)
+    return found
+
+
+def plant_half_written(home: Path, name: str) -> None:
+    """What a killed save leaves, and a copy of a checkpoint that was cut short."""
+    folder = home / name / "checkpoints"
+    last = run.checkpoints(config(home, name))[-1]
+    (folder / f"{last + 1}.orbax-checkpoint-tmp" / "items").mkdir(parents=True)
+    (folder / str(last + 2) / "items").mkdir(parents=True)
+    (folder / str(last + 2) / "_CHECKPOINT_METADATA").write_text("{}")
+
+
+def interrupt(home: Path, name: str, step: int, how: signal.Signals) -> None:
+    """Start the run and end it soon after ``step``."""
+    # Orbax, when it has written a save aside of training, takes jax's count of steps back to that
+    # save's; a SIGTERM just then names a step that has passed, and is missed. Once in a thousand
+    # steps that is rare; here it would be often.
+    period = 1000 if how == signal.SIGTERM else 2
+    process = start(home, name, f"checkpoint_period={period}")
+    wait_for_step(home, name, step, process)
+    if how == signal.SIGTERM:
+        process.send_signal(how)
+        assert process.wait() == PREEMPTED, tail(home, name)
+        saved = run.checkpoints(config(home, name))[-1]
+        assert step <= saved < STEPS - 1
+        assert run.starts(config(home, name))[-1]["outcome"] == "preempted"
+        assert run.starts(config(home, name))[-1]["step"] == saved
+    else:
+        os.killpg(process.pid, how)
+        assert process.wait() == -how
+        assert run.starts(config(home, name))[-1]["end"] is None
+
+
+def check_equal(
+    home: Path, name: str, last: int, expected: dict[int, float], host: int = 0
+) -> None:
+    """Every loss and every bit of the last checkpoint are those of the run ``whole``."""
+    found = losses(home, name, host)
+    # Upstream writes a step's loss a step later: that of the step that was saved last may be lost.
+    lost = {entry["resumed_from"] for entry in run.starts(config(home, name))}
+    assert expected.keys() - found.keys() <= lost
+    assert found == {step: expected[step] for step in found}
+    wanted, restored = leaves(home, "whole", last), leaves(home, name, last)
+    assert wanted.keys() == restored.keys()
+    assert [path for path in wanted if wanted[path] != restored[path]] == []
+
+
+@pytest.fixture(scope="module")
+def whole(home) -> dict[int, float]:
+    """The losses of a run that nothing disturbs; it evaluates, and writes TensorBoard events."""
+    process = start(home, "whole", "eval_interval=20", DECOUPLE_GCLOUD="FALSE")
+    assert process.wait() == 0, tail(home, "whole")
+    train, _, _ = pretrain_curves(home / "whole")
+    assert [step for step, _ in train] == list(range(STEPS))
+    return dict(train)
 
 
 @pytest.mark.xdist_group("maxtext")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_killed_and_resumed_equals_undisturbed(home) -> None:
-    whole = start(home, "whole")
-    killed = start(home, "killed")
-    deadline = time.monotonic() + 300
-    while not any(step >= 2 for step in saved(home, "killed")):
-        assert killed.poll() is None, (home / "killed.log").read_text()[-2000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert whole.wait() == 0, (home / "whole.log").read_text()[-2000:]
-    assert start(home, "killed").wait() == 0, (home / "killed.log").read_text()[-2000:]
+def test_stopped_killed_and_resumed_equals_undisturbed(home, whole) -> None:
+    rng = random.Random(0)
+    interrupt(home, "hit", rng.randrange(5, 10), signal.SIGTERM)
+    plant_half_written(home, "hit")
+    interrupt(home, "hit", rng.randrange(16, 24), signal.SIGKILL)
+    assert start(home, "hit").wait() == 0, tail(home, "hit")
+    check_equal(home, "hit", STEPS - 1, whole)
+    outcomes = [entry["outcome"] for entry in run.starts(config(home, "hit"))]
+    assert outcomes == ["preempted", None, "finished"]
 
-    last = STEPS - 1
-    expected = Checkpoint(home / "whole" / "checkpoints" / str(last))
-    found = Checkpoint(home / "killed" / "checkpoints" / str(last))
-    assert expected.shapes == found.shapes
-    for path in expected.shapes:
-        np.testing.assert_array_equal(expected.read(path), found.read(path), err_msg=path)
 
-    train, held_out, tokens = pretrain_curves(home / "whole")
-    assert [step for step, _ in train] == list(range(STEPS))
-    # At every evaluation all held-out documents of both sources are read.
+@pytest.mark.xdist_group("maxtext")
+def test_every_held_out_document_is_evaluated(home, whole) -> None:
+    _, held_out, tokens = pretrain_curves(home / "whole")
     manifest = json.loads((home / "mixture" / "manifest.json").read_text())
     shards = [s for source in manifest["sources"].values() for s in source["shards"]]
     evaluated = sum(s["tokens"] for s in shards if "/eval-" in s["path"])
-    log = (home / "whole.log").read_text()
+    log = (home / "whole.0.log").read_text()
     totals = [
         float(line.split("total_weights=")[1].split(",")[0])
         for line in log.splitlines()
         if "Completed eval after train step" in line
     ]
-    assert len(totals) == len(held_out) >= 2
+    assert len(totals) == len(held_out) == 2
     assert all(0.8 * evaluated < total <= evaluated for total in totals)
     assert 0 < tokens <= STEPS * 2 * 128
 
 
 @pytest.mark.xdist_group("maxtext")
 def test_a_run_whose_data_ends_early_fails(home) -> None:
-    ended = start(home, "ended", "num_epoch=1", "per_device_batch_size=200", "eval_interval=-1")
+    ended = start(home, "ended", "num_epoch=1", "per_device_batch_size=200")
     assert ended.wait() == 2
-    last = (home / "ended.log").read_text().strip().splitlines()[-1]
+    last = tail(home, "ended").strip().splitlines()[-1]
     assert last.startswith("error: ")
-    assert "training ended before step 7" in last
+    assert f"training ended before step {STEPS - 1}" in last
+    assert run.starts(config(home, "ended"))[-1]["outcome"] == "ended early"
+
+
+@pytest.mark.soak
+def test_many_stops_and_kills_change_no_bit(home, whole) -> None:
+    rng = random.Random(1)
+    saved = -1
+    while saved < STEPS - 15:
+        step = saved + rng.randrange(5, 10)
+        interrupt(home, "soak", step, rng.choice([signal.SIGTERM, signal.SIGKILL]))
+        saved = max(run.checkpoints(config(home, "soak")), default=-1)
+    assert start(home, "soak").wait() == 0, tail(home, "soak")
+    check_equal(home, "soak", STEPS - 1, whole)
