@@ -15,6 +15,7 @@ import zstandard
 from data_prep import report, tfds_folder
 from data_prep.documents import Documents, Step
 from data_prep.records import SPLITS
+from data_prep.reweight import draws, training_shards
 from data_prep.work import Work, running
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
@@ -160,26 +161,14 @@ def _vocabulary(folder: Path) -> int:
     return int(tokenizer.load(folder).get_vocab_size())
 
 
-def _train(source: dict[str, Any]) -> list[dict[str, Any]]:
-    return [shard for shard in source["shards"] if "/train-" in shard["path"]]
-
-
-def draws(share: float, source: dict[str, Any]) -> float:
-    """The weight with which Grain draws ``share`` of the tokens from a manifest's source.
-
-    Grain draws records, not tokens: a source of long documents needs fewer draws.
-    """
-    shards = _train(source)
-    tokens, records = (sum(shard[key] for shard in shards) for key in ("tokens", "records"))
-    return float(share * records / tokens)
-
-
 def _budget(work: Work, sources: dict[str, Any]) -> dict[str, Any]:
     """What the training may draw: tokens until a source ends, passes over each for the budget.
 
     Grain ends the whole mixture when one source has been read ``num_epoch`` times.
     """
-    tokens = {name: sum(s["tokens"] for s in _train(source)) for name, source in sources.items()}
+    tokens = {
+        name: sum(s["tokens"] for s in training_shards(source)) for name, source in sources.items()
+    }
     shares = work.recipe.shares
     once = min(int(tokens[name] / shares[name]) for name in sources)
     budget = work.recipe.token_budget or once

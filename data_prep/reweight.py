@@ -11,11 +11,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.publish import draws
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 from tinymathreason.files import read_json, write_json
+
+
+def training_shards(source: dict[str, Any]) -> list[dict[str, Any]]:
+    """The shards that training reads, of a manifest's source."""
+    return [shard for shard in source["shards"] if "/train-" in shard["path"]]
+
+
+def draws(share: float, source: dict[str, Any]) -> float:
+    """The weight with which Grain draws ``share`` of the tokens from a manifest's source.
+
+    Grain draws records, not tokens: a source of long documents needs fewer draws.
+    """
+    shards = training_shards(source)
+    tokens, records = (sum(shard[key] for shard in shards) for key in ("tokens", "records"))
+    return float(share * records / tokens)
 
 
 def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
@@ -53,6 +67,8 @@ def main(argv: Sequence[str]) -> None:
     shares = {}
     for argument in arguments.shares:
         name, _, value = argument.partition("=")
+        if name in shares:
+            raise InputError(f"argument {argument!r}: {name} was given a weight before")
         try:
             shares[name] = float(value)
         except ValueError:

@@ -53,9 +53,7 @@ def main(argv: Sequence[str]) -> None:
 
     # As upstream's main does: other random bits are another program.
     jax.config.update("jax_default_prng_impl", "unsafe_rbg")
-    os.environ["LIBTPU_INIT_ARGS"] = (
-        os.environ.get("LIBTPU_INIT_ARGS", "") + " --xla_tpu_spmd_rng_bit_generator_unsafe=true"
-    )
+    os.environ["LIBTPU_INIT_ARGS"] = "--xla_tpu_spmd_rng_bit_generator_unsafe=true"
     config = pyconfig.initialize(["compile", str(given.overlay), *given.overrides])
     if config.compile_topology:
         mesh = train_compile.get_topology_mesh(config)

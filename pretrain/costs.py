@@ -5,18 +5,13 @@ import math
 import re
 from dataclasses import dataclass, fields
 
+from pretrain import collectives
 from pretrain.hlo import Array, Computation, Instruction, Program, arrays
-
-COLLECTIVES = {
-    "all-gather": 1, "reduce-scatter": 1, "all-reduce": 2, "all-to-all": 1, "collective-permute": 1,
-}  # fmt: skip
-"""How often a ring moves a collective's bytes: an all-reduce is a reduce-scatter and a gather."""
 
 _NO_TRAFFIC = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id",
     "iota", "while", "copy-done", "slice-done", "async-done", "async-update", "call",
 }  # fmt: skip
-_MATMUL = ("dot", "convolution")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,69 +69,19 @@ def _costs(
         costs.attention_flops = splash_flops(instruction)
         return costs
     costs.matmul_flops = _flops(program, computation, instruction)
-    collectives = _collectives(program, instruction)
-    if collectives and not costs.matmul_flops:
-        _add_collectives(costs, instruction, collectives, devices)
-    else:
+    sent = collectives.sent(program, instruction, devices)
+    if sent is None or costs.matmul_flops:
         # A product with a collective inside runs beside one that was started before and is counted.
         costs.cycles = instruction.cycles or 0
         costs.matmul_cycles = costs.cycles if costs.matmul_flops else 0
+    elif collectives.is_started(instruction):
+        costs.overlapped_bytes = sent
+    else:
+        costs.collective_bytes = sent
     # XLA names what it computes again after jax.checkpoint's word for it.
     if "rematted_computation" in instruction.attributes:
         costs.rematerialised_flops = costs.matmul_flops
     return costs
-
-
-def _add_collectives(
-    costs: Costs, instruction: Instruction, found: list[tuple[Instruction, float]], devices: int
-) -> None:
-    if instruction.opcode.endswith("-done") or "-done" in instruction.name:
-        return
-    total = 0.0
-    for collective, sizes in found:
-        group = group_size(collective, devices)
-        kind = collective.opcode.removesuffix("-start")
-        total += COLLECTIVES[kind] * sizes * (group - 1) / group
-    if instruction.opcode.endswith("-start") or "-start" in instruction.name:
-        costs.overlapped_bytes = total
-    else:
-        costs.collective_bytes = total
-
-
-def _collectives(program: Program, instruction: Instruction) -> list[tuple[Instruction, float]]:
-    """The collectives of an instruction or of its fusion, each with its bytes on one device."""
-    kind = instruction.opcode.removesuffix("-start")
-    if kind in COLLECTIVES:
-        # The larger side of a gather is its result; a start's result holds its operands too.
-        sizes = instruction.bytes
-        if instruction.opcode.endswith("-start"):
-            sizes = max(array.bytes for array in instruction.shape)
-        if kind == "reduce-scatter":
-            sizes *= group_size(instruction, 1)
-        return [(instruction, sizes)]
-    if instruction.opcode not in ("fusion", "async-start") or not instruction.called:
-        return []
-    found = []
-    for inner in program.computations[instruction.called].instructions.values():
-        for collective, sizes in _collectives(program, inner):
-            scattered = collective.opcode == "all-reduce" and "scatter" in instruction.name
-            # A fused all-reduce of which a device keeps its slice is a reduce-scatter.
-            found.append((collective, sizes / 2 if scattered else sizes))
-    return found
-
-
-def group_size(collective: Instruction, devices: int) -> int:
-    """How many devices take part, from any of the ways in which XLA writes it."""
-    text = collective.attributes
-    mesh = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", text)
-    if mesh:
-        sizes = {name: int(size) for name, size in re.findall(r"'([\w]+)'=(\d+)", mesh.group(1))}
-        return math.prod(sizes[name] for name in re.findall(r"'(\w+)'", mesh.group(2)))
-    iota = re.search(r"replica_groups=\[\d+,(\d+)\]", text)
-    if iota:
-        return int(iota.group(1))
-    listed = re.search(r"replica_groups=\{\{([\d,]+)\}", text)
-    return len(listed.group(1).split(",")) if listed else devices
 
 
 def _flops(program: Program, computation: Computation, instruction: Instruction) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import outcome, overlay, train
+from pretrain import outcome, overlay, topology, train
 from pretrain.outcome import Outcome
 from pretrain.slice import (
     ABSENT,
@@ -27,6 +27,9 @@ from pretrain.slice import (
 from pretrain.supervisor import LOG, GivenUpError, Plan, Supervisor, bundle_command, say
 from tinymathreason import cli
 from tinymathreason.cli import InputError
+
+STOP_S = 1200
+"""Seconds in which a training must have saved after it was told to stop."""
 
 
 def plan(arguments: argparse.Namespace) -> Plan:
@@ -45,10 +48,8 @@ def plan(arguments: argparse.Namespace) -> Plan:
             f"grain_train_mixture_config_path: nothing brings {mixture} to the hosts; "
             "say how with --prepare, a shell command that each runs in its checkout"
         )
+    topology.check(arguments.overlay, arguments.type)
     words = [overlay_word(arguments.overlay), *arguments.overrides]
-    if not config["enable_autocheckpoint"]:
-        # Without it SIGTERM ends the training at once; with it, upstream saves first.
-        words.append("enable_autocheckpoint=true")
     if any(character in word for word in words for character in "\t\n"):
         raise InputError("an argument with a tab or a line end cannot be sent to the hosts")
     return Plan(
@@ -201,7 +202,14 @@ def stop(arguments: argparse.Namespace) -> None:
         return
     output(command)
     reports = tpu.probe()
+    begun = time.monotonic()
     while any(host.kind == "running" for host in reports):
+        if time.monotonic() - begun > STOP_S:
+            # Upstream can miss a signal that arrives just as a step ends.
+            raise InputError(
+                f"{tpu.name}: still training {STOP_S // 60} minutes after it was told to stop; "
+                "tell it again, or delete the slice and lose the steps since the last checkpoint"
+            )
         time.sleep(arguments.poll)
         reports = tpu.probe()
     say(f"no host trains any more{outcome.statuses(reports)}")

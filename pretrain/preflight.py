@@ -4,123 +4,19 @@ python -m pretrain.preflight OVERLAY.yml [--topology v4-32] [--sweep] [--json FI
 """
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import overlay, roofline, sweep, topology
-from pretrain.calibration import constants, expected_error
-from pretrain.profile import Profile, needed, profile
+from pretrain import overlay, sweep, topology
+from pretrain.calibration import expected_error
+from pretrain.forecast import HOST_BANDWIDTH, RESTART, SPARE, Report, report
+from pretrain.profile import needed
 from pretrain.roofline import Estimate
-from pretrain.topology import GIB, PRICES_OF, Topology
+from pretrain.topology import GIB, PRICES_OF
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
-
-SPARE = 2 * GIB
-"""HBM that a step must leave: for the runtime, fragmentation and the evaluation's step."""
-
-HOST_BANDWIDTH = 0.5e9
-"""Bytes per second that a host is taken to write to a bucket; a checkpoint is shared by all."""
-
-RESTART = 600.0
-"""Seconds that a restart after a preemption is taken to need: a slice, set-up, restore, compile."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-    """All that the table shows, in base units: bytes, seconds, operations, tokens, dollars."""
-
-    overlay: str
-    topology: str
-    parameters: int
-    tokens_per_step: int
-    hbm: float
-    hbm_of_chip: float | None
-    host: float
-    matmul_flops: float
-    matmul_flops_analytic: float
-    attention_flops: float
-    rematerialised: float
-    hbm_bytes: float
-    collective_bytes: float
-    estimate: Estimate | None
-    mfu: float | None
-    token_budget: int
-    price: float | None
-    """Dollars per chip and hour."""
-
-    chips: int
-    hosts: int
-    checkpoint_bytes: float
-    checkpoint_period: int
-    out_of_memory: str
-    largest: list[tuple[str, int]]
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Estimated, of the whole slice."""
-        return self.tokens_per_step / self.estimate.seconds if self.estimate else float("nan")
-
-    @property
-    def fits(self) -> bool:
-        """Whether the step leaves `SPARE` bytes of a chip; true where the chip is not known."""
-        if self.out_of_memory:
-            return False
-        return self.hbm_of_chip is None or self.hbm <= self.hbm_of_chip - SPARE
-
-
-def report(
-    path: Path, where: Topology, overrides: Sequence[str] = (), price: float | None = None
-) -> Report:
-    """Compile (or look up) the step of ``path`` on ``where`` and estimate its run."""
-    return summary(path, where, overrides, profile(path, where, overrides), price)
-
-
-def summary(
-    path: Path, where: Topology, overrides: Sequence[str], found: Profile, price: float | None
-) -> Report:
-    """What a compiled step says about the run of the overlay it belongs to."""
-    config = overlay.load(path, overrides)
-    chip = where.chip
-    estimate = None
-    mfu = None
-    if chip and not found.out_of_memory:
-        estimate = roofline.estimate(found.costs, chip, constants(chip.name))
-        per_chip = found.tokens / found.devices * found.model.flops_per_token
-        mfu = per_chip / estimate.seconds / chip.peak_flops
-    executed = found.costs.matmul_flops
-    per_token = found.model.matmul_flops_per_token
-    if not found.costs.attention_flops:
-        # Without the kernel attention is products like any other, the mask's half among them.
-        per_token += 2 * found.model.attention_flops_per_token
-    analytic = per_token * found.tokens / found.devices
-    return Report(
-        overlay=str(path),
-        topology=where.name,
-        parameters=found.model.parameters,
-        tokens_per_step=found.tokens,
-        hbm=found.hbm,
-        hbm_of_chip=chip.hbm if chip else None,
-        host=found.host,
-        matmul_flops=executed,
-        matmul_flops_analytic=analytic,
-        attention_flops=found.costs.attention_flops,
-        rematerialised=found.costs.rematerialised_flops / executed if executed else 0.0,
-        hbm_bytes=found.costs.hbm_bytes,
-        collective_bytes=found.costs.collective_bytes,
-        estimate=estimate,
-        mfu=mfu,
-        token_budget=int(config["steps"]) * found.tokens,
-        price=price if price is not None else (chip.price if chip else None),
-        chips=where.chips,
-        hosts=where.hosts,
-        checkpoint_bytes=found.state_bytes,
-        checkpoint_period=int(config["checkpoint_period"]),
-        out_of_memory=found.out_of_memory,
-        largest=found.largest,
-    )
 
 
 def table(found: Report) -> list[tuple[str, str]]:
@@ -149,10 +45,6 @@ def table(found: Report) -> list[tuple[str, str]]:
 
 
 def _estimates(found: Report, parts: Estimate) -> list[tuple[str, str]]:
-    days = found.token_budget / found.tokens_per_second / 86_400
-    hours = days * 24 * found.chips
-    write = found.checkpoint_bytes / (found.hosts * HOST_BANDWIDTH)
-    lost = found.checkpoint_period * parts.seconds + write + RESTART
     rows = [
         (
             "estimated step",
@@ -167,22 +59,22 @@ def _estimates(found: Report, parts: Estimate) -> list[tuple[str, str]]:
         ("estimated tokens/s", f"{found.tokens_per_second:,.0f}"),
         ("estimated MFU", f"{found.mfu:.1%}"),
         ("token budget", f"{found.token_budget:,}"),
-        ("estimated time", f"{days:.1f} days, {hours:,.0f} chip-hours"),
+        ("estimated time", f"{found.days:.1f} days, {found.chip_hours:,.0f} chip-hours"),
     ]
     if found.price is not None:
         of = f"{found.price:.2f} a chip-hour"
-        rows.append(("estimated price", f"{hours * found.price:,.0f} US dollars at {of}"))
+        rows.append(("estimated price", f"{found.dollars:,.0f} US dollars at {of}"))
     return [
         *rows,
         (
             "checkpoint",
-            f"{found.checkpoint_bytes / 1e9:.1f} GB, estimated {write:.0f} s to write at "
-            f"{HOST_BANDWIDTH / 1e9:.1f} GB/s a host, while training goes on",
+            f"{found.checkpoint_bytes / 1e9:.1f} GB, estimated {found.write_seconds:.0f} s to "
+            f"write at {HOST_BANDWIDTH / 1e9:.1f} GB/s a host, while training goes on",
         ),
         (
             "lost to a preemption",
-            f"estimated {lost / 60:.0f} minutes at most: {found.checkpoint_period} steps, the "
-            f"write and {RESTART / 60:.0f} minutes to start again",
+            f"estimated {found.lost_seconds / 60:.0f} minutes at most: {found.checkpoint_period} "
+            f"steps, the write and {RESTART / 60:.0f} minutes to start again",
         ),
     ]
 
@@ -211,13 +103,12 @@ def advice(config: dict[str, Any]) -> str:
     changes = []
     if config["num_vocab_tiling"] == 1:
         changes.append("num_vocab_tiling=8 (logits in eighths)")
-    batch = config["per_device_batch_size"]
+    batch = int(config["per_device_batch_size"])
     if batch > 1:
-        half = int(batch) // 2
-        changes.append(
-            f"per_device_batch_size={half} "
-            f"gradient_accumulation_steps={config['gradient_accumulation_steps'] * 2}"
-        )
+        # The sequences of a step stay the same.
+        smaller = max(size for size in range(1, batch) if batch % size == 0)
+        turns = config["gradient_accumulation_steps"] * batch // smaller
+        changes.append(f"per_device_batch_size={smaller} gradient_accumulation_steps={turns}")
     if config["remat_policy"] != "full":
         changes.append("remat_policy=save_qkv_proj or full (computes more again)")
     return "try " + ", or ".join(changes) if changes else "take a larger slice"
@@ -241,10 +132,12 @@ def main(argv: Sequence[str]) -> None:
     if arguments.price is not None and arguments.price < 0:
         raise InputError(f"--price: expected dollars, at least 0 (got {arguments.price})")
     if arguments.sweep:
+        if arguments.price is not None:
+            raise InputError("--price: a sweep ranks by speed; give it without --sweep")
         found = sweep.run(arguments.overlay, where, arguments.overrides, report)
         print(sweep.ranking(found))
         if arguments.json:
-            write_json(arguments.json, {k: dataclasses.asdict(v) for k, v in found.items()})
+            write_json(arguments.json, {k: v.numbers() for k, v in found.items()})
         return
     single = report(arguments.overlay, where, arguments.overrides, arguments.price)
     print(f"{arguments.overlay} on {where.name}, compiled, not run")
@@ -253,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
     if single.estimate and where.chip:
         print(f"  {'error to expect':28s} {expected_error(where.chip.name)}")
     if arguments.json:
-        write_json(arguments.json, dataclasses.asdict(single))
+        write_json(arguments.json, single.numbers())
     line = verdict(single, config)
     if not single.fits:
         raise InputError(line)

@@ -2,7 +2,8 @@
 
 An estimate, not a measurement: no TPU was used. It has three parts, taken one after the other:
 
-- XLA's own cycles for every fusion at the chip's clock, times ``slowdown``;
+- XLA's own cycles for every fusion at the chip's clock, times ``slowdown``, but no product faster
+  than the peak;
 - Splash attention's operations at ``attention_efficiency`` of the peak, since XLA gives a kernel no
   cycles;
 - collectives at ``collective_share`` of the chip's links: those that XLA starts and waits for at
@@ -56,7 +57,9 @@ class Estimate:
 
 def estimate(costs: Costs, chip: Chip, constants: Constants) -> Estimate:
     """The time of one step of a program with ``costs`` on every chip."""
-    fusions = costs.cycles / chip.clock * constants.slowdown
+    products = costs.matmul_cycles / chip.clock * constants.slowdown
+    others = (costs.cycles - costs.matmul_cycles) / chip.clock * constants.slowdown
+    fusions = max(products, costs.matmul_flops / chip.peak_flops) + others
     attention = costs.attention_flops / (chip.peak_flops * constants.attention_efficiency)
     bandwidth = chip.interconnect * constants.collective_share
     asynchronous = costs.overlapped_bytes / bandwidth

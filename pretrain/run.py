@@ -27,7 +27,10 @@ DECISIVE = (
     "learning_rate", "lr_schedule", "warmup", "wsd_", "opt_type", "adam", "gradient_",
     "per_device_batch_size", "grain_train_files", "grain_packing", "data_shuffle_seed",
     "enable_data_shuffling", "init_weights", "dtype", "weight_dtype", "mu_dtype", "z_loss",
-    "logits_via_embedding", "normaliz",
+    "logits_via_embedding", "normaliz", "mlp_", "dropout_rate", "enable_dropout", "packing",
+    "add_bos", "add_eos", "tokenize_train_data", "eod_mask_loss", "reset_attention_mask",
+    "trainable_parameters_mask", "skip_step_", "quantization", "final_logits_soft_cap",
+    "attn_logits_soft_cap", "grain_worker_count",
 )  # fmt: skip
 """Beginnings of the keys that decide the weights; the others may change between two starts."""
 
@@ -47,6 +50,10 @@ COUNTED: dict[str, Any] = {
     "checkpoint_storage_use_zarr3": True,
 }
 """The models and forms of checkpoints whose parameters are counted here; others go unchecked."""
+
+
+class UnreadableError(InputError):
+    """A checkpoint that is damaged, being removed, or in a bucket that does not answer."""
 
 
 def run_directory(config: dict[str, Any]) -> epath.Path:
@@ -108,7 +115,7 @@ def parameters(config: dict[str, Any]) -> int | None:
 def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
     """Whole shapes of the weights in a checkpoint, by path, such as ``decoder.decoder_norm.scale``.
 
-    Raises `InputError` when it cannot be read.
+    Raises `UnreadableError` when it cannot be read.
     """
     import tensorstore
 
@@ -124,13 +131,13 @@ def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
             if match
         }
     except (ValueError, KeyError) as error:
-        raise InputError(f"{step_dir}: not a readable checkpoint: {error}") from error
+        raise UnreadableError(f"{step_dir}: not a readable checkpoint: {error}") from error
 
 
 def check_layers(config: dict[str, Any], step: int) -> int | None:
     """The number of weights in a checkpoint; None for a model outside `COUNTED`.
 
-    Raises `InputError` when it is not the configuration's.
+    Raises `InputError` when it is not the configuration's, `UnreadableError` as `stored_shapes`.
     """
     expected = parameters(config)
     if expected is None:

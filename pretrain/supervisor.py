@@ -9,7 +9,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
-from pretrain import outcome
+from pretrain import outcome, run
 from pretrain.outcome import Host, Outcome
 from pretrain.slice import (
     ABSENT,
@@ -85,7 +85,7 @@ class Supervisor:
     def __init__(self, tpu: Slice, plan: Plan) -> None:
         self.tpu = tpu
         self.plan = plan
-        self.last = int(plan.config["steps"]) - 1
+        self.last = run.last_step(plan.config)
         self.exists = False
         """Something was asked of Google Cloud, or found there, that costs money."""
         self.log_offset = 0

@@ -15,7 +15,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
 
 if TYPE_CHECKING:
-    from pretrain.preflight import Report
+    from pretrain.forecast import Report
 
 LISTS = Path(__file__).parent / "sweeps"
 

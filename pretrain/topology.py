@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -93,12 +94,18 @@ OFFERED = ("v4-32", "v4-64", "v5e-16", "v5p-16", "v6e-16", "gpu", "cpu")
 """Those that this project has overlays for; any other slice that MaxText knows compiles too."""
 
 
+def canonical(name: str) -> str:
+    """MaxText's name of a slice for gcloud's: v5litepod-16 is v5e-16."""
+    return name.replace("v5litepod-", "v5e-")
+
+
 def find(name: str) -> Topology:
     """The topology called ``name``, as gcloud and MaxText write it: v4-32 has 32 cores, 16 chips.
 
     Raises `InputError` with the nearest name for one that is not known, and for a GPU where jax has
     no CUDA plugin to compile with.
     """
+    name = canonical(name)
     if name == "cpu":
         return Topology(name=name, platform="cpu", chip=None, chips=1)
     if name == "gpu":
@@ -130,3 +137,11 @@ def of_overlay(stem: str, hardware: str) -> str:
     raise InputError(
         f"{stem}: its name does not end with a topology; say which: --topology {OFFERED[0]}"
     )
+
+
+def check(overlay: Path, kind: str) -> None:
+    """Raise `InputError` when an overlay that is named after a slice is to run on another."""
+    for name in OFFERED:
+        named = overlay.stem.endswith("_" + name.replace("-", "_"))
+        if named and name != canonical(kind):
+            raise InputError(f"{overlay} is for {name}, not for {kind}: its batch would be another")

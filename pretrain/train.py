@@ -65,7 +65,7 @@ class FirstSave(threading.Thread):
     def run(self) -> None:
         """Look every few seconds, and once more when training has ended."""
         ended = False
-        while not self._checked() and not ended:
+        while not self._checked(ended) and not ended:
             ended = self._ended.wait(SECONDS)
 
     def close(self) -> None:
@@ -73,17 +73,20 @@ class FirstSave(threading.Thread):
         self._ended.set()
         self.join()
 
-    def _checked(self) -> bool:
-        for step in run.checkpoints(self._config)[-1:]:
-            try:
+    def _checked(self, ended: bool) -> bool:
+        """Whether there was a checkpoint to check; what is wrong with it is told."""
+        try:
+            saved = run.checkpoints(self._config)[-1:]
+            for step in saved:
                 run.check_layers(self._config, step)
-            except InputError as error:
-                # Unless upstream removed this checkpoint in the meantime, as an old one.
-                if step not in run.checkpoints(self._config):
-                    return False
-                self._fail(error)
-            return True
-        return False
+        except (run.UnreadableError, OSError) as error:
+            # Upstream may be removing it as an old one, or a bucket may not answer: look again.
+            if ended:
+                self._fail(InputError(f"the first checkpoint was never checked: {error}"))
+            return False
+        except InputError as error:
+            self._fail(error)
+        return bool(saved)
 
 
 @contextlib.contextmanager

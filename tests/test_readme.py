@@ -85,7 +85,8 @@ def test_commands_run_to_their_first_missing_input(line: str, tmp_path) -> None:
 def test_benchmarks_start(line: str) -> None:
     words = [sys.executable, *shlex.split(line)[1:], "--rounds=none"]
     found = subprocess.run(words, capture_output=True, text=True)
-    assert re.match(r"usage: (benchmarks|pretrain)\.", found.stderr)  # imported, and stopped at the argument
+    # Imported, and stopped at the argument.
+    assert re.match(r"usage: (benchmarks|pretrain)\.", found.stderr)
 
 
 @pytest.mark.parametrize("line", CLIENTS)

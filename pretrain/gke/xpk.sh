@@ -33,4 +33,4 @@ xpk workload create \
   --workload="$WORKLOAD" --tpu-type="$TPU_TYPE" --num-slices=1 \
   --docker-image="$IMAGE:$commit" --storage="$STORAGE" \
   --max-restarts=20 --restart-on-exit-codes=1,75 --termination-grace-period-seconds=600 \
-  --command="python -m maxtext.train $OVERLAY base_output_directory=$OUTPUT enable_autocheckpoint=true"
+  --command="python -m maxtext.train $OVERLAY base_output_directory=$OUTPUT"

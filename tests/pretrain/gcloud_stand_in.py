@@ -63,6 +63,17 @@ def attempt(state):
     return SCENARIO["attempts"][state["starts"] - 1]
 
 
+def begun(number):
+    """Whether the training of a start has begun on every host."""
+    return all((WORLD / f"begun-{number}-{i}").exists() for i in range(len(homes())))
+
+
+def wait_until(true):
+    end = time.monotonic() + 60
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def ssh(state, worker, command):
     if queue_state(state) != "ACTIVE" or state["lost"]:
         fail("ERROR: (gcloud.compute.tpus.tpu-vm.ssh) the TPU is in an unusable state", 255)
@@ -73,6 +84,8 @@ def ssh(state, worker, command):
         fail("ERROR: (gcloud.compute.tpus.tpu-vm.ssh) [/usr/bin/ssh] exited with code [255].", 255)
     if "start" in words:
         state["starts"] += 1
+    if " probe;" in command:
+        state["ended"] = all((home / "tinymathreason.state/status").exists() for home in homes())
     statuses = []
     for i, home in enumerate(homes()):
         if worker not in ("all", str(i)):
@@ -87,8 +100,14 @@ def ssh(state, worker, command):
         }
         found = subprocess.run(["bash", "-c", command], cwd=home, env=environment)
         statuses.append(found.returncode)
+    # What follows in a test follows the training's beginning, however slow the machine is.
+    if "start" in words and not any(statuses):
+        wait_until(lambda: begun(state["starts"]))
     if "log" in words and state["starts"]:
-        state["lost"] = attempt(state).get("then", "")
+        mine = attempt(state)
+        # Hosts that end by themselves have been seen to end before the slice goes.
+        if state.get("ended") or not all(isinstance(status, int) for status in mine["status"]):
+            state["lost"] = mine.get("then", "")
     return max(statuses)
 
 
@@ -155,6 +174,8 @@ def trainer(words):
     print(f"training {' '.join(words[2:])}", flush=True)
     if mine.get("step") is not None:
         (WORLD / "bucket" / str(mine["step"])).touch()
+    (WORLD / f"begun-{os.environ['ATTEMPT']}-{host}").touch()
+    wait_until(lambda: begun(os.environ["ATTEMPT"]))
     print(mine.get("log", f"attempt {os.environ['ATTEMPT']} on host {host}"), flush=True)
     time.sleep(mine.get("delay_s", [0] * 9)[host])
     if mine.get("leaves") and host == 0:

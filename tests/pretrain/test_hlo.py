@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import costs, hlo
+from pretrain import collectives, costs, hlo
 from tinymathreason.cli import InputError
 
 PROGRAM = Path(__file__).with_name("program.hlo").read_text()
@@ -138,7 +138,26 @@ def test_an_unknown_kernel_is_not_taken_for_attention() -> None:
 )
 def test_groups_in_all_of_their_spellings(text, size) -> None:
     instruction = hlo.Instruction("x", "all-gather", [], [], "", ", " + text)
-    assert costs.group_size(instruction, 16) == size
+    assert collectives.group_size(instruction, 16) == size
+
+
+@pytest.mark.parametrize(
+    ("opcode", "shape", "sent"),
+    [
+        ("all-gather", "bf16[16,8]", 256 * 15 / 16),
+        ("all-gather-start", "(bf16[1,8], bf16[16,8])", 256 * 15 / 16),
+        ("reduce-scatter", "bf16[1,8]", 256 * 15 / 16),
+        ("all-reduce", "(bf16[8,8], bf16[8,8])", 2 * 256 * 15 / 16),
+        ("all-reduce-start", "(bf16[8,8], bf16[8,8])", 2 * 256 * 15 / 16),
+        ("collective-permute", "bf16[16,8]", 256),
+        ("collective-permute-start", "(bf16[16,8], bf16[16,8], u32[], u32[])", 256),
+        ("all-reduce-done", "bf16[8,8]", 0),
+        ("add", "bf16[8,8]", None),
+    ],
+)
+def test_bytes_that_a_chip_sends(opcode, shape, sent) -> None:
+    instruction = hlo.Instruction("x", opcode, hlo.arrays(shape), [], "", "")
+    assert collectives.sent(hlo.Program({}, ""), instruction, 16) == sent
 
 
 def test_bytes_of_a_tuple() -> None:

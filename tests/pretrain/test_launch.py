@@ -19,7 +19,7 @@ from tinymathreason.cli import InputError
 
 PLACE = ["--name=tpu", "--zone=us-central2-b", "--project=p"]
 OVERLAY = "base_config: base.yml\nsteps: 101\nrun_name: one\nbase_output_directory: gs://b/runs\n"
-WORDS = ["tiny.yml", "learning_rate=0.5", "enable_autocheckpoint=true"]
+WORDS = ["tiny.yml", "learning_rate=0.5"]
 FINISHED = {"step": 100, "status": [0, 0]}
 
 
@@ -227,7 +227,7 @@ def test_input_that_the_hosts_refuse_is_not_tried_again(world) -> None:
 
 
 def test_the_third_crash_at_one_step_is_the_last(world, capsys) -> None:
-    world.scenario(*[{"step": 7, "status": [1, 1], "delay_s": [0.3, 0], "log": "boom"}] * 4)
+    world.scenario(*[{"step": 7, "status": [1, 1], "delay_s": [1, 0], "log": "boom"}] * 4)
     with pytest.raises(InputError, match=r"on vm-w-1: failure 3 of 3 at step 7 without progress"):
         run()
     assert world.changes().count("start") == 3

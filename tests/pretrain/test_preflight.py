@@ -10,11 +10,12 @@ from pretrain import calibration, overlay, preflight, profile, roofline, sweep
 from pretrain.calibration import PUBLISHED, Published, constants, measured_seconds
 from pretrain.compile_step import largest
 from pretrain.costs import Costs
+from pretrain.forecast import steps
 from pretrain.model import Model
 from pretrain.preflight import main
 from pretrain.profile import Profile, key, needed
 from pretrain.roofline import Constants, estimate
-from pretrain.topology import CHIPS, GIB, OFFERED, find, of_overlay
+from pretrain.topology import CHIPS, GIB, OFFERED, check, find, of_overlay
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import write_json
@@ -61,7 +62,11 @@ def test_the_table_and_the_verdict(cache, capsys, tmp_path) -> None:
     assert "fits v4-32 with 5.8 GiB of a chip to spare" in out
     found = json.loads((tmp_path / "out.json").read_text())
     seconds = sum(found["estimate"][part] for part in ("fusions", "attention", "collectives"))
+    assert found["seconds"] == seconds
     hours = found["token_budget"] / found["tokens_per_step"] * seconds / 3600 * 16
+    assert found["chip_hours"] == pytest.approx(hours)
+    assert found["dollars"] == pytest.approx(hours * 2)
+    assert found["fits"]
     assert f"{hours * 2:,.0f} US dollars at 2.00 a chip-hour" in out
     assert found["token_budget"] == 254_313 * 288 * 4096
 
@@ -71,6 +76,9 @@ def test_too_tight_fails_and_says_what_to_change(cache, capsys) -> None:
     with pytest.raises(InputError, match=r"too tight for v4-32: 1\.8 GiB to spare") as error:
         main([str(V4_32)])
     assert "per_device_batch_size=3 gradient_accumulation_steps=6" in str(error.value)
+    three = overlay.load(V4_32, ["per_device_batch_size=3"])
+    # Three at a time become one: the sequences of a step stay the same.
+    assert "per_device_batch_size=1 gradient_accumulation_steps=9" in preflight.advice(three)
     assert "num_vocab_tiling=8" in str(error.value)
 
 
@@ -149,6 +157,7 @@ def test_every_listed_alternative_is_one_that_maxtext_knows() -> None:
         ([str(V4_32), "--topology", "v4-33x"], "'v4-33x' is not known; did you mean 'v4-32'"),
         ([str(V4_32), "--topology", "gpu"], "without its CUDA plugin"),
         ([str(V4_32), "--price", "-1"], "--price: expected dollars"),
+        ([str(V4_32), "--price", "1", "--sweep"], "give it without --sweep"),
         (["maxtext_configs/tinymathreason_20m.yml"], "say which: --topology"),
         ([str(V4_32), "--topology", "v5e-16", "--sweep"], "no list of alternatives for v5e-16"),
         (["none.yml"], "none.yml: no such file"),
@@ -212,7 +221,29 @@ def test_the_fit_makes_the_estimate_the_measurement() -> None:
     seconds = roofline.estimate(costs, CHIPS["v4"], fitted).seconds
     assert seconds == pytest.approx(measured_seconds(run, found))
     assert calibration.error(run, found, fitted) == pytest.approx(0)
-    assert constants("v4").slowdown > 1 > constants("v5p").slowdown
+
+
+def test_no_product_is_faster_than_the_peak() -> None:
+    for name, chip in CHIPS.items():
+        costs = Costs(cycles=1.0, matmul_cycles=1.0, matmul_flops=chip.peak_flops)
+        assert estimate(costs, chip, constants(name)).fusions == pytest.approx(1)
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_takes_the_steps_after_it() -> None:
+    stable, decay = (
+        overlay.load(f"maxtext_configs/tinymathreason_1b_{name}_v4_32.yml")
+        for name in ("wsd", "anneal")
+    )
+    assert (steps(stable), steps(decay)) == (228_882, 25_431)
+    assert steps(overlay.load(V4_32, ["steps=-1"])) == 254_313
+
+
+def test_an_overlay_named_after_a_slice_runs_on_no_other() -> None:
+    check(V4_32, "v4-32")
+    check(Path("tinymathreason_1b_v5e_16.yml"), "v5litepod-16")
+    check(Path("mine.yml"), "v4-64")
+    with pytest.raises(InputError, match="is for v4-32, not for v4-64"):
+        check(V4_32, "v4-64")
 
 
 @pytest.mark.xdist_group("maxtext")

@@ -20,7 +20,7 @@ from tests.pretrain.test_resume import (
 )
 from tinymathreason.cli import InputError
 
-STEPS = 24
+STEPS = 100
 ADDRESS = "127.0.18.34"
 """Upstream's port is fixed; an address of their own keeps them apart from other runs."""
 
@@ -59,7 +59,7 @@ def finish_both(home: Path, name: str) -> None:
 def test_two_hosts_killed_and_resumed_equal_undisturbed(home, monkeypatch) -> None:
     finish_both(home, "whole")
     both = start_both(home, "hit")
-    wait_for_step(home, "hit", 5, *both)
+    wait_for_step(home, "hit", 25, *both)
     for process in both:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
