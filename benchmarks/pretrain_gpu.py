@@ -17,7 +17,6 @@ pip install "jax[cuda12]==$(python -c 'import jax; print(jax.__version__)')"
 
 import argparse
 import contextlib
-import importlib.util
 import itertools
 import json
 import shutil
@@ -32,7 +31,8 @@ from typing import Any
 from benchmarks.corpus import HOME, call
 from benchmarks.training_parity import run_logged, write_overlay
 from conversion.architecture import Architecture
-from pretrain import overlay
+from pretrain import overlay, topology
+from pretrain.model import Model
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -70,7 +70,7 @@ def peak_tflops() -> float:
     known = [peak for part, peak in PEAKS.items() if part in name]
     if not known:
         raise InputError(f"{name}: no peak is known for this GPU; known are {', '.join(PEAKS)}")
-    if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+    if not topology.has_cuda():
         raise InputError(
             "jax has no plugin for CUDA: install jax[cuda12] of the version of jax that is there"
         )
@@ -104,17 +104,6 @@ class Memory:
         finally:
             ended.set()
             watcher.join()
-
-
-def flops_per_token(sizes: Architecture) -> float:
-    """FLOPs that training needs for a token: 6 a weight that multiplies, and causal attention.
-
-    The embedding multiplies nothing. A query attends to half of the context on average, in two
-    products of 2 FLOPs, three times over with the backward pass; what is computed again counts not.
-    """
-    weights = sizes.parameters() - (0 if sizes.tied else sizes.vocab * sizes.hidden)
-    attention = 2 * 2 * 3 * sizes.layers * sizes.heads * sizes.head_dim * sizes.context / 2
-    return 6 * weights + attention
 
 
 def warm(steps: int) -> int:
@@ -221,7 +210,7 @@ def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) 
             "peak_gb": round(memory.peak_gb if memory else resident_gb, 2),
         }
         if peak:
-            flops = flops_per_token(sizes) * tokens / seconds
+            flops = Model.from_config(values).flops_per_token * tokens / seconds
             found[name]["mfu"] = round(flops / (peak * 1e12), 4)
     return {
         "benchmark": "pretrain_gpu",

@@ -99,6 +99,11 @@ def canonical(name: str) -> str:
     return name.replace("v5litepod-", "v5e-")
 
 
+def has_cuda() -> bool:
+    """Whether jax's plugin for NVIDIA GPUs is installed."""
+    return any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13))
+
+
 def find(name: str) -> Topology:
     """The topology called ``name``, as gcloud and MaxText write it: v4-32 has 32 cores, 16 chips.
 
@@ -109,7 +114,7 @@ def find(name: str) -> Topology:
     if name == "cpu":
         return Topology(name=name, platform="cpu", chip=None, chips=1)
     if name == "gpu":
-        if not any(importlib.util.find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+        if not has_cuda():
             raise InputError(
                 "topology gpu: jax cannot compile for a GPU without its CUDA plugin and one such "
                 "GPU; install jax[cuda12] on the machine that has it"

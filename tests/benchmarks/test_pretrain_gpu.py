@@ -3,14 +3,11 @@
 import json
 import math
 import os
-from pathlib import Path
 
 import pytest
 
 from benchmarks import pretrain_gpu
-from benchmarks.pretrain_gpu import Memory, flops_per_token, main, maxtext_seconds, warm
-from conversion.architecture import Architecture
-from pretrain import overlay
+from benchmarks.pretrain_gpu import Memory, main, maxtext_seconds, warm
 from tests.conversion.checkpoints import save_tokenizer
 from tests.pretrain.test_training_parity import OVERLAY, VOCABULARY, write_mixture
 from tinymathreason.cli import InputError
@@ -71,13 +68,6 @@ def test_seconds_are_those_after_the_first_steps(tmp_path) -> None:
     assert maxtext_seconds(tmp_path / "metrics", 3) == 3
     with pytest.raises(InputError, match="3 of 4 steps"):
         maxtext_seconds(tmp_path / "metrics", 4)
-
-
-def test_flops_of_the_1b_model() -> None:
-    """By hand: 6 x 1,057,581,056 weights but the embedding, 12 x 22 layers x 2,048 x 4,096 / 2."""
-    config = overlay.load(Path("maxtext_configs/tinymathreason_1b.yml"))
-    found = flops_per_token(Architecture.from_maxtext(config))
-    assert found == 6 * 1_057_581_056 + 12 * 22 * 2048 * 4096 // 2
 
 
 def test_without_a_gpu_it_says_so(tmp_path, monkeypatch) -> None:
