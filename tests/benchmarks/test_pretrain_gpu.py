@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import pretrain_gpu
 from benchmarks.pretrain_gpu import Memory, main, maxtext_seconds, warm
+from pretrain import topology
 from tests.conversion.checkpoints import save_tokenizer
 from tests.pretrain.test_training_parity import OVERLAY, VOCABULARY, write_mixture
 from tinymathreason.cli import InputError
@@ -81,10 +82,10 @@ def test_an_unknown_gpu_and_a_jax_without_cuda_are_told(gpu, monkeypatch) -> Non
     with pytest.raises(InputError, match="NVIDIA H100 PCIe: no peak"):
         main([])
     gpu("NVIDIA H200")
-    monkeypatch.setattr(pretrain_gpu.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(topology, "has_cuda", lambda: False)
     with pytest.raises(InputError, match=r"jax\[cuda12\]"):
         main([])
-    monkeypatch.setattr(pretrain_gpu.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(topology, "has_cuda", lambda: True)
     assert pretrain_gpu.peak_tflops() == 989
 
 

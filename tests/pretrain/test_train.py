@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,7 @@ def test_a_finished_run_is_not_started_again(tmp_path, words, capsys) -> None:
     [
         ("2", [], "hosts were 1, are 2"),
         ("1", ["learning_rate=0.1"], "learning_rate was 0.003, is 0.1"),
+        ("1", ["dtype=bfloat16"], "dtype was 'float32', is 'bfloat16'"),
         ("1", ["enable_data_shuffling=false"], "enable_data_shuffling was True, is False"),
         ("1", ["base_num_decoder_layers=5"], "base_num_decoder_layers was 4, is 5"),
     ],
@@ -230,19 +232,22 @@ def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) ->
     monkeypatch.setattr(train, "SECONDS", 0.01)
     config = overlay.load(words[0], words[1:])
     failures: list[InputError] = []
-    threads = [train.FirstSave(config, failures.append) for _ in range(2)]
-    threads[0].start()
+    early = train.FirstSave(config, failures.append)
+    early.start()
     plant(config, 2)
-    threads[0].join(10)
-    assert not threads[0].is_alive()
+    early.join(10)
+    assert not early.is_alive()
     assert failures == []
-    plant(config, 4, layers=2)
     # Of a short run, the first save may be the last thing.
     monkeypatch.setattr(train, "SECONDS", 60.0)
-    threads[1].start()
-    threads[1].close()
-    assert "the checkpoint holds" in str(failures[0])
+    config["run_name"] = "short"
+    late = train.FirstSave(config, failures.append)
+    late.start()
+    time.sleep(0.1)
+    plant(config, 4, layers=2)
+    late.close()
     assert len(failures) == 1
+    assert "the checkpoint holds" in str(failures[0])
 
 
 def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
