@@ -21,7 +21,7 @@ from tests.pretrain.test_resume import (
 from tinymathreason.cli import InputError
 
 STEPS = 100
-ADDRESS = "127.0.18.34"
+ADDRESS = f"127.{os.getpid() >> 16 & 255}.{os.getpid() >> 8 & 255}.{os.getpid() & 255 | 2}"
 """Upstream's port is fixed; an address of their own keeps them apart from other runs."""
 
 
