@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pretrain.model import Model
 from tinymathreason.cli import InputError
 
 # What makes the model a Llama that transformers can hold, by MaxText's key and the values known.
@@ -160,10 +161,10 @@ class Architecture:
 
     def parameters(self) -> int:
         """The number of trained weights."""
-        attention = 2 * self.hidden * self.head_dim * (self.heads + self.kv_heads)
-        layer = attention + 3 * self.hidden * self.mlp + 2 * self.hidden
-        embeddings = (1 if self.tied else 2) * self.vocab * self.hidden
-        return self.layers * layer + self.hidden + embeddings
+        (activations,) = MAXTEXT["mlp_activations"]
+        return Model.from_config(
+            {**self.maxtext_config(), "mlp_activations": activations}
+        ).parameters
 
     def maxtext_config(self) -> dict[str, Any]:
         """The keys of an overlay over base.yml that make MaxText build this model."""

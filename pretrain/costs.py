@@ -10,7 +10,7 @@ from pretrain.hlo import Array, Computation, Instruction, Program, arrays
 
 _NO_TRAFFIC = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id",
-    "iota", "while", "copy-done", "slice-done", "async-done", "async-update", "call",
+    "iota", "while", "copy-done", "slice-done", "async-done", "async-update",
 }  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def _flops(program: Program, computation: Computation, instruction: Instruction)
         return _dot_flops(computation, instruction)
     if instruction.opcode == "convolution":
         return _convolution_flops(computation, instruction)
-    if instruction.opcode == "fusion" and instruction.called:
+    if instruction.opcode in ("fusion", "async-start") and instruction.called:
         called = program.computations[instruction.called]
         return sum(_flops(program, called, inner) for inner in called.instructions.values())
     return 0.0

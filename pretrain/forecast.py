@@ -8,7 +8,7 @@ from typing import Any
 
 from pretrain import overlay, roofline, run
 from pretrain.calibration import constants
-from pretrain.profile import Profile, profile
+from pretrain.profile import profile
 from pretrain.roofline import Estimate
 from pretrain.topology import GIB, Topology
 
@@ -104,13 +104,7 @@ def report(
     path: Path, where: Topology, overrides: Sequence[str] = (), price: float | None = None
 ) -> Report:
     """Compile (or look up) the step of ``path`` on ``where`` and estimate its run."""
-    return summary(path, where, overrides, profile(path, where, overrides), price)
-
-
-def summary(
-    path: Path, where: Topology, overrides: Sequence[str], found: Profile, price: float | None
-) -> Report:
-    """What a compiled step says about the run of the overlay it belongs to."""
+    found = profile(path, where, overrides)
     config = overlay.load(path, overrides)
     chip = where.chip
     estimate = None

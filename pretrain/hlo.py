@@ -131,7 +131,8 @@ class Program:
     def executed(self) -> Iterator[tuple[Computation, Instruction, int]]:
         """Instructions that run one after another, each with how often: entry and loop bodies.
 
-        What a fusion or a reduction calls is inside its instruction and not listed.
+        What a fusion, an asynchronous start or a reduction calls is inside its instruction and not
+        listed.
         """
         yield from self._executed(self.entry, 1)
 
@@ -141,8 +142,7 @@ class Program:
             if instruction.opcode == "while":
                 body = instruction.attribute("body").lstrip("%")
                 yield from self._executed(body, times * self.trip_count(computation, instruction))
-            elif instruction.opcode in ("call", "async-start") and instruction.called:
-                yield computation, instruction, times
+            elif instruction.opcode == "call" and instruction.called:
                 yield from self._executed(instruction.called, times)
             else:
                 yield computation, instruction, times

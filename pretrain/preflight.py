@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.sweep:
         if arguments.price is not None:
             raise InputError("--price: a sweep ranks by speed; give it without --sweep")
-        found = sweep.run(arguments.overlay, where, arguments.overrides, report)
+        found = sweep.run(arguments.overlay, where, arguments.overrides)
         print(sweep.ranking(found))
         if arguments.json:
             write_json(arguments.json, {k: v.numbers() for k, v in found.items()})

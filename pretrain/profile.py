@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +60,6 @@ class Profile:
     largest: list[tuple[str, int]]
     """The largest arrays of a step that did not fit, and their bytes over all devices."""
 
-    seconds: float
-    """What compiling took; 0 when the result came from the cache."""
-
 
 def cache_directory() -> Path:
     """Where compiled steps are kept: in ``$XDG_CACHE_HOME``, else in ~/.cache."""
@@ -81,27 +77,22 @@ def key(config: dict[str, Any], topology: Topology) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def profile(
-    path: Path, topology: Topology, overrides: Sequence[str] = (), cache: Path | None = None
-) -> Profile:
+def profile(path: Path, topology: Topology, overrides: Sequence[str] = ()) -> Profile:
     """Compile the overlay's train step for ``topology``, or read the cache of an earlier time.
 
     Raises `InputError` for a wrong overlay, and with XLA's first line when it refuses the step for
     another reason than memory.
     """
     config = overlay.load(path, overrides)
-    entry = (cache or cache_directory()) / key(config, topology)
-    started = time.monotonic()
-    seconds = 0.0
+    entry = cache_directory() / key(config, topology)
     if not entry.exists():
         entry.parent.mkdir(parents=True, exist_ok=True)
         with new_directory(entry) as folder:
             _compile(path, folder, [*overrides, *topology.overrides, *FIXED], topology)
-        seconds = time.monotonic() - started
-    return read(entry, seconds)
+    return read(entry)
 
 
-def read(entry: Path, seconds: float = 0.0) -> Profile:
+def read(entry: Path) -> Profile:
     """The profile that a folder of the cache holds."""
     found = read_json(entry / "step.json")
     counted = Costs()
@@ -119,7 +110,6 @@ def read(entry: Path, seconds: float = 0.0) -> Profile:
         host=memory["host"],
         out_of_memory=found.get("out_of_memory", ""),
         largest=[(shape, size) for shape, size in found.get("largest", [])],
-        seconds=seconds,
     )
 
 

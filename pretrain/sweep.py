@@ -6,16 +6,14 @@ The list for a topology is ``pretrain/sweeps/<topology>.yaml``: a name for each 
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pretrain import forecast
+from pretrain.forecast import Report
 from pretrain.topology import GIB, Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
-
-if TYPE_CHECKING:
-    from pretrain.forecast import Report
 
 LISTS = Path(__file__).parent / "sweeps"
 
@@ -33,12 +31,7 @@ def alternatives(where: Topology) -> dict[str, list[str]]:
     return found
 
 
-def run(
-    path: Path,
-    where: Topology,
-    overrides: Sequence[str],
-    report: Callable[[Path, Topology, Sequence[str]], "Report"],
-) -> dict[str, "Report"]:
+def run(path: Path, where: Topology, overrides: Sequence[str]) -> dict[str, Report]:
     """Every alternative's report by its name, and the overlay's own as ``as it is``.
 
     Tells its progress; what was compiled before comes from the cache, so it can be interrupted. An
@@ -49,7 +42,7 @@ def run(
     started = time.monotonic()
     for number, (name, arguments) in enumerate(listed.items(), start=1):
         try:
-            found[name] = report(path, where, [*overrides, *arguments])
+            found[name] = forecast.report(path, where, [*overrides, *arguments])
             outcome = _line(found[name])
         except InputError as error:
             outcome = f"refused: {error}"
@@ -62,7 +55,7 @@ def run(
     return found
 
 
-def ranking(found: dict[str, "Report"]) -> str:
+def ranking(found: dict[str, Report]) -> str:
     """A Markdown table: those that fit by their estimated tokens/s, then those that do not."""
     rows = sorted(found.items(), key=lambda item: (not item[1].fits, -(item[1].mfu or 0)))
     lines = [
@@ -84,7 +77,7 @@ def ranking(found: dict[str, "Report"]) -> str:
     return "\n".join(lines)
 
 
-def _line(report: "Report") -> str:
+def _line(report: Report) -> str:
     if report.estimate is None:
         return "does not fit"
     return f"{report.estimate.seconds:.3f} s, MFU {report.mfu:.1%}, {report.hbm / GIB:.1f} GiB"

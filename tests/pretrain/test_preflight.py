@@ -215,7 +215,7 @@ def test_the_fit_makes_the_estimate_the_measurement() -> None:
     costs = Costs(cycles=20e9, attention_flops=1e14, collective_bytes=1e11)
     found = Profile(
         model=Model.from_config(config), devices=64, tokens=64 * 13 * 2048, state_bytes=0,
-        costs=costs, hbm=0, host=0, out_of_memory="", largest=[], seconds=0,
+        costs=costs, hbm=0, host=0, out_of_memory="", largest=[],
     )  # fmt: skip
     fitted = calibration.fitted(run, found, overlap=False)
     seconds = roofline.estimate(costs, CHIPS["v4"], fitted).seconds
