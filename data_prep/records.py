@@ -27,6 +27,8 @@ COLUMN = "text"
 """Name of the one feature; MaxText's default for train_data_columns."""
 SPLITS = ("train", "eval")
 """Training documents, and those held out for the evaluation loss."""
+IDS_AT_ONCE = 1 << 16
+"""Ids of a long document that are Python's integers together, at 36 bytes each."""
 KEPT_SAMPLES = 2
 """Documents of a task that the report may show."""
 
@@ -34,8 +36,9 @@ KEPT_SAMPLES = 2
 def encode(ids: npt.NDArray[Any] | list[int]) -> bytes:
     """One document's token ids as a serialised Example with one int64 list."""
     example = example_pb2.Example()
-    values = ids if isinstance(ids, list) else ids.tolist()
-    example.features.feature[COLUMN].int64_list.value.extend(values)
+    values = example.features.feature[COLUMN].int64_list.value
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        values.extend(np.asarray(ids[start : start + IDS_AT_ONCE]).tolist())
     return bytes(example.SerializeToString(deterministic=True))
 
 
@@ -93,7 +96,7 @@ class WriteRecords(Step):
                     row += 1
                 for text, tokens in zip(texts, encoder(texts), strict=True):
                     split = SPLITS[is_held_out(text, recipe.eval_fraction, recipe.seed)]
-                    writers[split].write(encode([*tokens.tolist(), eos]))
+                    writers[split].write(encode(np.append(tokens, eos)))
                     length = len(tokens) + 1
                     counts[split].update(records=1, tokens=length)
                     lengths[length.bit_length() - 1] += 1
