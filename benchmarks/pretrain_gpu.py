@@ -62,19 +62,22 @@ def smi(query: str) -> str:
 
 
 def peak_tflops() -> float:
-    """Dense bfloat16 TFLOP/s of the first GPU.
-
-    Raises `InputError` when it is not in `PEAKS`, or when jax cannot use it.
-    """
+    """Dense bfloat16 TFLOP/s of the first GPU; `InputError` when it is not in `PEAKS`."""
     name = smi("name")
     known = [peak for part, peak in PEAKS.items() if part in name]
     if not known:
         raise InputError(f"{name}: no peak is known for this GPU; known are {', '.join(PEAKS)}")
+    return known[0]
+
+
+def jax_peak_tflops() -> float:
+    """`peak_tflops`; `InputError` when jax cannot use the GPU, too."""
+    peak = peak_tflops()
     if not topology.has_cuda():
         raise InputError(
             "jax has no plugin for CUDA: install jax[cuda12] of the version of jax that is there"
         )
-    return known[0]
+    return peak
 
 
 class Memory:
@@ -182,7 +185,7 @@ def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) 
     values = overlay.load(config)
     sizes = Architecture.from_maxtext(values)
     tokens = values["per_device_batch_size"] * sizes.context
-    peak = peak_tflops() if device == "cuda" else None
+    peak = jax_peak_tflops() if device == "cuda" else None
     output = home / "torch.json"
     options = [config, steps, device, "recompute" if recompute else "keep", output]
     contestants = {
@@ -248,7 +251,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.steps < 3:
         raise InputError(f"--steps {arguments.steps}: a third is to warm up; expected at least 3")
     if arguments.device == "cuda":
-        peak_tflops()
+        jax_peak_tflops()
     home, device = arguments.home, arguments.device
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)

@@ -15,7 +15,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from data_prep import rows
 from data_prep.fold import Folded, Hashes, folded, mix, pieces
+from data_prep.recipe import Benchmark
 from tinymathreason.cli import InputError
 
 WINDOW = 32
@@ -93,6 +95,22 @@ class Questions:
             elif len(hits[number]) >= SHARE * self._runs[number]:
                 return self.texts[number]
         return None
+
+
+def questions(benchmarks: Sequence[Benchmark]) -> list[str]:
+    """The distinct questions of all benchmarks, in their order."""
+    found: dict[str, None] = {}
+    for number, benchmark in enumerate(benchmarks):
+        name = f"decontaminate.{number}.path"
+        for file, _ in rows.list_files(name, benchmark.path):
+            kind = next((k for k in ("parquet", "jsonl", "json") if f".{k}" in file), None)
+            if kind is None:
+                raise InputError(f"{file}: expected .parquet, .jsonl or .json")
+            for row in rows.read_file(file, kind, benchmark.fields):
+                if row.reason is not None:
+                    raise row.error
+                found.update(dict.fromkeys(row.values))
+    return list(found)
 
 
 @lru_cache(maxsize=1)

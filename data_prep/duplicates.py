@@ -18,9 +18,6 @@ from data_prep.documents import KEY, Documents, Step
 from data_prep.work import NUMBERED, Work, running, save_array
 from tinymathreason.cli import InputError
 
-FIRST = 4
-"""Documents under a key that each of the later ones is compared with: like documents meet under
-many keys, and to compare all with all would be quadratic."""
 EXACT, SAME_ID, NEAR = 0, 1, 2
 """Kinds of pairs, the strongest first."""
 REASONS = ("exact_duplicate", "duplicate_id", "near_duplicate")
@@ -52,7 +49,7 @@ class Compare(Step):
                 progress.add(len(found), found.nbytes, done=1)
             pairs = np.zeros((0, 2), dtype=np.uint64)
             if keys:
-                pairs = _met(keys, documents)
+                pairs = similarity.meetings(keys, documents)
             kept = [
                 _judged(work, pairs[k : k + RECORDS_AT_ONCE])
                 for k in range(0, len(pairs), RECORDS_AT_ONCE)
@@ -77,35 +74,6 @@ def _slice(file: Path, low: int, high: int) -> npt.NDArray[Any]:
         for key in (low, high)
     )
     return np.array(entries[first:last], dtype=KEY)
-
-
-def _met(
-    by_file: list[npt.NDArray[Any]], documents_by_file: list[npt.NDArray[Any]]
-) -> npt.NDArray[Any]:
-    """The distinct pairs (later, earlier) of documents under one key, sorted; uint64[n, 2].
-
-    Takes the keys of each file, in the order of the documents, and lets go of them.
-    """
-    together = np.concatenate(by_file)
-    by_file.clear()
-    order = np.argsort(together, kind="stable")
-    keys = together[order]
-    del together
-    same = keys[1:] == keys[:-1]
-    shared = np.zeros(len(keys), dtype=bool)
-    shared[1:] |= same
-    shared[:-1] |= same
-    keys, order = keys[shared], order[shared]
-    documents = np.concatenate(documents_by_file)[order]
-    begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]) != 0)
-    lengths = np.diff(begins, append=len(keys))
-    first = np.repeat(begins, lengths)
-    found = []
-    for k in range(FIRST):
-        later = np.flatnonzero(np.arange(len(keys)) > first + k)
-        found.append(np.stack([documents[later], documents[first[later] + k]], axis=1))
-    pairs = np.concatenate(found)
-    return np.asarray(np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
 
 
 def _judged(work: Work, pairs: npt.NDArray[Any]) -> npt.NDArray[Any]:

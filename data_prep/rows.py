@@ -37,8 +37,9 @@ class Row:
 
     @property
     def error(self) -> InputError:
-        """The reason, the file and the row, for who does not accept it."""
-        return InputError(f"{self.file}: row {self.number} {self.why}")
+        """The reason, with the file and the row, and the line where a row is one."""
+        line = f" (line {self.number + 1})" if ".jsonl" in Path(self.file).suffixes else ""
+        return InputError(f"{self.file}: row {self.number} {self.why}{line}")
 
 
 class UnreachableError(InputError):

@@ -20,6 +20,9 @@ LEAST = 0.5
 """Estimated Jaccard similarity from which two documents are near-duplicates."""
 NUMBERS = 32
 """Hashes of a document's numbers."""
+FIRST = 4
+"""Documents under a key that each of the later ones is compared with: like documents meet under
+many keys, and to compare all with all would be quadratic."""
 SHARED_NUMBERS = 0.3
 """Share of the numbers of the document with fewer of them that the other must have too..."""
 WORDS_A_NUMBER = 60
@@ -103,6 +106,33 @@ def similar(left: npt.NDArray[np.void], right: npt.NDArray[np.void]) -> npt.NDAr
     # |A & B| = J / (1 + J) (|A| + |B|)
     shared = jaccard / (1 + jaccard) * both / np.maximum(fewer, 1)
     return np.asarray(alike & ~(rich & (fewer > 0) & (shared < SHARED_NUMBERS)))
+
+
+def meetings(by_file: list[Hashes], documents_by_file: list[Hashes]) -> Hashes:
+    """The distinct pairs (later, earlier) of documents under one key, sorted; uint64[n, 2].
+
+    Takes the keys of each file, in the order of the documents, and lets go of them.
+    """
+    together = np.concatenate(by_file)
+    by_file.clear()
+    order = np.argsort(together, kind="stable")
+    keys = together[order]
+    del together
+    same = keys[1:] == keys[:-1]
+    shared = np.zeros(len(keys), dtype=bool)
+    shared[1:] |= same
+    shared[:-1] |= same
+    keys, order = keys[shared], order[shared]
+    documents = np.concatenate(documents_by_file)[order]
+    begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]) != 0)
+    lengths = np.diff(begins, append=len(keys))
+    first = np.repeat(begins, lengths)
+    found = []
+    for k in range(FIRST):
+        later = np.flatnonzero(np.arange(len(keys)) > first + k)
+        found.append(np.stack([documents[later], documents[first[later] + k]], axis=1))
+    pairs = np.concatenate(found)
+    return np.asarray(np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
 
 
 def chance(jaccard: npt.ArrayLike) -> npt.NDArray[np.float64]:

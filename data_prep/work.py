@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep import readers, rows, tokenizer
+from data_prep.contamination import questions
 from data_prep.recipe import Recipe
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, read_json, write_json
@@ -140,22 +141,6 @@ def plan_tasks(recipe: Recipe) -> list[Task]:
     return tasks
 
 
-def questions(recipe: Recipe) -> list[str]:
-    """The distinct questions of all benchmarks of a recipe, in their order."""
-    found: dict[str, None] = {}
-    for number, benchmark in enumerate(recipe.decontaminate):
-        name = f"decontaminate.{number}.path"
-        for file, _ in rows.list_files(name, benchmark.path):
-            kind = next((k for k in ("parquet", "jsonl", "json") if f".{k}" in file), None)
-            if kind is None:
-                raise InputError(f"{file}: expected .parquet, .jsonl or .json")
-            for row in rows.read_file(file, kind, benchmark.fields):
-                if row.reason is not None:
-                    raise row.error
-                found.update(dict.fromkeys(row.values))
-    return list(found)
-
-
 def open_work(recipe: Recipe, folder: Path) -> Work:
     """The working folder of ``recipe``, as an interrupted build left it or not yet begun.
 
@@ -165,7 +150,7 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
     if recipe.tokenizer.path is not None:
         tokenizer.load(recipe.tokenizer.path)
     try:
-        work = Work(recipe, folder, plan_tasks(recipe), questions(recipe))
+        work = Work(recipe, folder, plan_tasks(recipe), questions(recipe.decontaminate))
     except rows.UnreachableError as error:
         raise InputError(f"{error}; {SMALLER}") from error
     path = folder / "plan.json"

@@ -2,9 +2,10 @@
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from data_prep.arithmetic import plain_problem
+from tinymathreason.chat import Chat
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 
@@ -38,25 +39,37 @@ class Generator:
                 f"{model_dir}: {len(self.tokenizer)} entries in the tokenizer, {rows} in the model"
             )
 
-    def prompt(self, question: str) -> str:
-        """The text that the model continues."""
-        if self.form == "plain":
-            return plain_problem(question, "")
-        text = self.tokenizer.apply_chat_template(
-            conversation(question), add_generation_prompt=True, tokenize=False
-        )
-        return str(text)
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, form: str) -> Self:
+        """A generator of a model and a tokenizer, which pads on the left, that are there."""
+        generator = cls.__new__(cls)
+        generator.model, generator.tokenizer, generator.form = model, tokenizer, form
+        return generator
 
-    def answer(self, questions: list[str], max_new_tokens: int, batch_size: int) -> list[str]:
-        """Greedy completions, without special tokens, in the order of the questions."""
+    def prompts(self, questions: list[str]) -> list[list[int]]:
+        """The token ids that the model continues, for each question."""
+        if self.form == "chat":
+            chat = Chat(self.tokenizer, self.tokenizer.chat_template)
+            return [e.ids for e in chat.encode([conversation(q) for q in questions], prompt=True)]
+        texts = [plain_problem(question, "") for question in questions]
+        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return found
+
+    def answer(
+        self, questions: list[str], max_new_tokens: int, batch_size: int, quiet: bool = False
+    ) -> list[str]:
+        """Greedy completions, without special tokens, in the order of the questions.
+
+        A bar shows the progress unless ``quiet``.
+        """
         import torch
         from tqdm import tqdm
 
-        encoded = [self.tokenizer(self.prompt(q), add_special_tokens=False) for q in questions]
+        encoded = [{"input_ids": ids} for ids in self.prompts(questions)]
         # Longest first: a batch holds little padding, and memory runs out at once or never.
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]["input_ids"]))
         found = [""] * len(questions)
-        with tqdm(total=len(questions), desc="problems") as progress:
+        with tqdm(total=len(questions), desc="problems", disable=quiet) as progress:
             for batch in itertools.batched(order, batch_size):
                 inputs = self.tokenizer.pad([encoded[i] for i in batch], return_tensors="pt")
                 inputs = inputs.to(self.model.device)

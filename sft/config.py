@@ -3,26 +3,37 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
+from data_prep.recipe import Benchmark
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.config import build, config, merge, nearest, parse_overrides, read_yaml
 
+CONFIGS = Path(__file__).parent / "configs"
+"""Where a configuration is looked for after the working folder."""
+
 
 @config
-class SftSource:
+class QuestionSource:
     """One set of questions and worked answers."""
 
     format: Literal["jsonl", "json", "parquet", "arithmetic"]
     """How the rows are stored; ``arithmetic`` makes them with `data_prep.arithmetic`."""
     path: str | None = None
-    """A glob of files; not for ``arithmetic``."""
+    """A glob of files, here or remote (``hf://datasets/ORG/NAME@COMMIT/FILE``); not for
+    ``arithmetic``."""
     question: str = "question"
     """The column that holds the question."""
     answer: str = "answer"
     """The column that holds the worked answer."""
+    group: str | None = None
+    """A column that is equal in variants of one question: they go to the same split. Default: the
+    question itself."""
+    where: dict[str, str] = field(default_factory=dict)
+    """Take only rows whose column matches the pattern, such as ``source: data/CoT/*``."""
     examples: int | None = None
     """Read this many rows; None reads all. ``arithmetic`` needs it."""
 
@@ -31,18 +42,23 @@ class SftSource:
             raise ValueError("path is needed, except for format arithmetic, which has none")
         if self.format == "arithmetic" and self.examples is None:
             raise ValueError("the generator is endless: say how many examples it gives")
+        if self.format == "arithmetic" and (self.group or self.where):
+            raise ValueError("group and where name columns; format arithmetic has none")
+        if self.examples is not None and self.examples < 1:
+            raise ValueError(f"examples must be at least 1 (got {self.examples})")
 
 
 @config
-class SftData:
-    """Everything that decides the examples and their form."""
+class Questions:
+    """Sets of questions, and what is common to all of them."""
 
-    sources: dict[str, SftSource]
-    """Sets to join, by the name their counts will have."""
-    chat_template: Path = TEMPLATE
-    """Jinja template with a generation block around what the loss sees."""
-    eval_fraction: float = 0.01
-    """Share of the questions held out for the evaluation loss, chosen by their hash."""
+    sources: dict[str, QuestionSource]
+    """Sets to join, by the name their counts will have. Of a question that several of them have,
+    the first one's examples stay."""
+    decontaminate: list[Benchmark] = field(default_factory=list)
+    """Benchmarks whose questions must not be learnt."""
+    near_duplicates: bool = True
+    """Whether a question that is nearly another source's is rejected, not only an equal one."""
     data_seed: int = 0
     """Seed of the generator and of the choice of held-out questions."""
 
@@ -51,6 +67,47 @@ class SftData:
             raise ValueError("sources must name at least one source")
         if not 0 <= self.data_seed < 2**64:
             raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
+
+
+@config
+class Accuracy:
+    """Greedy answers to some problems, while the training goes on."""
+
+    task: str | None = None
+    """A task of `evaluation.tasks`; None takes held-out examples that have a number for answer,
+    which a model may be chosen by without touching a benchmark."""
+    data: Path | None = None
+    """The task's file, where it needs one."""
+    problems: int = 100
+    """How many of its problems are asked."""
+    every: int = 500
+    """Optimiser steps between two measurements; there is one at the end too."""
+    max_new_tokens: int = 256
+    """Longest answer; a solution that needs more counts as wrong."""
+    batch_size: int = 50
+    """Problems answered together."""
+
+    def __post_init__(self) -> None:
+        for name in ("problems", "every", "max_new_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1 (got {getattr(self, name)})")
+
+
+@config
+class SftData(Questions):
+    """Everything that decides the examples and their form."""
+
+    chat_template: Path = TEMPLATE
+    """Jinja template with a generation block around what the loss sees."""
+    eval_fraction: float = 0.01
+    """Share of the questions held out for the evaluation loss, chosen by their hash."""
+    data_dir: Path | None = None
+    """Folder of the prepared examples; default: ``data`` under output_dir."""
+    accuracy: Accuracy | None = None
+    """What to measure beside the loss; nothing by default."""
+
+    def __post_init__(self) -> None:
+        Questions.__post_init__(self)
         if not 0 < self.eval_fraction < 1:
             raise ValueError(f"eval_fraction must be between 0 and 1 (got {self.eval_fraction})")
         if not self.chat_template.is_file():
@@ -58,44 +115,68 @@ class SftData:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings[T]:
     """Everything that decides a run."""
 
-    data: SftData
+    data: T
+    """Our keys."""
     training: Any
-    """TRL's SFTConfig."""
+    """TRL's configuration of the trainer, such as SFTConfig."""
     model: Any
     """TRL's ModelConfig."""
     inputs: dict[str, Any]
     """What the user wrote, to tell one run from another."""
 
+    @property
+    def output(self) -> Path:
+        """The run's folder."""
+        return Path(self.training.output_dir)
 
-def parse(path: Path, arguments: Sequence[str]) -> Settings:
+
+def find(path: Path) -> Path:
+    """A configuration in the working folder, else the one of that name that we ship.
+
+    Raises `InputError` when there is neither, or when it is no YAML mapping.
+    """
+    if not path.is_file() and (CONFIGS / path).is_file():
+        path = CONFIGS / path
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.name for file in CONFIGS.glob("*.yaml")))
+        raise InputError(f"{path}: no such file; shipped: {shipped}")
+    read_yaml(path)
+    return path
+
+
+def parse[T](
+    path: Path, arguments: Sequence[str], ours: type[T], trainer: str = "SFTConfig"
+) -> Settings[T]:
     """The settings of a run from YAML and arguments, which win.
 
-    TRL's keys are given as ``--key value``, ours as ``key=value``.
+    ``ours`` is the dataclass of our keys, given as ``key=value``; ``trainer`` names TRL's dataclass
+    whose keys, and ModelConfig's, are given as ``--key value``.
 
     Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
     """
-    from trl import ModelConfig, SFTConfig, TrlParser
+    import trl
 
-    class Parser(TrlParser):  # type: ignore[misc]
+    class Parser(trl.TrlParser):  # type: ignore[misc]
         def error(self, message: str) -> None:
             raise InputError(f"{path}: {message}")
 
-    ours = {field.name for field in dataclasses.fields(SftData)}
-    overrides = [word for word in arguments if re.split(r"[.=]", word)[0] in ours]
+    kinds = (getattr(trl, trainer), trl.ModelConfig)
+    names = {field.name for field in dataclasses.fields(ours)}  # type: ignore[arg-type]
+    overrides = [word for word in arguments if re.split(r"[.=]", word)[0] in names]
     values = merge(read_yaml(path), parse_overrides(overrides))
-    theirs = {f.name for kind in (SFTConfig, ModelConfig) for f in dataclasses.fields(kind)}
-    for key in values.keys() - ours - theirs:
-        hint = nearest(key, ours | theirs).partition("accepted:")[0]
+    theirs = {f.name for kind in kinds for f in dataclasses.fields(kind)}
+    for key in values.keys() - names - theirs:
+        hint = nearest(key, names | theirs).partition("accepted:")[0]
         raise InputError(
             f"{path}: unknown key {key!r}; {hint}accepted: "
-            f"{', '.join(sorted(ours))} and the fields of TRL's SFTConfig and ModelConfig"
+            f"{', '.join(sorted(names))} and the fields of TRL's {trainer} and ModelConfig"
         )
-    data = build(SftData, {key: values[key] for key in values.keys() & ours}, path)
+    data = build(ours, {key: values[key] for key in values.keys() & names}, path)
     arguments = [argument for argument in arguments if argument not in overrides]
-    parser = Parser([SFTConfig, ModelConfig])
+    parser = Parser(list(kinds))
     parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
     try:
         training, model = parser.parse_args_into_dataclasses(list(arguments))

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinymathreason import cli
-from tinymathreason.config import read_yaml
-
-CONFIGS = Path(__file__).parent / "configs"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -26,23 +23,21 @@ def main(argv: Sequence[str]) -> None:
     )
     arguments, rest = parser.parse_known_args(argv)
 
-    from sft.config import parse
-    from sft.train import MODEL, check_owner, train
+    from sft.checkpoints import MODEL, check_owner
+    from sft.config import SftData, find, parse
+    from sft.prepare import table
+    from sft.train import train
 
-    config = arguments.config
-    if not config.is_file() and (CONFIGS / config).is_file():
-        config = CONFIGS / config
-    read_yaml(config)  # a missing file is told before the slow imports
-    settings = parse(config, rest)
-    output = Path(settings.training.output_dir)
-    check_owner(output, settings.inputs)
-    if (output / MODEL).exists():
-        print(f"{output / MODEL} was already complete")
+    settings = parse(find(arguments.config), rest, SftData)
+    check_owner(settings.output, settings.inputs)
+    if (settings.output / MODEL).exists():
+        print(f"{settings.output / MODEL} was already complete")
         return
     record = train(settings)
-    for name, counts in record["counts"].items():
-        print(f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
-    print(f"{output / MODEL} written")
+    if record:
+        for line in table(record["counts"]):
+            print(line)
+        print(f"{settings.output / MODEL} written")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ ROOMS = {
     "data_prep": 1,
     "pretrain": 2,
     "conversion": 3,
-    "sft": 3,
     "evaluation": 3,
-    "release": 4,
-    "benchmarks": 5,
+    "sft": 4,
+    "release": 5,
+    "benchmarks": 6,
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
@@ -34,7 +34,11 @@ def test_the_commands_are_found() -> None:
         "conversion.to_maxtext",
         "conversion.verify",
         "conversion.inspect",
+        "sft.prepare",
         "sft.run",
+        "sft.grpo",
+        "sft.preferences",
+        "sft.dpo",
         "evaluation.run",
         "release.report",
         "tinymathreason.pipeline",
@@ -98,7 +102,7 @@ def test_modules_are_small_and_say_what_they_are() -> None:
 
 def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -> None:
     for module, absent in (
-        ("sft.run, sft.data", {"jax", "maxtext"}),
+        ("sft.run, sft.prepare, sft.train", {"jax", "maxtext"}),
         (
             "conversion.to_hf, conversion.to_maxtext, conversion.inspect, conversion.verify, "
             "conversion.export, conversion.checkpoint, conversion.parity",

@@ -32,7 +32,12 @@ FIRST_MISSING = {
     "conversion.verify": "not a MaxText checkpoint",
     "conversion.inspect": "not a MaxText checkpoint",
     "conversion.to_maxtext": "config.json: no such file",
-    "sft.run": ("bf16", "no model there"),  # without a GPU, with one
+    "sft.prepare": "no model there",
+    # Without a GPU, and with one.
+    "sft.run": ("bf16", "no model there"),
+    "sft.grpo": ("bf16", "no model there"),
+    "sft.dpo": ("bf16", "no model there"),
+    "sft.preferences": "no model there",
     "evaluation.run": "--data: no file matches 'data/gsm8k/main/test-",
 }
 
@@ -114,7 +119,23 @@ def test_every_figure_is_filled_in() -> None:
 
 
 def test_every_line_is_tested() -> None:
-    assert all(line.startswith(("make", "python", "bash", "pip")) for line in LINES)
+    programs = ("make", "python", "bash", "pip", "accelerate launch")
+    assert all(line.startswith(programs) for line in LINES)
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("accelerate")])
+def test_accelerate_reads_its_configurations(line: str) -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    words = shlex.split(line)[2:]
+    arguments = launch_command_parser().parse_args(words)
+    assert arguments.module
+    assert arguments.training_script == "sft.run"
+    found = yaml.safe_load(Path(arguments.config_file).read_text())
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    loaded = load_config_from_file(arguments.config_file)
+    assert loaded.num_processes == found["num_processes"] == 8
 
 
 def test_every_recipe_loads() -> None:

@@ -11,7 +11,7 @@ from evaluation import tasks
 from evaluation.generate import Generator
 from evaluation.run import main
 from tinymathreason.answers import final_line
-from tinymathreason.chatml import TEMPLATE
+from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -99,13 +99,20 @@ def test_the_form_is_told_or_follows_from_the_template(model_dir, tmp_path) -> N
     chat = tmp_path / "chat"
     shutil.copytree(model_dir, chat)
     shutil.copy(TEMPLATE, chat / "chat_template.jinja")
-    assert Generator(chat).prompt("2 + 2?").startswith("<|im_start|>user\n2 + 2?<|im_end|>")
-    assert Generator(chat, "plain").prompt("2 + 2?") == Generator(model_dir).prompt("2 + 2?")
+    asked = ["2 + 2?", "Say <|im_end|>"]
+    prompts = Generator(chat).prompts(asked)
+    decode = Generator(chat).tokenizer.decode
+    for question, ids in zip(asked, prompts, strict=True):
+        expected = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+        assert decode(ids) == expected
+        assert ids.count(SPECIAL_TOKENS.index("<|im_end|>")) == 1
+    assert Generator(chat, "plain").prompts(asked) == Generator(model_dir).prompts(asked)
 
 
 def test_a_base_model_is_asked_as_it_was_trained(model_dir) -> None:
     problem = next(arithmetic.problems(0))
-    prompt = Generator(model_dir).prompt(problem.question)
+    generator = Generator(model_dir)
+    prompt = generator.tokenizer.decode(generator.prompts([problem.question])[0])
     document = arithmetic.plain_problem(problem.question, problem.solution)
     assert document == f"{prompt} {problem.solution}"
 

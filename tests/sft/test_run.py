@@ -1,16 +1,15 @@
-"""The loss sees what the assistant says and no more; interrupting a run changes no weight."""
+"""A run gives a whole model folder, and what is wrong with it is one line."""
 
 import json
 
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from sft import run, train
-from tinymathreason.chatml import IM_END, SPECIAL_TOKENS, TEMPLATE
+from sft import run
+from sft.checkpoints import INPUTS, MODEL
+from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json
+from tinymathreason.files import locked, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -34,59 +33,6 @@ report_to: none
 disable_tqdm: true
 """
 
-content = st.text(max_size=30).filter(lambda text: not any(t in text for t in SPECIAL_TOKENS))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(model_dir):
-    return train.load_tokenizer(str(model_dir), TEMPLATE)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.none() | content, st.lists(st.tuples(content, content), min_size=1, max_size=3))
-def test_the_loss_sees_the_assistants_words_and_stop_token_alone(tokenizer, system, turns) -> None:
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    for question, answer in turns:
-        messages.append({"role": "user", "content": question})
-        messages.append({"role": "assistant", "content": answer})
-    out = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
-    seen = [i for i, mask in zip(out["input_ids"], out["assistant_masks"], strict=True) if mask]
-    spoken = "".join(answer + IM_END for _, answer in turns)
-    assert tokenizer.decode(seen, skip_special_tokens=False) == spoken
-
-
-def test_prompt_is_a_prefix_of_the_conversation(tokenizer) -> None:
-    question = [{"role": "user", "content": "2 + 2?"}]
-    prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False)
-    whole = tokenizer.apply_chat_template(
-        [*question, {"role": "assistant", "content": "4"}], tokenize=False
-    )
-    assert prompt == "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
-    assert whole == f"{prompt}4<|im_end|>\n"
-
-
-def test_a_template_that_does_not_train_the_stop_token_is_refused(model_dir, tmp_path) -> None:
-    text = TEMPLATE.read_text()
-    wrong = text.replace(
-        "+ '<|im_end|>' }}{%- endgeneration %}", "}}{%- endgeneration %}{{- '<|im_end|>' }}"
-    )
-    assert wrong != text
-    (tmp_path / "wrong.jinja").write_text(wrong)
-    with pytest.raises(InputError, match="would not see the token that ends"):
-        train.load_tokenizer(str(model_dir), tmp_path / "wrong.jinja")
-
-
-def test_padding_that_is_the_end_token_is_refused(model_dir, tmp_path) -> None:
-    for name in ("tokenizer.json", "config.json"):
-        (tmp_path / name).write_bytes((model_dir / name).read_bytes())
-    config = json.loads((model_dir / "tokenizer_config.json").read_text())
-    config["pad_token"] = config["eos_token"]
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="padding token other than end-of-text"):
-        train.load_tokenizer(str(tmp_path), TEMPLATE)
-
 
 def write(path, model, output, more: str = ""):
     path.write_text(CONFIG.format(model=model, output=output) + more)
@@ -94,67 +40,109 @@ def write(path, model, output, more: str = ""):
 
 
 def weights(output):
-    return safetensors.numpy.load_file(output / train.MODEL / "model.safetensors")
+    return safetensors.numpy.load_file(output / MODEL / "model.safetensors")
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(model_dir, tmp_path, monkeypatch) -> None:
-    from transformers import TrainerCallback
-
-    whole = write(tmp_path / "whole.yaml", model_dir, tmp_path / "whole")
-    run.main(["--config", str(whole)])
-
-    class Interrupt(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs) -> None:
-            if state.global_step == 5:
-                raise KeyboardInterrupt
-
-    broken = write(tmp_path / "broken.yaml", model_dir, tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        from transformers import trainer
-
-        patch.setattr(trainer, "DEFAULT_CALLBACKS", [*trainer.DEFAULT_CALLBACKS, Interrupt])
-        with pytest.raises(KeyboardInterrupt):
-            run.main(["--config", str(broken)])
-    assert not (tmp_path / "broken" / train.MODEL).exists()
-    # A kill -9 while saving leaves a checkpoint without the file that is written last.
-    (tmp_path / "broken" / "checkpoint-5").mkdir()
-    run.main(["--config", str(broken)])
-
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "broken")
-    assert expected.keys() == found.keys()
-    for name, array in expected.items():
-        assert (array == found[name]).all(), name
-    record = json.loads((tmp_path / "broken" / train.MODEL / "sft.json").read_text())
-    assert [e["step"] for e in record["history"] if "loss" in e] == [1, 2, 3, 4, 5, 6]
-    assert record["counts"]["problems"]["read"] == 60
-    assert 6 * 4 * 30 < record["tokens"] < 6 * 4 * 128
+def record(output):
+    return json.loads((output / MODEL / "sft.json").read_text())
 
 
-def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
+def history(output):
+    return record(output)["history"]
+
+
+@pytest.fixture(scope="module")
+def finished(model_dir, tmp_path_factory):
+    """The folder of a short run, which a second start leaves as it is."""
+    home = tmp_path_factory.mktemp("finished")
+    write(home / "a.yaml", model_dir, home / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        run.main(["--config", "a.yaml", "--max_steps", "2"])
+    return home / "out"
+
+
+def test_a_finished_run_is_not_run_again(finished, capsys) -> None:
+    before = (finished / MODEL / "sft.json").stat()
+    run.main(["--config", str(finished.parent / "a.yaml"), "--max_steps", "2"])
+    assert "was already complete" in capsys.readouterr().out
+    assert (finished / MODEL / "sft.json").stat() == before
+
+
+def test_the_result_stops_at_the_end_of_an_answer(finished) -> None:
+    from transformers import AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(finished / MODEL)
+    stop = tokenizer.convert_tokens_to_ids(IM_END)
+    generation = GenerationConfig.from_pretrained(finished / MODEL)
+    assert generation.eos_token_id == [stop, tokenizer.eos_token_id]
+    assert generation.pad_token_id == tokenizer.pad_token_id
+    assert "generation" in tokenizer.chat_template
+
+
+def test_others_read_the_folder(finished, model_dir) -> None:
+    folder = finished / MODEL
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["model_input_names"] == ["input_ids", "attention_mask"]
+    assert settings["chat_template"] == (folder / "chat_template.jinja").read_text()
+    assert not settings.keys() & {"backend", "is_local", "local_files_only"}
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["rope_theta"], config["rope_scaling"]) == (10_000.0, None)
+    assert config["rope_parameters"] == {"rope_theta": 10_000.0, "rope_type": "default"}
+    assert config["torch_dtype"] == config["dtype"] == "float32"
+    assert config["use_cache"] is True
+    start = safetensors.numpy.load_file(model_dir / "model.safetensors")
+    assert weights(finished).keys() == start.keys()
+    assert not (folder / "adapter").exists()
+    assert (folder / "curves.png").is_file()
+
+
+def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> None:
+    from evaluation.run import model_hash
+
+    found = record(finished)
+    assert found["base"] == model_hash(model_dir)
+    assert found["model_name_or_path"] == str(model_dir)
+    assert found["counts"]["problems"]["read"] == 60
+    assert [entry["step"] for entry in found["history"] if "loss" in entry] == [1, 2]
+    assert 2 * 4 * 30 < found["tokens"] < 2 * 4 * 128
+    assert found["arguments"]["max_steps"] == found["steps"] == 2
+    assert len(found["manifest"]) == len(found["data"]["train"]) == 64
+    assert found["versions"]["trl"]
+    assert found["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"values": {}}, "has another configuration; remove it or set output_dir"),
+        ({"arguments": ["--seed", "3"]}, "has another configuration;"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path, change, words) -> None:
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
-    write_json(tmp_path / "out" / train.INPUTS, {"values": {}, "arguments": []})
-    with pytest.raises(InputError, match="holds a run with another configuration"):
+    write_json(tmp_path / "out" / INPUTS, {"arguments": [], **change})
+    with pytest.raises(InputError, match=words):
         run.main(["--config", str(config)])
 
 
-def test_labels_of_real_rows_are_checked(model_dir, tmp_path, monkeypatch) -> None:
-    import trl
-
-    class Careless(trl.SFTTrainer):
-        def __init__(self, *args, **kwargs) -> None:
-            kwargs["args"].assistant_only_loss = False
-            super().__init__(*args, **kwargs)
-
-    monkeypatch.setattr(trl, "SFTTrainer", Careless)
+def test_the_same_run_at_the_same_time_is_refused(model_dir, tmp_path) -> None:
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
-    with pytest.raises(InputError, match=r"the loss would see '<\|im_start\|>user"):
+    told = pytest.raises(InputError, match="out: another process is training there")
+    with locked(tmp_path / "out", "training"), told:
         run.main(["--config", str(config)])
 
 
-def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path) -> None:
-    more = "use_peft: true\nlora_r: 4\nlora_target_modules: all-linear\n"
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path, dtype) -> None:
+    more = f"use_peft: true\nlora_r: 4\nlora_target_modules: all-linear\ndtype: {dtype}\n"
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out", more)
-    run.main(["--config", str(config)])
+    run.main(["--config", str(config), "--max_steps", "2"])
+    if dtype == "bfloat16":
+        config = json.loads((tmp_path / "out" / MODEL / "config.json").read_text())
+        assert config["dtype"] == "bfloat16"
+        return
     start = safetensors.numpy.load_file(model_dir / "model.safetensors")
     found = weights(tmp_path / "out")
     assert found.keys() == start.keys()
@@ -162,18 +150,24 @@ def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path) -> None:
     assert changed == {name for name in found if "_proj" in name}
 
 
-def test_the_result_stops_at_the_end_of_an_answer(model_dir, tmp_path, capsys) -> None:
-    from transformers import AutoTokenizer, GenerationConfig
+def test_a_merged_adapter_says_what_it_said_before(model_dir, tmp_path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
 
-    config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
-    run.main(["--config", str(config), "--max_steps", "2"])
-    model = tmp_path / "out" / train.MODEL
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    stop = tokenizer.convert_tokens_to_ids(IM_END)
-    assert stop in GenerationConfig.from_pretrained(model).eos_token_id
-    assert "generation" in tokenizer.chat_template
-    run.main(["--config", str(config), "--max_steps", "2"])
-    assert "was already complete" in capsys.readouterr().out
+    from sft.model import merge
+
+    base = {"pretrained_model_name_or_path": str(model_dir), "dtype": "auto"}
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(model_dir)
+    model = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    model.save_pretrained(tmp_path / "adapter")
+    ids = torch.arange(4, 40)[None]
+    with torch.no_grad():
+        before, merged = model.eval()(ids).logits, merge(tmp_path / "adapter", base).eval()(ids)
+        bare = AutoModelForCausalLM.from_pretrained(model_dir)(ids).logits
+    assert torch.allclose(before, merged.logits, atol=1e-4)
+    assert not torch.allclose(before, bare, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +181,7 @@ def test_the_result_stops_at_the_end_of_an_answer(model_dir, tmp_path, capsys) -
         ("", ["sources.problems.format=jsonl"], "path is needed"),
         ("", ["--model_name_or_path", ""], "'model_name_or_path' is missing"),
         ("", ["--model_name_or_path", "/nowhere"], "/nowhere: no model there"),
+        ("packing: true\npacking_strategy: wrapped", [], "packing_strategy wrapped"),
     ],
 )
 def test_bad_input_is_one_line(model_dir, tmp_path, more, arguments, words) -> None:
@@ -210,5 +205,19 @@ def test_too_few_embedding_rows_are_refused(model_dir, tmp_path) -> None:
     model.save_pretrained(tmp_path / "small")
     AutoTokenizer.from_pretrained(model_dir).save_pretrained(tmp_path / "small")
     config = write(tmp_path / "a.yaml", tmp_path / "small", tmp_path / "out")
-    with pytest.raises(InputError, match="the model has 300 "):
+    with pytest.raises(InputError, match="has the id 300, the model's embedding 300 rows"):
         run.main(["--config", str(config)])
+    assert not (tmp_path / "out" / INPUTS).exists()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp", "FSDP")])
+def test_the_launcher_reads_what_we_ship(name, kind) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    from sft.config import CONFIGS
+
+    config = load_config_from_file(str(CONFIGS / "accelerate" / f"{name}.yaml"))
+    assert (config.distributed_type.value, config.num_processes) == (kind, 8)
+    if kind == "FSDP":
+        # Anything else would leave the main process without the weights it saves.
+        assert config.fsdp_config["fsdp_state_dict_type"] == "FULL_STATE_DICT"

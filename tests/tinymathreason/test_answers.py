@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymathreason.answers import canonical, final_line, read_final, same_number
+from tinymathreason.answers import (
+    ContradictionError,
+    bare,
+    boxes,
+    canonical,
+    final_line,
+    read_final,
+    same_number,
+)
 
 
 @given(st.integers(), st.text())
@@ -20,11 +28,98 @@ def test_a_written_answer_is_read_back(answer: int, steps: str) -> None:
         ("A = 24.\n#### 72\nThe answer is: 72", "A = 24.\n#### 72"),
         ("She earned 0.2 x 50 = $10. The answer is 10", "She earned 0.2 x 50 = $10.\n#### 10"),
         ("So x = 1/2.\nThe answer is: \\frac{1}{2}.", "So x = 1/2.\n#### \\frac{1}{2}"),
+        (
+            "So $x$ is $\\boxed{\\frac{1}{2}}$.",
+            "So $x$ is $\\boxed{\\frac{1}{2}}$.\n#### \\frac{1}{2}",
+        ),
+        ("It is $\\boxed{5}$. The answer is $\\boxed{5}$.", "It is $\\boxed{5}$.\n#### 5"),
+        ("Both fit.\nThe answer is: $1,2$", "Both fit.\n#### 1,2"),
+        ("It costs\n#### $1,250.", "It costs\n#### 1250"),
+        ("The answer is B", "#### B"),
+        ("The answer is near. The answer is 3", "The answer is near.\n#### 3"),
         ("No ending here.", None),
+        ("", None),
     ],
 )
 def test_endings_of_the_datasets(solution: str, expected: str | None) -> None:
     assert canonical(solution) == expected
+
+
+@pytest.mark.parametrize(
+    "solution",
+    [
+        "A = 24.\n#### 72\nThe answer is: 71",
+        "#### 72\n#### 71",
+        "So it is \\boxed{71}. The answer is 72",
+        "So it is $71. The answer is 71. The answer is 72.",
+    ],
+)
+def test_two_different_answers_contradict(solution: str) -> None:
+    with pytest.raises(ContradictionError):
+        canonical(solution)
+
+
+@pytest.mark.parametrize(
+    "solution",
+    ["\\boxed{71} is wrong.\nIt is 72.\n#### 72", "7\n#### 0.5\nThe answer is: \\frac12"],
+)
+def test_what_is_no_other_number_does_not_contradict(solution: str) -> None:
+    assert canonical(solution) is not None
+
+
+parts = [
+    "The answer is: ",
+    "#### ",
+    "\n",
+    " ",
+    "5",
+    "6.",
+    "\\boxed{",
+    "}",
+    "$",
+    "<<1+4=5>>",
+    "is x",
+]
+
+
+@given(st.lists(st.sampled_from(parts), max_size=12).map("".join))
+def test_canonical_solutions_stay_as_they_are(text: str) -> None:
+    try:
+        once = canonical(text)
+    except ContradictionError:
+        return
+    if once is not None:
+        assert canonical(once) == once
+        assert once.splitlines()[-1].startswith("#### ")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("\\boxed{a} and \\boxed{\\frac{1}{2}}", ["a", "\\frac{1}{2}"]),
+        ("\\boxed{open", []),
+        ("\\boxed{" * 20_000 + "}", [""]),
+        ("\\boxed{a \\boxed{b}}", ["a \\boxed{b}", "b"]),
+        ("\\boxed{}", [""]),
+    ],
+)
+def test_boxes(text: str, found: list[str]) -> None:
+    assert boxes(text) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("$$5$$.", "5"),
+        ("\\$5", "5"),
+        ("$5", "5"),
+        ("1,234.5", "1234.5"),
+        ("(1,2)", "(1,2)"),
+        ("$", "$"),
+    ],
+)
+def test_answers_are_bared(answer: str, found: str) -> None:
+    assert bare(answer) == found
 
 
 @pytest.mark.parametrize(
@@ -37,6 +132,9 @@ def test_endings_of_the_datasets(solution: str, expected: str | None) -> None:
         ("the answer is 5", None),
         ("##### 5", None),
         ("#### five", None),
+        ("#### 1,2", None),
+        ("#### \u0665", None),
+        ("#### .5", ".5"),
         ("", None),
     ],
 )
@@ -50,6 +148,11 @@ def test_final_line_is_read(text: str, found: str | None) -> None:
         ("18", "18.00", True),
         ("-3", "3", False),
         (None, None, False),
+        ("Infinity", "Infinity", False),
+        ("1e1", "10", False),
+        ("1_0", "10", False),
+        ("\u0664\u0662", "42", False),
+        ("\\frac12", "\\frac12", False),
         ("9" * 400, "9" * 400, True),
         ("9" * 400, "9" * 399 + "8", False),
     ],

@@ -1,0 +1,128 @@
+"""What a trainer does beside training: measure the accuracy, and tell how far it is."""
+
+import copy
+import datetime
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from evaluation import tasks
+from evaluation.generate import Generator
+from evaluation.interval import wilson
+from sft.config import Accuracy
+from tinymathreason.answers import read_final, same_number
+from tinymathreason.cli import InputError
+
+
+class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
+    """Logs ``eval_accuracy`` with its 95 % interval, ``eval_accuracy_low`` and ``_high``.
+
+    The answers are greedy and draw no random number: a run with it and one without it end with the
+    same weights. ``held_out`` are the problems of an accuracy without a task. Raises `InputError`
+    for an unknown task, for none without such problems, and where the weights are sharded.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        tokenizer: Any,
+        accuracy: Accuracy,
+        held_out: Sequence[tasks.Problem] = (),
+    ) -> None:
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            raise InputError(
+                "accuracy: one process cannot answer with sharded weights; leave the key out, "
+                "and measure the finished model: python -m evaluation.run"
+            )
+        self._trainer, self._accuracy = trainer, accuracy
+        if accuracy.task is not None:
+            self._problems = tasks.load(accuracy.task, accuracy.data, accuracy.problems)
+        elif not held_out:
+            raise InputError("accuracy: no held-out example has a number for answer; name a task")
+        else:
+            self._problems = list(held_out[: accuracy.problems])
+        self._tokenizer = copy.deepcopy(tokenizer)
+        self._tokenizer.padding_side = "left"
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure where it is due; the other processes wait at their next exchange."""
+        due = state.global_step % self._accuracy.every == 0
+        if state.is_world_process_zero and (due or state.global_step >= state.max_steps):
+            loss_is_due = control.should_log
+            self.measure()
+            # Whatever is logged, the Trainer takes for the log that was due.
+            control.should_log = loss_is_due
+
+    def measure(self) -> None:
+        """Answer the problems and log what share of them is right."""
+        model = self._trainer.model
+        training = model.training
+        model.eval()
+        generator = Generator.of(model, self._tokenizer, "chat")
+        with self._trainer.accelerator.autocast():
+            completions = generator.answer(
+                [problem.question for problem in self._problems],
+                self._accuracy.max_new_tokens,
+                self._accuracy.batch_size,
+                quiet=True,
+            )
+        correct = sum(
+            same_number(read_final(completion), problem.answer)
+            for completion, problem in zip(completions, self._problems, strict=True)
+        )
+        n = len(self._problems)
+        low, high = wilson(correct, n)
+        # Before the model trains again: TRL logs and then forgets the means of the mode it is in.
+        self._trainer.log(
+            {
+                "eval_accuracy": correct / n,
+                "eval_accuracy_low": low,
+                "eval_accuracy_high": high,
+                "eval_accuracy_n": n,
+            }
+        )
+        model.train(training)
+
+
+class Lines(TrainerCallback):  # type: ignore[misc]
+    """Where there is no terminal, a line at every logging step: how far, how good, how fast."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Remember where this start began: a resumed run says nothing of the time before."""
+        self._began, self._step = time.monotonic(), state.global_step
+        self._tokens = state.num_input_tokens_seen
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any
+    ) -> None:
+        """Write the line."""
+        if not state.is_world_process_zero:
+            return
+        parts = [f"step {state.global_step:,}/{state.max_steps:,}"]
+        for key, words in (("loss", "loss"), ("eval_loss", "held-out loss")):
+            if key in logs:
+                parts.append(f"{words} {logs[key]:.4f}")
+        if "eval_accuracy" in logs:
+            low, high = logs["eval_accuracy_low"], logs["eval_accuracy_high"]
+            parts.append(f"accuracy {logs['eval_accuracy']:.1%} ({low:.1%} to {high:.1%})")
+        seconds, steps = time.monotonic() - self._began, state.global_step - self._step
+        if "loss" in logs and steps:
+            rate = (state.num_input_tokens_seen - self._tokens) / seconds
+            left = round((state.max_steps - state.global_step) * seconds / steps)
+            parts += [f"{rate:,.0f} tokens/s", f"{datetime.timedelta(seconds=left)} left"]
+        if len(parts) > 1:
+            print(", ".join(parts), file=self._stream, flush=True)
+
+
+def show_progress(trainer: Any) -> None:
+    """A bar on a terminal, `Lines` elsewhere and where the bar is switched off."""
+    trainer.remove_callback(PrinterCallback)
+    if trainer.args.disable_tqdm or not sys.stderr.isatty():
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Lines(sys.stderr))

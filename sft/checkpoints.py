@@ -1,0 +1,113 @@
+"""A run's folder: whose it is, its newest whole checkpoint, and what a full disk leaves of it."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
+
+MODEL = "model"
+"""Name of the finished model's folder under output_dir."""
+INPUTS = "inputs.json"
+"""File under output_dir that tells whose run it is."""
+_STATE = "trainer_state.json"
+_WORDS = {
+    "base": "began with other weights; train from those, or",
+    "data": "was trained on other examples; restore those, or",
+    "processes": "was trained by another number of processes; start as many, or",
+}
+
+
+def check_owner(output: Path, inputs: dict[str, Any]) -> None:
+    """Raise `InputError` when ``output`` holds a run that differs in any of ``inputs``.
+
+    What the record of the run there does not have is not compared.
+    """
+    path = output / INPUTS
+    found = read_json(path) if path.is_file() else {}
+    for key in sorted(inputs.keys() & found.keys(), key=lambda key: (key in _WORDS, key)):
+        if found[key] != inputs[key]:
+            words = _WORDS.get(key, "has another configuration;")
+            raise InputError(f"{output}: the run there {words} remove it or set output_dir")
+
+
+def claim(output: Path, inputs: dict[str, Any]) -> None:
+    """`check_owner`, then keep ``inputs`` in the run's folder for the next start."""
+    check_owner(output, inputs)
+    write_json(output / INPUTS, inputs)
+
+
+def last_checkpoint(output: Path, processes: int = 1) -> Path | None:
+    """The newest whole checkpoint of an interrupted run; None without one.
+
+    The main process writes the trainer's state last, but each of several its own random state.
+    """
+    for path in sorted(_checkpoints(output), key=lambda path: -int(path.name.split("-")[1])):
+        if _whole(path, processes):
+            return path
+    return None
+
+
+def sweep(output: Path, processes: int = 1) -> None:
+    """Remove what a killed save left."""
+    for path in _checkpoints(output):
+        if not _whole(path, processes):
+            shutil.rmtree(path)
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    return [p for p in output.glob("checkpoint-*") if p.name.split("-")[1].isdecimal()]
+
+
+def _whole(checkpoint: Path, processes: int) -> bool:
+    try:
+        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    states = [checkpoint / f"rng_state_{rank}.pth" for rank in range(processes)]
+    return processes == 1 or all(state.is_file() for state in states)
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a write that fails, as on a full disk, into one line; ``folder`` is then removed."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch.save tells a failed write by a plain RuntimeError.
+        if type(error) is RuntimeError and not _is_torch_write(str(error)):
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InputError(
+            f"{folder}: cannot be written ({str(error).splitlines()[0]}); make room and run the "
+            "same command again: it goes on from the last checkpoint"
+        ) from error
+
+
+def _is_torch_write(message: str) -> bool:
+    return "inline_container" in message or "PytorchStreamWriter" in message
+
+
+class WholeCheckpoints:
+    """Mixed into a Trainer, has it neither leave half a checkpoint nor train beyond the last step.
+
+    One that cannot be written is one line. One of the last step, left by a run killed while it
+    saved its model, is loaded and saved: the Trainer itself would take another step.
+    """
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        output = Path(self.args.output_dir)  # type: ignore[attr-defined]
+        with writing(output / f"checkpoint-{self.state.global_step}"):  # type: ignore[attr-defined]
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+
+    def _run_epoch(self, **arguments: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # type: ignore[attr-defined]
+            self.control.should_training_stop = True  # type: ignore[attr-defined]
+        else:
+            super()._run_epoch(**arguments)  # type: ignore[misc]

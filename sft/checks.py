@@ -1,0 +1,133 @@
+"""A run's arguments and first rows in; nothing out, or one line that says what is wrong."""
+
+import importlib.util
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tinymathreason.chatml import IM_END, IM_START
+from tinymathreason.cli import InputError
+
+ROWS = 64
+"""Rows that are looked at, evenly spread over the training set."""
+IGNORED = -100
+"""Label of a token that the loss does not see."""
+
+Conversation = tuple[list[int], list[int]]
+"""Token ids and their labels."""
+
+
+def check_arguments(training: Any, model: Any) -> None:
+    """Raise `InputError` for TRL's options that break a run of ours, naming what to set.
+
+    ``training`` is an SFTConfig, ``model`` a ModelConfig.
+    """
+    if training.packing and training.packing_strategy != "bfd":
+        raise InputError(
+            f"packing_strategy {training.packing_strategy}: it cuts conversations, and with "
+            "'wrapped' they see one another; use bfd"
+        )
+    if training.packing and training.max_length is None:
+        raise InputError("packing: true needs max_length, the length of a packed row")
+    if training.eval_packing and not training.packing:
+        raise InputError("eval_packing: true needs packing: true, or conversations see one another")
+    if training.padding_free and not training.packing:
+        raise InputError("padding_free: true is part of packing; set packing: true")
+    if training.chat_template_path is not None:
+        raise InputError("chat_template_path: our key for the template is chat_template")
+    if model.load_in_4bit or model.load_in_8bit:
+        if not model.use_peft:
+            raise InputError("quantised weights cannot be trained; add an adapter: use_peft: true")
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise InputError("load_in_4bit and load_in_8bit need: pip install bitsandbytes")
+
+
+def rows(dataset: Any) -> list[Any]:
+    """`ROWS` rows of a data set, the first one among them."""
+    return [dataset[i] for i in range(0, len(dataset), -(-len(dataset) // ROWS))]
+
+
+def conversations(batch: Any, pad: int) -> Iterator[Conversation]:
+    """The conversations in a collated batch, without padding.
+
+    The tensors are (rows, tokens); packed, there is one row, and position_ids begin anew at 0.
+    """
+    for number, (ids, labels) in enumerate(zip(batch["input_ids"], batch["labels"], strict=True)):
+        starts = [0]
+        if "position_ids" in batch:
+            starts = (batch["position_ids"][number] == 0).nonzero().flatten().tolist()
+        else:
+            kept = batch["attention_mask"][number].bool()
+            ids, labels = ids[kept], labels[kept]
+        for start, end in itertools.pairwise([*starts, len(ids)]):
+            # pad_to_multiple_of makes padding of tokens that are a sequence each.
+            if ids[start:end].tolist() != [pad]:
+                yield ids[start:end].tolist(), labels[start:end].tolist()
+
+
+def check_conversation(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]) -> None:
+    """Raise `InputError` unless the loss sees answers, each to its stop token, and no more."""
+    where = f"a training row, {show(tokenizer, ids[:40], [IGNORED] * 40)!r}..."
+    if any(label not in (IGNORED, i) for i, label in zip(ids, labels, strict=True)):
+        raise InputError(f"{where}: a label is another token than the one that stands there")
+    if all(label == IGNORED for label in labels):
+        raise InputError(f"{where}: it has no target, so the loss would see nothing of it")
+    bos = tokenizer.bos_token_id
+    if bos is not None and list(ids[:2]) == [bos, bos]:
+        raise InputError(f"{where}: it begins with two {tokenizer.bos_token}; the template has one")
+    stop, start = tokenizer.convert_tokens_to_ids([IM_END, IM_START])
+    for seen, run in itertools.groupby(labels, key=lambda label: label != IGNORED):
+        spoken = list(run)
+        if seen and (spoken[-1] != stop or start in spoken):
+            text = show(tokenizer, spoken, [IGNORED] * len(spoken))
+            raise InputError(f"{where}: the loss would see {text!r}, not an answer with {IM_END}")
+
+
+def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool = False) -> str:
+    r"""A conversation's text, with what the loss sees set off.
+
+    It is green where ``colour``, between [[ and ]] where not. Characters that could move a cursor
+    are escaped, such as ``\x1b``; a line's end is not.
+    """
+    before, after = ("\x1b[32m", "\x1b[0m") if colour else ("[[", "]]")
+    parts = []
+    pairs = zip(ids, labels, strict=False)
+    for seen, run in itertools.groupby(pairs, key=lambda pair: pair[1] != IGNORED):
+        text = tokenizer.decode([i for i, _ in run], skip_special_tokens=False)
+        text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+        parts.append(f"{before}{text}{after}" if seen else text)
+    return "".join(parts)
+
+
+def check_isolation(trainer: Any) -> None:
+    """Raise `InputError` when one packed conversation changes what the model says of the next.
+
+    Whether it does depends on the attention's implementation and on the model's class, so the model
+    itself is asked. Its random state stays as it is.
+    """
+    import torch
+
+    model = trainer.model
+    name = model.config._attn_implementation
+    # Under FSDP the weights are not on their device yet, and flash attention has no CPU form.
+    if model.device.type == "cpu" and "flash" in name:
+        return
+    logits = []
+    training = model.training
+    model.eval()
+    for first in (1, 2):
+        ids = [first] * 8 + list(range(3, 11))
+        batch = trainer.data_collator([{"input_ids": ids, "labels": ids, "seq_lengths": [8, 8]}])
+        del batch["labels"]
+        batch = {
+            key: value.to(model.device) if isinstance(value, torch.Tensor) else value
+            for key, value in batch.items()
+        }
+        with torch.no_grad(), trainer.accelerator.autocast():
+            logits.append(model(**batch, use_cache=False).logits[0, 8:])
+    model.train(training)
+    if not torch.equal(*logits):
+        raise InputError(
+            f"attn_implementation {name}: packed conversations would see one another in this "
+            f"{type(model).__name__}; use sdpa or flash_attention_2, or packing: false"
+        )

@@ -1,0 +1,63 @@
+"""The folder of prepared examples: what it holds, and as TRL's trainers read it."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from evaluation.tasks import Problem
+from tinymathreason.answers import read_final
+from tinymathreason.files import read_json
+
+MANIFEST = "manifest.json"
+"""Counts, inputs and hashes; written last."""
+SPLITS = ("train", "eval")
+"""Examples to train on, and those held out for the evaluation loss."""
+COLUMNS = ["input_ids", "labels"]
+"""What a trainer reads."""
+
+
+SCHEMA = pyarrow.schema(
+    [
+        ("input_ids", pyarrow.list_(pyarrow.int32())),
+        ("labels", pyarrow.list_(pyarrow.int32())),
+        (
+            "messages",
+            pyarrow.list_(pyarrow.struct({"role": pyarrow.string(), "content": pyarrow.string()})),
+        ),
+        ("source", pyarrow.string()),
+    ]
+)
+"""What is stored of an example: as a trainer reads it, and as a reader does."""
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """The training and the held-out examples: datasets with ``input_ids`` and ``labels``.
+
+    ``labels`` are the ids that the loss sees and -100 elsewhere, both list[int32] of equal length.
+    """
+    from datasets import Dataset
+
+    train, held_out = (
+        Dataset(pyarrow.parquet.read_table(folder / f"{split}.parquet", columns=COLUMNS))
+        for split in SPLITS
+    )
+    return train, held_out
+
+
+def held_out_problems(folder: Path) -> list[Problem]:
+    """The held-out questions whose answer is a plain number, in order, each once."""
+    table = pyarrow.parquet.read_table(folder / "eval.parquet", columns=["messages"])
+    found: dict[str, Problem] = {}
+    for messages in table["messages"].to_pylist():
+        question, answer = messages[0]["content"], read_final(messages[-1]["content"])
+        if answer is not None:
+            found.setdefault(question, Problem(question, answer))
+    return list(found.values())
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder; `InputError` when there is none."""
+    found: dict[str, Any] = read_json(folder / MANIFEST)
+    return found

@@ -1,0 +1,94 @@
+"""Rows of question sets in; examples with one canonical final line, or reasons why not, out."""
+
+import fnmatch
+import hashlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from data_prep.arithmetic import problems
+from data_prep.clean import is_unicode, normalise
+from data_prep.contamination import Questions as Benchmarks
+from data_prep.contamination import questions
+from data_prep.rows import read_columns
+from sft.config import Questions, QuestionSource
+from tinymathreason.answers import ContradictionError, canonical
+
+
+@dataclass(slots=True)
+class Example:
+    """A question of a source and its worked answer."""
+
+    source: str
+    """Name of the source."""
+    question: str
+    """The question, normalised."""
+    solution: str
+    """The worked answer with the canonical final line; as it was read when there is a reason."""
+    group: str
+    """What variants of one question have in common."""
+    reason: str | None = None
+    """Why it is rejected."""
+    of: str | None = None
+    """The question that it repeats, or that of a benchmark."""
+
+
+def read(data: Questions) -> Iterator[Example]:
+    """Every row of every source in order, each with the reason when it cannot be an example.
+
+    Reasons: ``not_selected`` (``where``), ``invalid_unicode``, ``empty``, ``no_final_answer``,
+    ``contradictory_answer``, ``contaminated`` and ``exact_duplicate`` (question and answer).
+    Shows its progress. Raises `InputError` naming the file and the row that cannot be read.
+    """
+    from tqdm import tqdm
+
+    texts = questions(data.decontaminate)
+    benchmarks = Benchmarks(texts) if texts else None
+    seen: set[bytes] = set()
+    for name, source in data.sources.items():
+        rows = list(_rows(name, source, data.data_seed))
+        for question, answer, group, selected in tqdm(rows, desc=name, unit=" rows"):
+            example = Example(name, question, answer, group)
+            example.reason = _reason(example, seen, benchmarks) if selected else "not_selected"
+            yield example
+
+
+def _reason(example: Example, seen: set[bytes], benchmarks: Benchmarks | None) -> str | None:
+    """Why an example is rejected, or None; normalises it, and remembers it in ``seen``."""
+    if not is_unicode(example.question + example.solution + example.group):
+        return "invalid_unicode"
+    example.question = normalise(example.question)
+    solution = normalise(example.solution)
+    if not example.question or not solution:
+        return "empty"
+    try:
+        found = canonical(solution)
+    except ContradictionError:
+        return "contradictory_answer"
+    if found is None:
+        return "no_final_answer"
+    example.solution = found
+    text = f"{example.question}\0{example.solution}"
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    if digest in seen:
+        return "exact_duplicate"
+    seen.add(digest)
+    if benchmarks:
+        example.of = benchmarks.found_in(f"{example.question}\n\n{example.solution}")
+        if example.of is not None:
+            return "contaminated"
+    return None
+
+
+def _rows(name: str, source: QuestionSource, seed: int) -> Iterator[tuple[str, str, str, bool]]:
+    """Question, worked answer, group, and whether the row is one of those to take."""
+    if source.path is None:
+        for problem in itertools.islice(problems(seed), source.examples):
+            yield problem.question, problem.solution, problem.question, True
+        return
+    columns = [source.question, source.answer, source.group or source.question, *source.where]
+    rows = read_columns(f"sources.{name}.path", source.format, source.path, columns)
+    patterns = list(source.where.values())
+    for question, answer, group, *cells in itertools.islice(rows, source.examples):
+        selected = all(map(fnmatch.fnmatchcase, cells, patterns))
+        yield question, answer, group, selected

@@ -1,0 +1,147 @@
+"""The model that a run starts from, and the folder of the model that it ends with."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tinymathreason.chat import Chat
+from tinymathreason.chatml import IM_END, conversation
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
+
+SHARD = "5GB"
+"""Largest file of weights; transformers' own default is ten times that."""
+_INDEX = "model.safetensors.index.json"
+
+
+def check_folder(folder: Path, weights: bool = True) -> None:
+    """Raise `InputError` naming the file that a model's folder lacks."""
+    names = ["tokenizer.json", "tokenizer_config.json"]
+    if weights:
+        parts = {"model.safetensors"}
+        if (folder / _INDEX).is_file():
+            parts = set(read_json(folder / _INDEX)["weight_map"].values())
+        names = ["config.json", *names, *sorted(parts)]
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name} there; model_name_or_path takes a whole model")
+
+
+def load_tokenizer(model: str, template: Path, revision: str = "main", weights: bool = True) -> Any:
+    """The tokenizer of a folder or of ORG/NAME, with the chat template in a file.
+
+    ``weights`` is whether the model is needed too. Raises `InputError` when a file is missing, when
+    padding and end-of-text are one token, when the template cannot be rendered, does not train the
+    token that ends an answer, or doubles the beginning-of-text token that the tokenizer puts before
+    every text.
+    """
+    from transformers import AutoTokenizer
+
+    if Path(model).is_dir():
+        check_folder(Path(model), weights)
+    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    tokenizer.chat_template = template.read_text(encoding="utf-8")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise InputError(f"{model}: the tokenizer needs a padding token other than end-of-text")
+    stop = tokenizer.get_vocab().get(IM_END)
+    if stop is None:
+        raise InputError(f"{model}: the tokenizer has no {IM_END}, the token that ends an answer")
+    encoded = Chat(tokenizer, tokenizer.chat_template).encode([conversation("1 + 1?", "2")])[0]
+    said = [i for i, spoken in zip(encoded.ids, encoded.said, strict=True) if spoken]
+    if said[-1:] != [stop]:
+        raise InputError(
+            f"{template}: the loss would not see {IM_END} at the end of an answer; "
+            "put it inside the template's generation block"
+        )
+    bos = tokenizer.bos_token_id
+    text = tokenizer.apply_chat_template(conversation("1 + 1?", "2"), tokenize=False)
+    if bos is not None and tokenizer(text)["input_ids"][:2] == [bos, bos]:
+        raise InputError(
+            f"{template}: it begins with {tokenizer.bos_token}, which the tokenizer of {model} "
+            "puts before every text: there would be two; leave it out of the template"
+        )
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Any, rows: int) -> int:
+    """Rows of the embedding that no token uses; the model may have such rows, as padding.
+
+    Raises `InputError` naming a token, a special one if there is any, whose id has no row.
+    """
+    ids = tokenizer.get_vocab()
+    outside = [token for token, i in ids.items() if i >= rows]
+    if outside:
+        special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+        token = min(outside, key=lambda token: (token not in special, ids[token]))
+        raise InputError(
+            f"the tokenizer's {token!r} has the id {ids[token]}, the model's embedding {rows} "
+            "rows; take the model's own tokenizer, or resize the embedding"
+        )
+    return rows - len(set(ids.values()))
+
+
+def set_stop(model: Any, tokenizer: Any) -> None:
+    """Have the model's generation end at the end of an answer or of a text, and pad as it should.
+
+    Sampling stays as the base model has it.
+    """
+    stop = tokenizer.convert_tokens_to_ids(IM_END)
+    model.generation_config.eos_token_id = [stop, tokenizer.eos_token_id]
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config._from_model_config = False  # or the model's would replace it
+
+
+def save(trainer: Any, tokenizer: Any, base: dict[str, Any], folder: Path) -> None:
+    """Fill ``folder`` with the trained model, its tokenizer and the chat template.
+
+    ``base`` is what AutoModelForCausalLM.from_pretrained takes; an adapter is merged into it, so
+    the weights of a quantised base are the unquantised ones. Every process must call it, because
+    sharded weights are gathered; the main one writes. An `OSError` or the library's own error when
+    the disk is full.
+    """
+    from peft import PeftModel
+
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if not trainer.is_world_process_zero():
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+        adapter = folder / "adapter"
+        model.save_pretrained(adapter, state_dict=state)
+        model, state = merge(adapter, base), None
+        shutil.rmtree(adapter)
+    set_stop(model, tokenizer)
+    model.save_pretrained(folder, state_dict=state, max_shard_size=SHARD)
+    tokenizer.save_pretrained(folder)
+    adapt(folder, tokenizer.chat_template)
+
+
+def merge(adapter: Path, base: dict[str, Any]) -> Any:
+    """A model with an adapter's folder merged into it; ``base`` as in `save`."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(**base)
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def adapt(folder: Path, template: str) -> None:
+    """Have the configurations that transformers 5 wrote read by transformers 4 and others too."""
+    config = read_json(folder / "config.json")
+    rope = dict(config.get("rope_parameters") or {})
+    # Layers of several kinds have a mapping each, for which transformers 4 has no single form.
+    if "rope_theta" in rope:
+        config["rope_theta"] = rope.pop("rope_theta")
+        config["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else rope
+    config["torch_dtype"] = config.get("dtype")
+    config["use_cache"] = True  # the trainer switched it off
+    write_json(folder / "config.json", config)
+    settings = read_json(folder / "tokenizer_config.json")
+    for key in ("backend", "is_local", "local_files_only"):  # of this machine, not of the tokenizer
+        settings.pop(key, None)
+    settings.update(
+        tokenizer_class="PreTrainedTokenizerFast",
+        model_input_names=["input_ids", "attention_mask"],
+        chat_template=template,
+    )
+    write_json(folder / "tokenizer_config.json", settings)

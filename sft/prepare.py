@@ -1,0 +1,222 @@
+"""Command: join question sets into one clean, tokenised and masked set of chat examples.
+
+python -m sft.prepare --config sft/configs/NAME.yaml [sources.gsm8k.path=FILE ...]
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinymathreason import cli, provenance
+from tinymathreason.chatml import conversation
+from tinymathreason.cli import InputError
+from tinymathreason.files import new_directory, read_json, write_json
+
+if TYPE_CHECKING:
+    from sft.config import Questions, SftData
+    from sft.examples import Example
+    from tinymathreason.chat import Chat
+
+BATCH = 2000
+"""Examples tokenised together, and rows of a group of a file."""
+REJECTED = "rejected.jsonl"
+"""File with a line for each rejected row: its source, why, its question and the one it repeats."""
+
+
+def prepare(
+    data: "SftData", model: str, max_length: int | None, output: Path, revision: str = "main"
+) -> Path:
+    """The folder of the prepared examples; made anew when it is missing or stale.
+
+    Of the ``model`` only the tokenizer is needed. ``max_length`` is in tokens: an example that has
+    more is rejected, never cut into half an answer. The folder (``data_dir``, or ``data`` under
+    ``output``) has a parquet file for each split, the rejected rows, and a manifest in which read =
+    kept + rejected for every source. The same inputs give the same examples in the same order.
+
+    Raises `InputError` for what cannot be read, and when a split is empty.
+    """
+    from sft.dataset import MANIFEST
+    from sft.model import load_tokenizer
+    from tinymathreason.chat import Chat
+
+    tokenizer = load_tokenizer(model, data.chat_template, revision, weights=False)
+    folder = data.data_dir or output / "data"
+    inputs = _inputs(data, tokenizer, max_length)
+    if (folder / MANIFEST).is_file():
+        if read_json(folder / MANIFEST).get("inputs") == inputs:
+            return folder
+    elif folder.exists():
+        raise InputError(f"{folder}: holds no prepared examples; remove it or set data_dir")
+    examples, rejected = select(data)
+    with new_directory(folder, replace=True) as aside:
+        counts = _write(
+            aside, examples, rejected, Chat(tokenizer, tokenizer.chat_template), data, max_length
+        )
+        write_json(aside / MANIFEST, {"sources": counts, "inputs": inputs, **provenance.record()})
+    return folder
+
+
+def select(data: "Questions") -> tuple[list["Example"], list["Example"]]:
+    """The examples that no earlier source has, and all others, each with its reason."""
+    from sft.duplicates import of_earlier_sources
+    from sft.examples import Example, read
+
+    examples: list[Example] = []
+    rejected: list[Example] = []
+    for example in read(data):
+        (examples if example.reason is None else rejected).append(example)
+    order = {name: number for number, name in enumerate(data.sources)}
+    repeated = of_earlier_sources(
+        [example.question for example in examples],
+        [order[example.source] for example in examples],
+        data.near_duplicates,
+    )
+    for number, (reason, of) in repeated.items():
+        examples[number].reason, examples[number].of = reason, examples[of].question
+        rejected.append(examples[number])
+    return [example for example in examples if example.reason is None], rejected
+
+
+def _inputs(data: "SftData", tokenizer: Any, max_length: int | None) -> dict[str, Any]:
+    """What decides the examples: the configuration, the files, the tokenizer and the template."""
+    from data_prep.rows import list_files
+
+    values = dataclasses.asdict(data)
+    for name in ("data_dir", "accuracy", "chat_template"):
+        del values[name]
+    patterns = [source.path for source in data.sources.values()]
+    patterns += [benchmark.path for benchmark in data.decontaminate]
+    files: dict[str, list[int]] = {}
+    # What lies elsewhere is told apart by its address, which names a commit.
+    for pattern in patterns:
+        if pattern and "://" not in pattern:
+            for file, size in list_files("sources", pattern):
+                files[file] = [size, Path(file).stat().st_mtime_ns]
+    described = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template
+    digest = hashlib.sha256(described.encode("utf-8")).hexdigest()
+    return {"data": values, "files": files, "tokenizer": digest, "max_length": max_length}
+
+
+def _write(
+    folder: Path,
+    examples: list["Example"],
+    rejected: list["Example"],
+    chat: "Chat",
+    data: "SftData",
+    max_length: int | None,
+) -> dict[str, Any]:
+    """Write the splits and the rejected rows; returns the counts by source."""
+    import pyarrow
+    import pyarrow.parquet
+    from tqdm import tqdm
+
+    from data_prep.clean import is_held_out
+    from sft.dataset import SCHEMA, SPLITS
+
+    kept = {name: Counter[str]() for name in data.sources}
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(
+                pyarrow.parquet.ParquetWriter(
+                    folder / f"{split}.parquet", SCHEMA, compression="zstd"
+                )
+            )
+            for split in SPLITS
+        }
+        progress = stack.enter_context(tqdm(total=len(examples), desc="tokens", unit=" examples"))
+        for batch in itertools.batched(examples, BATCH):
+            columns: dict[str, dict[str, list[Any]]] = {
+                split: {name: [] for name in SCHEMA.names} for split in SPLITS
+            }
+            conversations = [conversation(e.question, e.solution) for e in batch]
+            for example, messages, encoded in zip(
+                batch, conversations, chat.encode(conversations), strict=True
+            ):
+                if max_length is not None and len(encoded.ids) > max_length:
+                    example.reason = "too_long"
+                    rejected.append(example)
+                    continue
+                split = SPLITS[is_held_out(example.group, data.eval_fraction, data.data_seed)]
+                row = (encoded.ids, encoded.labels, messages, example.source)
+                for name, value in zip(SCHEMA.names, row, strict=True):
+                    columns[split][name].append(value)
+                kept[example.source].update({split: 1, "tokens": len(encoded.ids)})
+            for split, writer in writers.items():
+                writer.write_table(pyarrow.table(columns[split], schema=SCHEMA))
+            progress.update(len(batch))
+    _check(kept)
+    reasons = {name: Counter[str]() for name in data.sources}
+    with (folder / REJECTED).open("w", encoding="utf-8") as lines:
+        for example in rejected:
+            reasons[example.source][str(example.reason)] += 1
+            lines.write(json.dumps(dataclasses.asdict(example)) + "\n")
+    counts = {}
+    for name in data.sources:
+        total = kept[name]["train"] + kept[name]["eval"]
+        counts[name] = {
+            "read": total + reasons[name].total(),
+            "kept": total,
+            "rejected": dict(sorted(reasons[name].items())),
+            **{what: kept[name][what] for what in (*SPLITS, "tokens")},
+        }
+    return counts
+
+
+def _check(kept: dict[str, Counter[str]]) -> None:
+    """Raise `InputError` when a split is empty."""
+    train, held_out = (
+        sum(counts[split] for counts in kept.values()) for split in ("train", "eval")
+    )
+    if not train or not held_out:
+        raise InputError(
+            f"sources: {train} examples to train on, {held_out} held out; "
+            "both are needed: add examples or change eval_fraction"
+        )
+
+
+def table(counts: dict[str, Any]) -> Iterator[str]:
+    """Lines for a user: what became of the rows of every source."""
+    yield f"{'source':<20}{'read':>10}{'kept':>10}{'tokens':>14}  rejected"
+    for name, entry in counts.items():
+        reasons = ", ".join(f"{count:,} {why}" for why, count in entry["rejected"].items())
+        yield (
+            f"{name:<20}{entry['read']:>10,}{entry['kept']:>10,}{entry['tokens']:>14,}"
+            f"  {reasons or 'none'}"
+        )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line, prepare the examples and print their counts."""
+    parser = argparse.ArgumentParser(
+        prog="sft.prepare",
+        description="Join question sets into one clean, tokenised and masked set of examples.",
+        epilog="Keys of the configuration can follow, as for sft.run.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
+    )
+    arguments, rest = parser.parse_known_args(argv)
+
+    from sft.config import SftData, find, parse
+    from sft.dataset import manifest
+
+    # A configuration for a GPU may be prepared on a machine without one.
+    settings = parse(find(arguments.config), [*rest, "--use_cpu", "true"], SftData)
+    model, length = settings.model, settings.training.max_length
+    folder = prepare(
+        settings.data, model.model_name_or_path, length, settings.output, model.model_revision
+    )
+    for line in table(manifest(folder)["sources"]):
+        print(line)
+    print(f"{folder} is ready")
+
+
+if __name__ == "__main__":
+    cli.run(main)

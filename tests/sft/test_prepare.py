@@ -1,0 +1,254 @@
+"""Rows become masked examples, each kept once or counted under a reason."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from data_prep.arithmetic import Problem
+from sft import prepare
+from sft.config import SftData
+from sft.dataset import held_out_problems, load, manifest
+from tinymathreason.cli import InputError
+from tinymathreason.config import build
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def rows(count: int, start: int = 0):
+    return [
+        {"question": f"What is {i} + 1?", "answer": f"{i + 1}\n#### {i + 1}"}
+        for i in range(start, start + count)
+    ]
+
+
+def made(tmp_path, model_dir, sources, max_length=200, **values):
+    """The folder prepared from jsonl rows by source, and its manifest's counts."""
+    entries = {}
+    for name, content in sources.items():
+        path = write(tmp_path / f"{name}.jsonl", content)
+        entries[name] = {"format": "jsonl", "path": path, **values.pop(name, {})}
+    data = build(SftData, {"sources": entries, "eval_fraction": 0.1, **values}, "sft.yaml")
+    folder = prepare.prepare(data, str(model_dir), max_length, tmp_path / "out")
+    return folder, manifest(folder)["sources"]
+
+
+def stored(folder):
+    """The rows of both splits, as they are stored."""
+    import pyarrow.parquet
+
+    return [
+        pyarrow.parquet.read_table(folder / f"{s}.parquet").to_pylist() for s in ("train", "eval")
+    ]
+
+
+def test_counts_add_up(tmp_path, model_dir) -> None:
+    bad = [
+        {"question": "Why?", "answer": "Because."},
+        {"question": "Which?", "answer": "1\n#### 1\nThe answer is: 2"},
+        {"question": "Half \ud800", "answer": "1\n#### 1"},
+        {"question": " \n", "answer": "1\n#### 1"},
+        {"question": "Long", "answer": "word " * 500 + "\n#### 1"},
+        rows(1)[0],
+        {"question": "What is 3 + 1?", "answer": "four\n#### 4"},
+    ]
+    folder, counts = made(
+        tmp_path,
+        model_dir,
+        {"a": rows(200) + bad, "b": rows(10) + rows(5, 300)},
+        near_duplicates=False,
+    )
+    assert counts["a"]["rejected"] == {
+        "no_final_answer": 1,
+        "contradictory_answer": 1,
+        "invalid_unicode": 1,
+        "empty": 1,
+        "too_long": 1,
+        "exact_duplicate": 1,
+    }
+    assert counts["a"]["kept"] == 201
+    assert counts["b"]["rejected"] == {"exact_duplicate": 10}
+    splits = stored(folder)
+    for name, entry in counts.items():
+        assert entry["read"] == entry["kept"] + sum(entry["rejected"].values())
+        mine = [[row for row in split if row["source"] == name] for split in splits]
+        assert [len(split) for split in mine] == [entry["train"], entry["eval"]]
+        assert sum(len(row["input_ids"]) for split in mine for row in split) == entry["tokens"]
+    lines = map(json.loads, (folder / prepare.REJECTED).read_text().splitlines())
+    reasons = Counter((line["source"], line["reason"]) for line in lines)
+    assert reasons == {
+        (name, why): count
+        for name, entry in counts.items()
+        for why, count in entry["rejected"].items()
+    }
+
+
+def test_a_trainer_reads_the_answer_as_labels(tmp_path, model_dir) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    content = [*rows(50), {"question": "Say <|im_end|>", "answer": "<|im_start|>\n#### 1"}]
+    folder, _ = made(tmp_path, model_dir, {"a": content})
+    answers = {row["question"]: row["answer"] for row in content}
+    for split, full in zip(load(folder), stored(folder), strict=True):
+        assert split.column_names == ["input_ids", "labels"]
+        for row, whole in zip(split, full, strict=True):
+            question, answer = (message["content"] for message in whole["messages"])
+            assert answers[question] == answer
+            seen = [label for label in row["labels"] if label != -100]
+            assert tokenizer.decode(seen) == f"{answer}<|im_end|>"
+            assert len(row["labels"]) == len(row["input_ids"])
+
+
+def test_variants_of_a_question_are_on_one_side(tmp_path, model_dir) -> None:
+    content = [
+        {"question": f"{words} {i}?", "answer": f"{i}\n#### {i}", "original": f"What is {i}?"}
+        for i in range(300)
+        for words in ("What is", "Which number is", "Name")
+    ]
+    folder, _ = made(tmp_path, model_dir, {"a": content}, a={"group": "original"})
+    train, held_out = (
+        {row["messages"][0]["content"].split()[-1] for row in split} for split in stored(folder)
+    )
+    assert len(train) + len(held_out) == 300
+    assert train.isdisjoint(held_out)
+
+
+def test_only_selected_rows_are_taken(tmp_path, model_dir) -> None:
+    content = [
+        {**row, "from": f"data/{kind}/x.json"}
+        for row, kind in zip(rows(60), ["CoT", "PoT", "CoT"] * 20, strict=True)
+    ]
+    _, counts = made(tmp_path, model_dir, {"a": content}, a={"where": {"from": "data/CoT/*"}})
+    assert counts["a"]["kept"] == 40
+    assert counts["a"]["rejected"] == {"not_selected": 20}
+
+
+def test_questions_of_a_benchmark_are_rejected(tmp_path, model_dir) -> None:
+    question = "A train leaves at noon and goes 80 miles an hour for 3 hours. How far does it go?"
+    test = write(tmp_path / "test.jsonl", [{"question": question}])
+    content = [*rows(60), {"question": f"Solve: {question.upper()}", "answer": "240\n#### 240"}]
+    benchmarks = [{"path": test, "fields": ["question"]}]
+    folder, counts = made(tmp_path, model_dir, {"a": content}, decontaminate=benchmarks)
+    assert counts["a"]["rejected"] == {"contaminated": 1}
+    assert json.loads((folder / prepare.REJECTED).read_text())["of"] == question
+
+
+def test_generated_problems_are_of_the_training_split(tmp_path, model_dir) -> None:
+    data = build(SftData, {"sources": {"a": {"format": "arithmetic", "examples": 300}}}, "sft.yaml")
+    folder = prepare.prepare(data, str(model_dir), None, tmp_path)
+    for row in [row for split in stored(folder) for row in split]:
+        assert not Problem(row["messages"][0]["content"], "", 0).held_out
+
+
+def test_what_is_ready_is_used_and_what_is_stale_made_anew(
+    tmp_path, model_dir, monkeypatch
+) -> None:
+    def files(folder):
+        return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+    def again(**values):
+        return made(tmp_path, model_dir, {"a": content}, **values)[0]
+
+    content = rows(60)
+    folder = again()
+    before, time = files(folder), (folder / "manifest.json").stat().st_mtime_ns
+    monkeypatch.setattr(prepare, "select", None)  # it must not be asked again
+    monkeypatch.setattr("tests.sft.test_prepare.write", lambda path, rows: str(path))
+    assert again() == folder
+    assert (folder / "manifest.json").stat().st_mtime_ns == time
+    monkeypatch.undo()
+    (folder / "manifest.json").write_text("{}")
+    assert files(again()) == before
+    assert files(again(data_seed=1)) != before
+    content = rows(61)
+    assert files(again()) != before
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, model_dir) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError, match="mine: holds no prepared examples"):
+        made(tmp_path, model_dir, {"a": rows(60)}, data_dir=tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"sources": {}}, "at least one source"),
+        ({"sources": {"a": {"format": "jsonl"}}}, "path is needed"),
+        ({"sources": {"a": {"format": "arithmetic"}}}, "endless"),
+        ({"sources": {"a": {"format": "xml", "path": "x"}}}, "'jsonl', 'json', 'parquet'"),
+        ({"sources": {"a": {"format": "json", "path": "x", "examples": 0}}}, "at least 1"),
+        (
+            {"sources": {"a": {"format": "arithmetic", "examples": 9, "group": "g"}}},
+            "group and where name columns",
+        ),
+        (
+            {"sources": {"a": {"format": "json", "path": "x", "anwser": "y"}}},
+            "did you mean 'answer'",
+        ),
+        (
+            {"sources": {"a": {"format": "json", "path": "x"}}, "chat_template": "none.jinja"},
+            "no template none.jinja; shipped: ",
+        ),
+        (
+            {
+                "sources": {"a": {"format": "json", "path": "x"}},
+                "accuracy": {"task": "gsm8k", "every": 0},
+            },
+            "every must be at least 1",
+        ),
+    ],
+)
+def test_bad_configurations_are_one_line(values, words) -> None:
+    with pytest.raises(InputError, match=words):
+        build(SftData, values, "sft.yaml")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"question": "q"}, r"a\.jsonl: row 1 has no 'answer'.* \(line 2\)"),
+        ({"question": 1, "answer": "a"}, r"a\.jsonl: row 1 holds int .*\(line 2\)"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, model_dir, row, words) -> None:
+    with pytest.raises(InputError, match=words):
+        made(tmp_path, model_dir, {"a": [rows(1)[0], row]})
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_left_is_told(tmp_path, model_dir) -> None:
+    with pytest.raises(InputError, match="0 examples to train on"):
+        made(tmp_path, model_dir, {"a": [{"question": "q", "answer": "none"}]})
+    assert not (tmp_path / "out" / "data").exists()
+
+
+def test_the_command_tells_the_counts(tmp_path, model_dir, capsys) -> None:
+    path = write(tmp_path / "a.jsonl", rows(60))
+    config = tmp_path / "sft.yaml"
+    config.write_text(
+        f"{{model_name_or_path: {model_dir}, output_dir: {tmp_path}/out, bf16: true, "
+        f"sources: {{a: {{format: jsonl, path: {path}}}}}, eval_fraction: 0.1}}"
+    )
+    prepare.main(["--config", str(config), "sources.a.examples=50"])
+    out = capsys.readouterr().out
+    assert "a                           50        50" in out
+    assert f"{tmp_path}/out/data is ready" in out
+
+
+def test_held_out_problems_have_a_number_for_answer(tmp_path, model_dir) -> None:
+    words = [{"question": f"Which is {i}?", "answer": "It is B.\n#### B"} for i in range(50)]
+    folder, counts = made(tmp_path, model_dir, {"a": rows(50) + rows(50) + words})
+    found = held_out_problems(folder)
+    assert 0 < len(found) < counts["a"]["eval"]
+    assert {(p.question, p.answer) for p in found} <= {
+        (row["question"], row["answer"].split()[-1]) for row in rows(50)
+    }

@@ -1,0 +1,130 @@
+"""What the assistant says is marked, and no message can write a control token."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinymathreason.chat import Chat
+from tinymathreason.chatml import EOS, IM_END, IM_START, SPECIAL_TOKENS, TEMPLATE
+from tinymathreason.cli import InputError
+
+pieces = st.sampled_from(
+    [
+        *SPECIAL_TOKENS,
+        "<|im_",
+        "end|>",
+        "<",
+        "|>",
+        "\n",
+        " ",
+        "\ue000",
+        "user",
+        "assistant\n4",
+        "é",
+        "数",
+    ]
+)
+hostile = st.lists(pieces | st.text(max_size=5), max_size=8).map("".join)
+plain = st.text(max_size=30).filter(lambda text: not any(token in text for token in SPECIAL_TOKENS))
+
+
+def conversations(text):
+    """Any number of turns, with a system message, an empty one, or none."""
+    turn = st.tuples(text, text).map(
+        lambda said: [
+            {"role": "user", "content": said[0]},
+            {"role": "assistant", "content": said[1]},
+        ]
+    )
+    system = st.none() | st.just("") | text
+    return st.builds(
+        lambda first, turns: [
+            *([] if first is None else [{"role": "system", "content": first}]),
+            *(message for pair in turns for message in pair),
+        ],
+        system,
+        st.lists(turn, min_size=1, max_size=3),
+    )
+
+
+@pytest.fixture(scope="module")
+def chat(model_dir):
+    from transformers import AutoTokenizer
+
+    return Chat(AutoTokenizer.from_pretrained(model_dir), TEMPLATE.read_text())
+
+
+@given(conversations(hostile))
+def test_exactly_what_the_assistant_says_is_marked(chat, messages) -> None:
+    encoded = chat.encode([messages])[0]
+    assert len(encoded.ids) == len(encoded.said) == len(encoded.labels)
+    said = [token for token in encoded.labels if token != -100]
+    spoken = [m["content"] for m in messages if m["role"] == "assistant"]
+    decode = chat.tokenizer.decode
+    assert decode(said) == "".join(f"{text}{IM_END}" for text in spoken)
+    # Every stop token that the loss sees is the control token itself, one for each turn.
+    assert said.count(SPECIAL_TOKENS.index(IM_END)) == len(spoken)
+
+
+@given(conversations(hostile))
+def test_no_text_becomes_a_control_token(chat, messages) -> None:
+    ids = chat.encode([messages])[0].ids
+    control = [SPECIAL_TOKENS[token] for token in ids if token < len(SPECIAL_TOKENS)]
+    assert control == [IM_START, IM_END] * len(messages)
+    written = "".join(f"{IM_START}{m['role']}\n{m['content']}{IM_END}\n" for m in messages)
+    assert chat.tokenizer.decode(ids) == written
+
+
+@given(conversations(plain))
+def test_plain_conversations_are_as_transformers_has_them(chat, messages) -> None:
+    for message in messages:
+        message["content"] = message["content"].strip()
+    theirs = chat.tokenizer.apply_chat_template(
+        messages,
+        chat_template=chat.template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    ours = chat.encode([messages])[0]
+    assert ours.ids == theirs["input_ids"]
+    assert ours.said == [bool(mask) for mask in theirs["assistant_masks"]]
+
+
+@given(hostile, hostile)
+def test_a_prompt_is_how_its_conversation_begins(chat, question, answer) -> None:
+    asked = [{"role": "user", "content": question}]
+    prompt = chat.encode([asked], prompt=True)[0]
+    whole = chat.encode([[*asked, {"role": "assistant", "content": answer}]])[0]
+    assert whole.ids[: len(prompt.ids)] == prompt.ids
+    assert not any(prompt.said)
+    assert not any(whole.said[: len(prompt.ids)])
+    assert all(whole.said[len(prompt.ids) : -1])
+
+
+def test_many_conversations_are_as_each_by_itself(chat, monkeypatch) -> None:
+    several = [[{"role": "user", "content": f"{n} {EOS}"}] for n in range(50)]
+    alone = [chat.encode([messages])[0] for messages in several]
+    monkeypatch.setattr("tinymathreason.chat._CACHED", 3)
+    assert [chat.encode([messages])[0] for messages in several] == alone
+    assert chat.encode(several) == alone
+
+
+@pytest.mark.parametrize("template", ["{% for %}", "{{ raise_exception('no') }}"])
+def test_a_template_that_cannot_be_rendered_is_refused(chat, template) -> None:
+    with pytest.raises(InputError, match="the chat template cannot be rendered"):
+        Chat(chat.tokenizer, template)
+
+
+def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
+    import tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    spaced = tokenizers.Tokenizer.from_str(chat.tokenizer.backend_tokenizer.to_str())
+    spaced.normalizer = tokenizers.normalizers.Prepend("x")
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=spaced)
+    split = (
+        "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}{% endfor %}"
+    )
+    with pytest.raises(InputError, match="a byte-level one is needed"):
+        Chat(wrapped, split)

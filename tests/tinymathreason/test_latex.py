@@ -1,0 +1,193 @@
+"""A judge of LaTeX answers that no answer can stop, and that leaves no process behind."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinymathreason import latex
+from tinymathreason.cli import InputError
+from tinymathreason.latex import Judge, plain_number
+
+HALF = r"\frac{1}{2}"
+ENDLESS = "9^{9^{9^{9}}}"
+PATIENT = 60.0
+"""Seconds for a comparison that must end, however busy the machine is."""
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(PATIENT) as judge:
+        yield judge
+        child = judge._child
+    assert child is not None
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "equal"),
+    [
+        ("0.5", HALF, True),
+        (r"$\dfrac12$.", HALF, True),
+        (r"\boxed{1/2}", HALF, True),
+        (r"50\%", HALF, True),
+        ("0.51", HALF, False),
+        (r"\sqrt{8}", r"2\sqrt{2}", True),
+        ("x+1", "1+x", True),
+        ("[0, 1)", "[0,1)", True),
+        ("(0,1)", "[0,1)", False),
+        ("(1,0)", "(0,1)", False),
+        (r"5\text{ cm}", r"5 \text{cm}", True),
+        ("x=5", "5", True),
+        (r"(-\infty, 2]", r"x \le 2", True),
+        (r"x \le 2", r"(-\infty, 2]", False),  # its sides are not alike
+        ("1e1", "10", False),  # math-verify reads Euler's number
+        # One answer, not a list of guesses.
+        (r"\frac12 or \frac13", HALF, False),
+        ("1/2$ and $1/3", HALF, False),
+        ("1/3\n1/2", HALF, False),
+        # No answer at all.
+        ("", HALF, False),
+        (HALF, "", False),
+        (" ", "", False),
+        (".", ".", False),
+        (r"\frac{1}{2", HALF, False),
+        ("}{", HALF, False),
+        ("\x00", HALF, False),
+        ("\ud800", HALF, False),
+        ('", "1/2"]\n["1/2", "1/2', HALF, False),
+        ("((((" * 5, HALF, False),
+    ],
+)
+def test_answers_are_judged(judge, answer: str, right: str, equal: bool) -> None:
+    assert judge.equal(answer, right) is equal
+    assert not judge.failures
+    assert judge.equal("1/2", HALF)  # and the replies still belong to the questions
+
+
+def test_the_child_is_bounded_in_memory(judge) -> None:
+    assert judge.equal("1/2", HALF)
+    assert resource.prlimit(judge._child.pid, resource.RLIMIT_AS)[0] == latex.MEMORY
+
+
+def test_an_endless_answer_is_wrong_and_the_next_one_is_judged() -> None:
+    with Judge(seconds=0.5) as judge:
+        assert not judge.equal(ENDLESS, HALF)
+        assert judge.failures == {"timeout": 1}
+        assert judge._child is None
+        judge.seconds = PATIENT
+        assert judge.equal("1/2", HALF)
+
+
+def test_the_child_ends_with_its_input_and_no_alarm_is_left() -> None:
+    pairs = [["1/2", HALF], ["1/3", HALF]]
+    left = "import signal; sys.exit(signal.getitimer(signal.ITIMER_REAL)[0] > 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{latex._CHILD}; {left}", str(PATIENT)],
+        input="".join(f"{json.dumps(pair)}\n" for pair in pairs),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "ready\ntrue\nfalse\n")
+
+
+def test_the_child_ends_without_a_parent_that_would_kill_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", latex._CHILD, "0.2"],
+        input=f"{json.dumps([ENDLESS, HALF])}\n",
+        capture_output=True,
+        text=True,
+        timeout=PATIENT,
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGALRM, "ready\n")
+
+
+def test_a_crash_is_a_wrong_answer(monkeypatch) -> None:
+    monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True); input()")
+    with Judge(PATIENT) as judge:
+        for crashes in (1, 2):
+            assert not judge.equal("1/2", HALF)
+            assert judge.failures == {"crash": crashes}
+
+
+def test_a_child_that_died_between_two_answers_is_a_crash(monkeypatch) -> None:
+    monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True)")
+    with Judge(PATIENT) as judge:
+        judge._start()
+        judge._child.wait()
+        assert not judge.equal("1/2", HALF)
+        assert judge.failures == {"crash": 1}
+
+
+@pytest.mark.parametrize("child", ["raise SystemExit(1)", "import time; time.sleep(100)"])
+def test_a_child_that_does_not_start_is_told(monkeypatch, child: str) -> None:
+    monkeypatch.setattr(latex, "_CHILD", child)
+    monkeypatch.setattr(latex, "START_SECONDS", 1.0)
+    judge = Judge()
+    with pytest.raises(ChildProcessError, match="math-verify does not start"):
+        judge.equal("1/2", HALF)
+    assert judge._child is None
+
+
+def test_an_interrupted_comparison_leaves_no_reply_behind(monkeypatch) -> None:
+    monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True); input()")
+    judge = Judge()
+    judge._start()
+    child = judge._child
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judge, "_line", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        judge.equal("1/2", HALF)
+    assert judge._child is None
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_what_needs_no_child_starts_none() -> None:
+    judge = Judge()
+    assert judge.equal("1,000.0", "1000")
+    assert not judge.equal("10", "11")
+    assert judge.equal("(0,1)", " (0,1)")
+    assert not judge.equal("", "")
+    assert not judge.failures
+    assert not judge.equal("7" * 100_000, HALF)
+    assert not judge.equal(HALF, "(" * (latex.LONGEST + 1))
+    assert judge.failures == {"too_long": 2}
+    assert judge._child is None
+
+
+def test_the_longest_question_fits_a_pipe() -> None:
+    longest = "\U0001f600" * latex.LONGEST
+    assert len(json.dumps([longest, longest])) < 1 << 16
+
+
+def test_a_judge_that_cannot_judge_is_one_line(monkeypatch) -> None:
+    with pytest.raises(InputError, match="0 seconds are no time"):
+        Judge(seconds=0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="no math-verify; pip install"):
+        Judge()
+
+
+def test_the_parent_imports_no_sympy() -> None:
+    code = "import sys, sft.rewards; sys.exit(not {'sympy', 'math_verify'}.isdisjoint(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@given(st.integers())
+def test_an_integer_is_a_plain_number(number: int) -> None:
+    assert plain_number(str(number)) == plain_number(f" {number:,}\n") == str(number)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1e1", "5\n6", "5 6", "5 or 6", "NaN", "Infinity", "\u0665", "1_0", HALF, "x"]
+)
+def test_what_is_no_plain_number(text: str) -> None:
+    assert plain_number(text) is None

@@ -1,0 +1,130 @@
+"""Conversations in; the token ids of their template, and which of them the assistant said, out.
+
+The ids are those of `transformers`' own ``apply_chat_template``, with two differences on purpose.
+Text of a message never becomes a control token, even when it spells one out. And the text is cut
+where the assistant begins to speak, as it is when the model answers a prompt.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinymathreason.chatml import Messages
+from tinymathreason.cli import InputError
+
+_PRIVATE = [chr(code) for code in range(0xE000, 0xF8FF)]
+_CACHED = 10_000
+_PROBE: Messages = [
+    {"role": "user", "content": "What is 6 x 7?"},
+    {"role": "assistant", "content": "6 x 7 = 42.\n#### 42"},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A conversation as the model sees it."""
+
+    ids: list[int]
+    """Token ids."""
+    said: list[bool]
+    """Whether the assistant says the token, as the template's generation blocks have it."""
+
+    @property
+    def labels(self) -> list[int]:
+        """The ids that the loss sees, -100 elsewhere."""
+        return [i if said else -100 for i, said in zip(self.ids, self.said, strict=True)]
+
+
+class Chat:
+    """A tokenizer with a chat template.
+
+    Raises `InputError` when the template cannot be rendered, or when the tokenizer's ids of plain
+    text depend on the text before a control token.
+    """
+
+    def __init__(self, tokenizer: Any, template: str) -> None:
+        import tokenizers
+
+        self.tokenizer = tokenizer
+        self.template = template
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = {token.content: i for i, token in added if token.special}
+        longest_first = sorted(self._special, key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._plain.encode_special_tokens = True
+        self._plain.no_truncation()
+        self._plain.no_padding()
+        self._known: dict[str, list[int]] = {}
+        expected = tokenizer(self._render(_PROBE, False)[0], add_special_tokens=False)["input_ids"]
+        if self.encode([_PROBE])[0].ids != expected:
+            raise InputError(
+                "the tokenizer reads text after a control token otherwise than by itself; "
+                "a byte-level one is needed"
+            )
+
+    def encode(self, conversations: Sequence[Messages], prompt: bool = False) -> list[Encoded]:
+        """The conversations as token ids; with ``prompt`` up to where the assistant speaks next."""
+        cut = [self._cut(messages, prompt) for messages in conversations]
+        self._learn(text for pieces in cut for text, _, control in pieces if not control)
+        found = []
+        for pieces in cut:
+            ids: list[int] = []
+            said: list[bool] = []
+            for text, spoken, control in pieces:
+                new = [self._special[text]] if control else self._known[text]
+                ids += new
+                said += [spoken] * len(new)
+            found.append(Encoded(ids, said))
+        return found
+
+    def _cut(self, messages: Messages, prompt: bool) -> list[tuple[str, bool, bool]]:
+        """The rendered text in pieces: the text, whether it is spoken, whether it is control."""
+        everything = "".join(value for message in messages for value in message.values())
+        mark = next(char for char in _PRIVATE if char not in everything)
+        text, spans = self._render([self._marked(message, mark) for message in messages], prompt)
+        pieces = []
+        places = {0, len(text)} | {place for span in spans for place in span}
+        controls = {match.span() for match in self._control.finditer(text)}
+        places |= {place for span in controls for place in span}
+        for start, end in itertools.pairwise(sorted(places)):
+            spoken = any(first <= start and end <= last for first, last in spans)
+            piece = text[start:end].replace(mark, "")
+            pieces.append((piece, spoken, (start, end) in controls))
+        return pieces
+
+    def _marked(self, message: dict[str, str], mark: str) -> dict[str, str]:
+        """A message whose text holds ``mark`` inside whatever spells a control token."""
+        found = {}
+        for key, value in message.items():
+            while self._control.search(value):
+                value = self._control.sub(lambda m: f"{m[0][:1]}{mark}{m[0][1:]}", value)
+            found[key] = value
+        return found
+
+    def _render(self, messages: Messages, prompt: bool) -> tuple[str, list[tuple[int, int]]]:
+        import jinja2
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        try:
+            texts, spans = render_jinja_template(
+                [messages],
+                chat_template=self.template,
+                return_assistant_tokens_mask=True,
+                add_generation_prompt=prompt,
+                **self.tokenizer.special_tokens_map,
+            )
+        except jinja2.TemplateError as error:
+            raise InputError(f"the chat template cannot be rendered: {error}") from error
+        return texts[0], spans[0]
+
+    def _learn(self, texts: Iterable[str]) -> None:
+        """Encode what is not known yet, all at once: the library then uses every core."""
+        if len(self._known) > _CACHED:
+            self._known.clear()
+        wanted = list(dict.fromkeys(texts))
+        new = [text for text in wanted if text not in self._known]
+        encoded = self._plain.encode_batch_fast(new, add_special_tokens=False)
+        self._known.update((text, e.ids) for text, e in zip(new, encoded, strict=True))

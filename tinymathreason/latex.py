@@ -1,0 +1,182 @@
+r"""Whether two LaTeX answers are equal, as math-verify sees it, from a process that can be killed.
+
+math-verify hands a model's text to sympy, which computes on ``9^{9^{9}}`` without end, and stops it
+with an alarm that works in no thread and not within one long multiplication. So it runs in a child
+of bounded memory, behind pipes of JSON lines. Nothing here imports it, or sympy, but that child.
+
+Found with math-verify 0.9.0: it knows fractions, roots, intervals, tuples, sets and matrices. It
+takes ``1e1`` for Euler's number, ``ab`` for a product, ``50\%`` for 50 as well as for one half, and
+``1,2`` for a set; rounds to six decimals; ignores units; and of ``1/3=1/2`` reads the last part.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+from collections import Counter
+from types import TracebackType
+from typing import IO, Self
+
+from tinymathreason.answers import final_line, read_final, same_number
+from tinymathreason.cli import InputError
+
+LONGEST = 2_000
+"""Characters of an answer that are looked at; both then fit a pipe's 64 KiB, however escaped."""
+MEMORY = 2 << 30
+"""Bytes of address space of the child; math-verify itself takes 90 MB."""
+START_SECONDS = 120.0
+"""How long the child may take to import sympy, which is two seconds on an idle machine."""
+
+_READY = b"ready\n"
+_CHILD = "import sys; from tinymathreason.latex import serve; serve(float(sys.argv[1]))"
+
+
+def plain_number(text: str) -> str | None:
+    """The number that a text is as a whole, without thousands separators; else None."""
+    text = text.strip()
+    return None if "\n" in text else read_final(final_line(text))
+
+
+class Judge:
+    """Compares answers in a child process, which starts at the first need and after a failure.
+
+    A context manager; not to be used from two threads at once. Raises `InputError` when the time
+    is not positive or math-verify is missing.
+    """
+
+    def __init__(self, seconds: float = 3.0) -> None:
+        if seconds <= 0:
+            raise InputError(f"judge: {seconds} seconds are no time to compare answers in")
+        if importlib.util.find_spec("math_verify") is None:
+            raise InputError("judge: no math-verify; pip install 'tinymathreason[evaluation]'")
+        self.seconds = seconds
+        """Wall-clock time for one comparison."""
+        self.failures: Counter[str] = Counter()
+        """Answers that count as wrong unjudged, by reason: ``too_long``, ``timeout``, ``crash``."""
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def equal(self, answer: str, right: str) -> bool:
+        """Whether a model's answer equals the right one; neither with dollar signs around it.
+
+        Two plain numbers are compared exactly, and equal texts are equal. All else the child
+        decides; that it fails to is a wrong answer, counted in `failures`. Raises
+        `ChildProcessError` when the child does not even start.
+        """
+        if max(len(answer), len(right)) > LONGEST:
+            self.failures["too_long"] += 1
+            return False
+        numbers = plain_number(answer), plain_number(right)
+        if None not in numbers:
+            return same_number(*numbers)
+        answer, right = (text.strip().removesuffix(".") for text in (answer, right))
+        if not answer or not right:
+            return False
+        if answer == right:
+            return True
+        try:
+            return self._ask(answer, right)
+        except TimeoutError:
+            self.failures["timeout"] += 1
+        except (BrokenPipeError, EOFError):
+            self.failures["crash"] += 1
+        return False
+
+    def close(self) -> None:
+        """End the child, if there is one. A later comparison starts another."""
+        if self._child:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def _ask(self, answer: str, right: str) -> bool:
+        if self._child is None:
+            self._start()
+        try:
+            _, stdin = self._pipes()
+            stdin.write(json.dumps([answer, right]).encode() + b"\n")
+            stdin.flush()
+            return self._line(self.seconds) == b"true\n"
+        except BaseException:
+            # Also when interrupted: the next comparison would read the answer to this one.
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(self.seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self._line(START_SECONDS)
+        except (TimeoutError, EOFError) as error:
+            self.close()
+            raise ChildProcessError("judge: math-verify does not start in its process") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _line(self, seconds: float) -> bytes:
+        """The child's next line: a few bytes, which a pipe passes on as a whole."""
+        stdout, _ = self._pipes()
+        waiting = select.poll()
+        waiting.register(stdout, select.POLLIN)
+        if not waiting.poll(seconds * 1000):
+            raise TimeoutError
+        line = stdout.readline()
+        if not line:
+            raise EOFError
+        return line
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self._child
+        assert self._child.stdout
+        assert self._child.stdin
+        return self._child.stdout, self._child.stdin
+
+
+def serve(seconds: float) -> None:
+    """The child: answers ``true`` or ``false`` to each pair of texts, until its input ends.
+
+    Should the parent die during a comparison, an alarm after twice its ``seconds`` ends the child.
+    """
+    replies = os.dup(1)
+    os.dup2(2, 1)  # so that nothing printed is taken for a reply
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    from math_verify import (  # type: ignore[import-untyped]
+        LatexExtractionConfig,
+        parse,
+        verify,
+    )
+
+    # Its other ways of reading pick an answer out of prose.
+    whole = [LatexExtractionConfig()]
+    os.write(replies, _READY)
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
+        answer, right = (
+            parse(f"${text}$", whole, fallback_mode="no_fallback", parsing_timeout=0)
+            for text in json.loads(line)
+        )
+        equal = verify(right, answer, timeout_seconds=0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.write(replies, b"true\n" if equal else b"false\n")
