@@ -1,13 +1,14 @@
 # Two commands for a newcomer: `make quickstart` and `make test`. Both set themselves up.
 BIN := .venv/bin
 
-.PHONY: help setup lock quickstart realdata test lint soak
+.PHONY: help setup lock quickstart realdata grpo-demo test lint soak
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart           the whole path at a tiny size, from nothing to an accuracy"
 	@echo "make test                 lint, types and every test"
 	@echo "make realdata DATA=DIR    the same path on real text in the public datasets' schemas"
+	@echo "make grpo-demo            a half-trained model, tuned by rewards for its own answers"
 	@echo "make soak                 the quickstart killed at random moments, again and again"
 	@echo "make lock                 resolve pyproject.toml's extras into requirements.txt"
 
@@ -33,6 +34,11 @@ quickstart: setup
 
 realdata: setup
 	@DATA="$(DATA)" $(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/realdata.yaml
+
+# The quickstart's base model takes its name when it is whole; nothing else of that run is needed.
+grpo-demo: setup
+	@test -d runs/quickstart/base || $(MAKE) --no-print-directory quickstart
+	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/grpo_demo.yaml
 
 lint: setup
 	$(BIN)/ruff check .

@@ -32,6 +32,8 @@ PROBLEMS_A_ROW = 4
 REPEATED = 10
 """One row in this many of the later sets repeats a question."""
 PEER_EXAMPLES = 10_000
+VOCABULARY = 460
+"""Entries that the generator's few words yield."""
 
 
 def write_sets(count: str, folder: str) -> None:
@@ -88,7 +90,7 @@ def train_tokenizer(folder: str) -> None:
     from data_prep.arithmetic import problem_documents
 
     texts = itertools.islice(problem_documents(0), 20_000)
-    tokenizer.save(tokenizer.train(texts, 1000), Path(folder))
+    tokenizer.save(tokenizer.train(texts, VOCABULARY), Path(folder))
 
 
 def peer(folder: str) -> None:
@@ -99,7 +101,7 @@ def peer(folder: str) -> None:
 
     from tinymathreason.chatml import TEMPLATE
 
-    tokenizer = AutoTokenizer.from_pretrained(Path(folder).parents[1] / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(Path(folder).parent / "tokenizer")
     tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
     table = pyarrow.parquet.read_table(Path(folder) / "out" / "data" / "train.parquet")
     examples = Dataset(table.select(["messages", "input_ids", "labels"]).slice(0, PEER_EXAMPLES))
@@ -172,6 +174,7 @@ def main(argv: Sequence[str]) -> None:
     usages = [prepare(count, home, data) for count in sizes]
     seconds = [usage.seconds for usage in usages]
     line = statistics.linear_regression(sizes, seconds)
+    work = statistics.linear_regression(sizes, [usage.cpu_seconds for usage in usages])
     tokenised = json.loads(
         measured(call("benchmarks.sft_prepare", "peer", home / str(sizes[-1]))).output
     )
@@ -179,10 +182,15 @@ def main(argv: Sequence[str]) -> None:
         json.dumps(
             {
                 "benchmark": "sft_prepare",
-                "exponent": exponent([float(size) for size in sizes], seconds),
                 "fixed_seconds": round(line.intercept, 1),
                 "examples_a_second_beyond": round(1 / line.slope),
+                # 1 is linear; the fixed cost, of imports mostly, would make it look better.
+                "exponent_beyond": exponent(
+                    [float(size) for size in sizes], [s - line.intercept for s in seconds]
+                ),
+                "examples_a_cpu_second_beyond": round(1 / work.slope),
                 f"estimated_seconds_for_{WHOLE}": round(line.intercept + line.slope * WHOLE),
+                f"estimated_cpu_seconds_for_{WHOLE}": round(work.intercept + work.slope * WHOLE),
                 "estimated_peak_gb": round(
                     statistics.linear_regression(sizes, [u.peak_gb for u in usages]).slope * WHOLE
                     + usages[0].peak_gb,

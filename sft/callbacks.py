@@ -87,6 +87,10 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         model.train(training)
 
 
+WORDS = (("loss", "loss"), ("reward", "reward"), ("eval_loss", "held-out loss"))
+"""What `Lines` tells of a log, and how it calls it."""
+
+
 class Lines(TrainerCallback):  # type: ignore[misc]
     """Where there is no terminal, a line at every logging step: how far, how good, how fast."""
 
@@ -105,7 +109,7 @@ class Lines(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         parts = [f"step {state.global_step:,}/{state.max_steps:,}"]
-        for key, words in (("loss", "loss"), ("eval_loss", "held-out loss")):
+        for key, words in WORDS:
             if key in logs:
                 parts.append(f"{words} {logs[key]:.4f}")
         if "eval_accuracy" in logs:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.run import model_hash
 from sft import checkpoints, checks, dataset
-from sft.model import check_vocabulary, load_tokenizer, save, set_stop
-from tinymathreason import provenance
-from tinymathreason.files import locked, new_directory, write_json
+from sft.finish import finish
+from sft.model import check_vocabulary, load_tokenizer, set_stop
+from tinymathreason.files import locked
 
 if TYPE_CHECKING:
     from sft.config import Settings, SftData
+
+RECORD = "sft.json"
+"""File in the finished model's folder that tells how it was made."""
 
 
 def train(settings: "Settings[SftData]") -> dict[str, Any]:
@@ -48,7 +51,8 @@ def train(settings: "Settings[SftData]") -> dict[str, Any]:
         state.wait_for_everyone()
         resume = checkpoints.last_checkpoint(output, state.num_processes)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        return _finish(settings, trainer, tokenizer, identity, started)
+        record = {**identity, **_described(_data(settings)), "seconds": started}
+        return finish(trainer, tokenizer, settings.model, output, RECORD, record)
 
 
 def _trainer(settings: "Settings[SftData]", tokenizer: Any, state: Any) -> Any:
@@ -124,6 +128,12 @@ def _identity(settings: "Settings[SftData]", processes: int) -> dict[str, Any]:
     }
 
 
+def _described(data: Path) -> dict[str, Any]:
+    """What a record says of the examples."""
+    manifest = {"manifest": _sha256(data / dataset.MANIFEST)}
+    return {**manifest, "counts": dataset.manifest(data)["sources"]}
+
+
 def _data(settings: "Settings[SftData]") -> Path:
     return settings.data.data_dir or settings.output / "data"
 
@@ -131,44 +141,3 @@ def _data(settings: "Settings[SftData]") -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _finish(
-    settings: "Settings[SftData]",
-    trainer: Any,
-    tokenizer: Any,
-    identity: dict[str, Any],
-    started: float,
-) -> dict[str, Any]:
-    """Write the finished model's folder; returns the record of the run."""
-    from sft.curves import draw
-
-    model = settings.model
-    quantised = model.load_in_4bit or model.load_in_8bit
-    base = {
-        "pretrained_model_name_or_path": model.model_name_or_path,
-        "revision": model.model_revision,
-        "dtype": "auto" if quantised else trainer.model.dtype,
-    }
-    target = settings.output / checkpoints.MODEL
-    if not trainer.is_world_process_zero():
-        save(trainer, tokenizer, base, target)
-        return {}
-    with checkpoints.writing(target), new_directory(target) as folder:
-        save(trainer, tokenizer, base, folder)
-        draw(trainer.state.log_history, folder / "curves.png")
-        data = _data(settings)
-        record = {
-            **identity,
-            "manifest": _sha256(data / dataset.MANIFEST),
-            "counts": dataset.manifest(data)["sources"],
-            "model_name_or_path": model.model_name_or_path,
-            "history": trainer.state.log_history,
-            "tokens": trainer.state.num_input_tokens_seen,
-            "steps": trainer.state.global_step,
-            "arguments": trainer.args.to_dict(),
-            "seconds": round(time.monotonic() - started, 1),
-            **provenance.record(),
-        }
-        write_json(folder / "sft.json", record)
-    return record

@@ -1,0 +1,90 @@
+"""Command: show how much accuracy trainings added, and fail when one added too little.
+
+python -m release.gains --run RUN_DIR --before half --after grpo_0=15 grpo_1=15
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinymathreason import cli
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_text
+
+_SAME = ("task", "n", "form", "data", "limit")
+
+
+def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, float]]:
+    """A Markdown table, a row for each of ``after``; and by name the points (0.01) it gained.
+
+    A name is that of a training stage, under ``stages``, and of its evaluation, under
+    ``evaluation``. Raises `InputError` when one is missing, or when two evaluations are not of the
+    same problems.
+    """
+    start = _result(run, before)
+    lines = [
+        f"| run | {before} | after | points | seconds |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    gains = {}
+    for name in after:
+        result = _result(run, name)
+        if any(result[key] != start[key] for key in _SAME):
+            raise InputError(f"{run}: {before} and {name} were not evaluated on the same problems")
+        gains[name] = 100 * (result["value"] - start["value"])
+        seconds = read_json(run / "stages" / f"{name}.json")["seconds"]
+        lines.append(
+            f"| {name} | {_accuracy(start)} | {_accuracy(result)} | {gains[name]:+.1f} "
+            f"| {seconds:.0f} |"
+        )
+    lines.append(f"\n{start['n']} held-out problems of {start['task']}; 95 % Wilson intervals.")
+    return "\n".join(lines), gains
+
+
+def _result(run: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(run / "evaluation" / name / "results.json")
+    return found
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    return f"{result['value']:.1%} ({result['low']:.1%} to {result['high']:.1%})"
+
+
+def _bar(word: str) -> tuple[str, float]:
+    name, _, least = word.partition("=")
+    return name, float(least)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line, write gains.md in the run's folder and print it."""
+    parser = argparse.ArgumentParser(
+        prog="release.gains", description="Show how much accuracy trainings added."
+    )
+    parser.add_argument("--run", type=Path, required=True, help="folder of a pipeline's run")
+    parser.add_argument("--before", required=True, help="evaluation of the model they began with")
+    parser.add_argument(
+        "--after",
+        type=_bar,
+        nargs="+",
+        required=True,
+        metavar="NAME=POINTS",
+        help="a training stage and its evaluation, and the points it must have gained",
+    )
+    arguments = parser.parse_args(argv)
+    bars = dict(arguments.after)
+    text, gains = table(arguments.run, arguments.before, list(bars))
+    write_text(arguments.run / "gains.md", f"{text}\n")
+    print(f"\n{text}\n")
+    # Accuracies are counts over n: without rounding, 65/100 - 50/100 would fall short of 15 points.
+    missed = [
+        f"{name} gained {gains[name]:.1f} points, accepted is at least {least:g}"
+        for name, least in bars.items()
+        if round(gains[name], 9) < least
+    ]
+    if missed:
+        raise InputError(f"{arguments.run}: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

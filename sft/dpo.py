@@ -1,0 +1,233 @@
+"""Command: tune a model on pairs of its own right and wrong answers, with TRL's DPOTrainer.
+
+python -m sft.dpo --config sft/configs/NAME.yaml [--learning_rate 1e-6 ...]
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sft.config import Accuracy, Questions
+from tinymathreason import cli
+from tinymathreason.chatml import TEMPLATE
+from tinymathreason.cli import InputError
+from tinymathreason.config import config
+
+if TYPE_CHECKING:
+    from sft.config import Settings
+    from tinymathreason.chat import Chat
+
+RECORD = "dpo.json"
+"""File in the finished model's folder that tells how it was made."""
+
+
+@config
+class Sampling:
+    """How the model is asked."""
+
+    samples: int = 8
+    """Completions of a problem."""
+    temperature: float = 1.0
+    """What the logits are divided by."""
+    top_p: float = 1.0
+    """Probability that the likeliest tokens have together, from which one is drawn."""
+    max_new_tokens: int = 256
+    """Longest completion; one that has not ended by then is in no pair."""
+    batch_size: int = 128
+    """Completions made together."""
+    seed: int = 0
+    """Seed of the draws; the same one gives the same completions on the same machine."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(f"samples must be at least 2, for a pair (got {self.samples})")
+        if not (self.temperature > 0 and 0 < self.top_p <= 1):
+            raise ValueError("temperature must be above 0, and top_p too and at most 1")
+        if self.max_new_tokens < 1 or self.batch_size < 1:
+            raise ValueError("max_new_tokens and batch_size must be at least 1")
+
+
+@config
+class DpoData(Questions):
+    """Everything that decides the pairs, and what is measured."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    """How the model is asked."""
+    pairs_per_problem: int = 4
+    """Most pairs of a problem: those of middling difficulty must not crowd out the others."""
+    pairs_dir: Path | None = None
+    """Folder of the pairs; default: ``pairs`` under output_dir."""
+    chat_template: Path = TEMPLATE
+    """Jinja template of the conversations; the one that the model was tuned with."""
+    accuracy: Accuracy | None = None
+    """What to measure beside the loss; nothing by default."""
+
+    def __post_init__(self) -> None:
+        Questions.__post_init__(self)
+        if self.pairs_per_problem < 1:
+            raise ValueError(f"pairs_per_problem must be at least 1 (got {self.pairs_per_problem})")
+        if not self.chat_template.is_file():
+            raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
+
+
+def train(settings: "Settings[DpoData]") -> dict[str, Any]:
+    """Train, write ``output_dir/model`` and return its record; an interrupted run continues.
+
+    The folder holds the model with any adapter merged, its tokenizer with the chat template, a
+    generation configuration that stops at the end of an answer, the curves, and ``dpo.json``. It
+    appears when all is written. Of several processes, each calls this and the main one writes;
+    make the pairs first then (`sft.preferences`), since the others would wait for it too long.
+
+    Raises `InputError` for what `check` finds, for a folder that holds another run or in which
+    another process is training, and for a full disk, which leaves the last checkpoint whole.
+    """
+    from evaluation.run import model_hash
+    from sft import checkpoints
+    from sft.finish import finish
+    from sft.model import load_tokenizer
+    from sft.preferences import MANIFEST, PAIRS, prepare
+    from tinymathreason.chat import Chat
+    from tinymathreason.files import locked, read_json
+
+    started = time.monotonic()
+    data, training, model = settings.data, settings.training, settings.model
+    state, output, start = training.distributed_state, settings.output, model.model_name_or_path
+    check(data, training, model)
+    with locked(output, "training") if state.is_main_process else contextlib.nullcontext():
+        checkpoints.check_owner(output, settings.inputs)
+        with state.main_process_first():
+            folder = prepare(data, start, training.max_length, output)
+        tokenizer = load_tokenizer(start, data.chat_template)
+        pairs = (folder / PAIRS).read_bytes()
+        examples = rows(Chat(tokenizer, tokenizer.chat_template), pairs)
+        trainer = _trainer(settings, tokenizer, examples)
+        identity = {
+            "base": model_hash(Path(start)),
+            "data": hashlib.sha256(pairs).hexdigest(),
+            "processes": state.num_processes,
+        }
+        if state.is_main_process:
+            checkpoints.claim(output, settings.inputs | identity)
+            checkpoints.sweep(output, state.num_processes)
+        state.wait_for_everyone()
+        resume = checkpoints.last_checkpoint(output, state.num_processes)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        record = {
+            **identity,
+            "counts": read_json(folder / MANIFEST)["counts"],
+            "seconds": started,
+        }
+        return finish(trainer, tokenizer, model, output, RECORD, record)
+
+
+def check(data: DpoData, training: Any, model: Any) -> None:
+    """Raise `InputError` for options that break a run, before a sampling that can take hours."""
+    from evaluation import tasks
+
+    if data.accuracy is not None:
+        if data.accuracy.task is None:
+            raise InputError("accuracy: there are no held-out examples here; name a task")
+        tasks.load(data.accuracy.task, data.accuracy.data, data.accuracy.problems)
+    if training.eval_strategy != "no":
+        raise InputError("eval_strategy: there are no rows for it; our key accuracy measures")
+    if training.sync_ref_model:
+        raise InputError(
+            "sync_ref_model: a checkpoint has no reference model, so a resumed run would differ "
+            "from an uninterrupted one; leave it out"
+        )
+    if (model.load_in_4bit or model.load_in_8bit) and not model.use_peft:
+        raise InputError("quantised weights cannot be trained; add an adapter: use_peft: true")
+
+
+def rows(chat: "Chat", pairs: bytes) -> list[dict[str, list[int]]]:
+    """What TRL's collator reads of pairs.jsonl: ``prompt_ids``, ``chosen_ids``, ``rejected_ids``.
+
+    Both answers end with the stop token. TRL's own tokenising would put behind it the newline of
+    the template, which no model is asked for, and read what looks like a control token as one.
+    """
+    from sft.sampler import tokens
+
+    found = []
+    for line in pairs.splitlines():
+        pair = json.loads(line)
+        question = pair["prompt"][0]["content"]
+        prompt, chosen = tokens(chat, question, pair["chosen"][0]["content"])
+        rejected = tokens(chat, question, pair["rejected"][0]["content"])[1]
+        found.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
+    return found
+
+
+def _trainer(settings: "Settings[DpoData]", tokenizer: Any, examples: list[Any]) -> Any:
+    """TRL's trainer for the settings, with our rows and callbacks."""
+    from datasets import Dataset
+    from trl import DPOTrainer, get_peft_config, get_quantization_config
+
+    from sft.callbacks import AccuracyCallback, show_progress
+    from sft.checkpoints import WholeCheckpoints
+    from sft.model import check_vocabulary, set_stop
+
+    class Trainer(WholeCheckpoints, DPOTrainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            return dataset  # the rows are token ids
+
+    training, model = settings.training, settings.model
+    training.include_num_input_tokens_seen = "non_padding"
+    training.model_init_kwargs = {
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        **(training.model_init_kwargs or {}),
+    }
+    trainer = Trainer(
+        model=model.model_name_or_path,
+        args=training,
+        train_dataset=Dataset.from_list(examples),
+        processing_class=tokenizer,
+        quantization_config=get_quantization_config(model),
+        peft_config=get_peft_config(model),
+    )
+    check_vocabulary(tokenizer, trainer.model.get_input_embeddings().num_embeddings)
+    set_stop(trainer.model, tokenizer)
+    show_progress(trainer)
+    if settings.data.accuracy is not None:
+        trainer.add_callback(AccuracyCallback(trainer, tokenizer, settings.data.accuracy))
+    return trainer
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(
+        prog="sft.dpo",
+        description="Tune a model on pairs of its own right and wrong answers, with TRL's "
+        "DPOTrainer.",
+        epilog="Any field of TRL's DPOConfig or ModelConfig can follow as --field value, and one "
+        "of ours as field=value, such as sampling.samples=4.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
+    )
+    arguments, rest = parser.parse_known_args(argv)
+
+    from sft.checkpoints import MODEL, check_owner
+    from sft.config import find, parse
+    from sft.preferences import table
+
+    settings = parse(find(arguments.config), rest, DpoData, "DPOConfig")
+    check_owner(settings.output, settings.inputs)
+    if (settings.output / MODEL).exists():
+        print(f"{settings.output / MODEL} was already complete")
+        return
+    record = train(settings)
+    if record:
+        for line in table(record["counts"]):
+            print(line)
+        print(f"{settings.output / MODEL} written")
+
+
+if __name__ == "__main__":
+    cli.run(main)

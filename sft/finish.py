@@ -1,0 +1,47 @@
+"""A trainer at its end in; the run's folder ``model`` with its record out."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sft.checkpoints import MODEL, writing
+from sft.curves import draw
+from sft.model import save
+from tinymathreason import provenance
+from tinymathreason.files import new_directory, write_json
+
+
+def finish(
+    trainer: Any, tokenizer: Any, model: Any, output: Path, name: str, record: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the finished model, its tokenizer, curves and record ``name``; returns the record.
+
+    ``model`` is TRL's ModelConfig; ``record`` is what the run says of itself, with the monotonic
+    time of its start under ``seconds``. Every process calls this; for all but the main one the
+    record is empty. Raises `InputError` when the disk is full.
+    """
+    quantised = model.load_in_4bit or model.load_in_8bit
+    base = {
+        "pretrained_model_name_or_path": model.model_name_or_path,
+        "revision": model.model_revision,
+        "dtype": "auto" if quantised else trainer.model.dtype,
+    }
+    target = output / MODEL
+    if not trainer.is_world_process_zero():
+        save(trainer, tokenizer, base, target)
+        return {}
+    with writing(target), new_directory(target) as folder:
+        save(trainer, tokenizer, base, folder)
+        draw(trainer.state.log_history, folder / "curves.png")
+        whole = {
+            **record,
+            "model_name_or_path": model.model_name_or_path,
+            "history": trainer.state.log_history,
+            "tokens": trainer.state.num_input_tokens_seen,
+            "steps": trainer.state.global_step,
+            "arguments": trainer.args.to_dict(),
+            "seconds": round(time.monotonic() - record["seconds"], 1),
+            **provenance.record(),
+        }
+        write_json(folder / name, whole)
+    return whole

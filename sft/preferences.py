@@ -1,0 +1,228 @@
+"""Command: sample a tuned model's answers, and pair right with wrong ones of the same problem.
+
+python -m sft.preferences --config sft/configs/dpo.yaml [sampling.samples=4 ...]
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sft.sampler import Sample, Sampler
+from tinymathreason import cli, provenance
+from tinymathreason.answers import read_final, same_number
+from tinymathreason.chatml import conversation
+from tinymathreason.cli import InputError
+from tinymathreason.files import locked, new_directory, read_json, write_json
+
+if TYPE_CHECKING:
+    from sft.dpo import DpoData, Sampling
+    from tinymathreason.chat import Chat
+
+MANIFEST = "manifest.json"
+"""Counts, inputs and provenance."""
+PAIRS = "pairs.jsonl"
+"""TRL's conversational preferences: ``prompt``, ``chosen`` and ``rejected``, messages each."""
+SAMPLES = "samples.jsonl"
+"""Every problem with its right answer and all that the model said to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A problem, its right number, and the samples for it."""
+
+    question: str
+    answer: str
+    samples: list[Sample]
+
+    def is_correct(self, sample: Sample) -> bool:
+        """Whether the evaluation counts the sample: its first final line has the right number."""
+        return same_number(read_final(sample.text), self.answer)
+
+    def pairs(self, most: int) -> tuple[list[tuple[str, str]], Counter[str]]:
+        """At most ``most`` pairs of a right and a wrong text, and counts of the samples.
+
+        Equal texts count once; none is in two pairs while another is in none. Counts: ``correct``
+        + ``incorrect`` are all samples; ``usable`` + ``repeated`` + the flaws are, too.
+        """
+        counts: Counter[str] = Counter()
+        right: list[str] = []
+        wrong: list[str] = []
+        for sample in self.samples:
+            correct = self.is_correct(sample)
+            texts = right if correct else wrong
+            state = sample.flaw or ("repeated" if sample.text in texts else "usable")
+            counts.update(("correct" if correct else "incorrect", state))
+            if state == "usable":
+                texts.append(sample.text)
+        number = min(most, max(len(right), len(wrong))) if right and wrong else 0
+        return [(right[i % len(right)], wrong[i % len(wrong)]) for i in range(number)], counts
+
+
+def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -> Path:
+    """The folder of the pairs (``pairs_dir``, or ``pairs`` under ``output``), made anew when stale.
+
+    A problem whose prompt and longest completion have together more than ``max_length`` tokens is
+    left out (``too_long``): a trainer would cut the end of its answers. So is one whose answer is
+    no number. A killed call goes on where it was, and ends with the same pairs.
+
+    Raises `InputError` for what cannot be read, and when there is no pair.
+    """
+    from evaluation.run import model_hash
+    from sft.model import check_folder, load_tokenizer
+    from sft.problems import load
+    from tinymathreason.chat import Chat
+    from tinymathreason.latex import plain_number
+
+    check_folder(Path(model))
+    tokenizer = load_tokenizer(model, data.chat_template)
+    chat = Chat(tokenizer, tokenizer.chat_template)
+    folder = data.pairs_dir or output / "pairs"
+    if folder.exists() and not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder}: holds no pairs; remove it or set pairs_dir")
+    problems, sources = load(data)
+    prompts = chat.encode([conversation(problem.question) for problem in problems], True)
+    left_out: Counter[str] = Counter()
+    asked = []
+    # Longest first: a batch holds little padding, and memory runs out at once or never.
+    for i in sorted(range(len(problems)), key=lambda i: -len(prompts[i].ids)):
+        number = plain_number(problems[i].answer)
+        if number is None:
+            left_out["no_number"] += 1
+        elif max_length and len(prompts[i].ids) + data.sampling.max_new_tokens > max_length:
+            left_out["too_long"] += 1
+        else:
+            asked.append((problems[i].question, number))
+    described = [asked, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template]
+    sampled = {
+        "problems_and_tokenizer": hashlib.sha256(json.dumps(described).encode()).hexdigest(),
+        "model": model_hash(Path(model)),
+        "sampling": dataclasses.asdict(data.sampling),
+    }
+    inputs = {**sampled, "pairs_per_problem": data.pairs_per_problem}
+    work = folder.with_name(f"{folder.name}.sampling")
+
+    def is_fresh() -> bool:
+        return folder.exists() and bool(read_json(folder / MANIFEST).get("inputs") == inputs)
+
+    if is_fresh() and not work.exists():
+        return folder
+    with locked(work, "sampling"):
+        if not is_fresh():
+            if not (work / MANIFEST).is_file() or read_json(work / MANIFEST) != sampled:
+                for path in work.iterdir():
+                    path.unlink()
+                write_json(work / MANIFEST, sampled)
+            answered = list(_sample(work, asked, Path(model), chat, data.sampling))
+            with new_directory(folder, replace=True) as aside:
+                counts = _write(aside, answered, data.pairs_per_problem)
+                counts["left_out"] = left_out
+                record = {"counts": counts, "sources": sources, "inputs": inputs, "model": model}
+                write_json(aside / MANIFEST, {**record, **provenance.record()})
+        shutil.rmtree(work)
+    return folder
+
+
+def _sample(
+    work: Path, asked: list[tuple[str, str]], model: Path, chat: "Chat", sampling: "Sampling"
+) -> Iterator[Answered]:
+    """All problems with their samples; each finished batch is kept in ``work``."""
+    from tqdm import tqdm
+
+    sampler = None
+    correct = done = 0
+    with tqdm(total=len(asked), desc="sampled", unit=" problems") as progress:
+        together = max(1, sampling.batch_size // sampling.samples)
+        for number, batch in enumerate(itertools.batched(asked, together)):
+            path = work / f"{number:06}.json"
+            if not path.is_file():
+                sampler = sampler or Sampler(model, chat, sampling)
+                # Its own seed: a batch does not depend on which were made before it.
+                seed = random.Random(f"{sampling.seed}/{number}").getrandbits(63)
+                found = sampler([question for question, _ in batch], seed)
+                write_json(path, [[(s.text, s.flaw) for s in samples] for samples in found])
+            for (question, answer), samples in zip(batch, read_json(path), strict=True):
+                answered = Answered(question, answer, [Sample(*sample) for sample in samples])
+                correct += sum(map(answered.is_correct, answered.samples))
+                done += len(samples)
+                yield answered
+            progress.update(len(batch))
+            progress.set_postfix_str(f"{correct / done:.1%} right")
+
+
+def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Counter[str]]:
+    """Write the samples and the pairs; returns counts of problems, samples and pairs.
+
+    A problem is ``paired``, ``all_correct``, ``all_wrong``, or ``unpaired``: flaws left it no pair.
+    """
+    counts = {name: Counter[str]() for name in ("problems", "samples", "pairs")}
+    with (
+        (folder / PAIRS).open("w", encoding="utf-8") as rows,
+        (folder / SAMPLES).open("w", encoding="utf-8") as lines,
+    ):
+        for answered in problems:
+            pairs, found = answered.pairs(most)
+            whole = {found["correct"]: "all_wrong", found["incorrect"]: "all_correct"}
+            counts["problems"]["paired" if pairs else whole.get(0, "unpaired")] += 1
+            counts["samples"] += found
+            lines.write(json.dumps(dataclasses.asdict(answered)) + "\n")
+            for chosen, rejected in pairs:
+                prompt, right = conversation(answered.question, chosen)
+                row = {"prompt": [prompt], "chosen": [right]}
+                row["rejected"] = conversation(answered.question, rejected)[1:]
+                rows.write(json.dumps(row) + "\n")
+                counts["pairs"]["written"] += 1
+    if not counts["pairs"]:
+        raise InputError(
+            f"sources: no problem has a right and a wrong answer ({_words(counts['problems'])}); "
+            "ask harder or easier ones, or raise sampling.samples or sampling.temperature"
+        )
+    return counts
+
+
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "none"
+
+
+def table(counts: dict[str, Any]) -> Iterator[str]:
+    """Lines for a user: what became of the problems and the samples, and how many pairs."""
+    for name in ("problems", "left_out", "samples", "pairs"):
+        yield f"{name:<10}{_words(counts[name])}"
+    samples = counts["samples"]
+    total = samples.get("correct", 0) + samples.get("incorrect", 0)
+    yield f"{samples.get('correct', 0) / total:.1%} of {total:,} samples are right"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line, make the pairs and print their counts."""
+    parser = argparse.ArgumentParser(
+        prog="sft.preferences",
+        description="Sample a tuned model's answers, and pair right with wrong ones.",
+        epilog="Keys of the configuration can follow, as for sft.dpo.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
+    )
+    arguments, rest = parser.parse_known_args(argv)
+
+    from sft.config import find, parse
+    from sft.dpo import DpoData
+
+    settings = parse(find(arguments.config), rest, DpoData, "DPOConfig")
+    model, length = settings.model.model_name_or_path, settings.training.max_length
+    folder = prepare(settings.data, model, length, settings.output)
+    for line in table(read_json(folder / MANIFEST)["counts"]):
+        print(line)
+    print(f"{folder} is ready")
+
+
+if __name__ == "__main__":
+    cli.run(main)

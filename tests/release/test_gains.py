@@ -1,0 +1,52 @@
+"""What a training added is counted on the same problems, and too little of it fails."""
+
+import pytest
+
+from release.gains import main
+from tinymathreason.cli import InputError
+from tinymathreason.files import write_json
+
+
+@pytest.fixture
+def run(tmp_path):
+    for name, value in (("half", 0.5), ("a", 0.65), ("b", 0.649)):
+        result = {"task": "arithmetic", "n": 1000, "form": "chat", "data": "", "limit": 1000}
+        result |= {"value": value, "low": value - 0.03, "high": value + 0.03}
+        write_json(tmp_path / f"evaluation/{name}/results.json", result)
+        write_json(tmp_path / f"stages/{name}.json", {"seconds": 123.4})
+    return tmp_path
+
+
+def gains(run, *after: str) -> None:
+    main(["--run", str(run), "--before", "half", "--after", *after])
+
+
+def test_a_gain_that_is_large_enough_is_shown(run, capsys) -> None:
+    gains(run, "a=15", "b=14.9")
+    shown = capsys.readouterr().out
+    row = "| a | 50.0% (47.0% to 53.0%) | 65.0% (62.0% to 68.0%) | +15.0 | 123 |"
+    assert row in shown.splitlines()
+    assert row in (run / "gains.md").read_text()
+
+
+def test_a_gain_that_is_too_small_is_told_after_the_table(run, capsys) -> None:
+    with pytest.raises(InputError, match=r"b gained 14\.9 points, accepted is at least 15$"):
+        gains(run, "a=15", "b=15")
+    assert "| b | 50.0%" in capsys.readouterr().out
+
+
+def test_other_problems_are_refused(run) -> None:
+    path = run / "evaluation/b/results.json"
+    path.write_text(path.read_text().replace('"limit": 1000', '"limit": 400'))
+    with pytest.raises(InputError, match="half and b were not evaluated on the same problems"):
+        gains(run, "b=1")
+
+
+def test_a_missing_evaluation_is_named(run) -> None:
+    with pytest.raises(InputError, match=r"none/results\.json: no such file"):
+        gains(run, "none=1")
+
+
+def test_a_bar_that_is_no_number_is_refused(run) -> None:
+    with pytest.raises(SystemExit):
+        gains(run, "a")

@@ -1,0 +1,253 @@
+"""Pairs are a right and a wrong answer of one problem; killing the sampling changes no byte."""
+
+import json
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sft import preferences
+from sft.preferences import MANIFEST, PAIRS, SAMPLES, Answered
+from sft.sampler import Sample, Sampler, tokens
+from tinymathreason.answers import read_final
+from tinymathreason.chat import Chat
+from tinymathreason.chatml import IM_END, TEMPLATE
+from tinymathreason.cli import InputError
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+CONFIG = """
+model_name_or_path: {model}
+output_dir: {output}
+sources:
+  problems: {{format: arithmetic, examples: 12}}
+sampling: {{samples: 4, max_new_tokens: 8, batch_size: 16}}
+pairs_per_problem: 2
+max_length: 256
+activation_checkpointing: false
+use_cpu: true
+"""
+
+texts = st.sampled_from(
+    ["#### 7", "7", "steps\n#### 7", "#### 7.00", "#### 8", "#### 7\n#### 8", "#### 8\n#### 7", ""]
+)
+samples = st.builds(Sample, texts, st.sampled_from([None, None, None, "unended", "inexact"]))
+RIGHT = {"#### 7", "steps\n#### 7", "#### 7.00", "#### 7\n#### 8"}
+
+
+@given(st.lists(samples, max_size=12), st.integers(1, 6))
+def test_pairs_are_right_against_wrong_and_counts_conserve_samples(found, most) -> None:
+    pairs, counts = Answered("q", "7", found).pairs(most)
+    usable = {sample.text for sample in found if sample.flaw is None}
+    right, wrong = usable & RIGHT, usable - RIGHT
+    assert all(chosen in right and rejected in wrong for chosen, rejected in pairs)
+    assert len(set(pairs)) == len(pairs) <= most
+    assert bool(pairs) == bool(right and wrong)
+    if pairs and most >= max(len(right), len(wrong)):
+        assert {chosen for chosen, _ in pairs} == right
+        assert {rejected for _, rejected in pairs} == wrong
+    assert counts["correct"] == sum(sample.text in RIGHT for sample in found)
+    assert counts["correct"] + counts["incorrect"] == len(found)
+    flawed = Counter(sample.flaw for sample in found if sample.flaw)
+    assert {flaw: counts[flaw] for flaw in flawed} == flawed
+    assert counts["usable"] == len(usable)
+    assert counts["usable"] + counts["repeated"] + flawed.total() == len(found)
+
+
+def test_no_text_is_in_two_pairs_while_another_is_in_none() -> None:
+    found = [Sample(f"{n}\n#### {7 if n < 2 else 8}") for n in range(6)]
+    pairs, _ = Answered("q", "7", found).pairs(3)
+    assert len({rejected for _, rejected in pairs}) == 3
+    assert len({chosen for chosen, _ in pairs}) == 2
+
+
+class Made:
+    """A stand-in for a model: of each question some answers are right, by the seed."""
+
+    calls: ClassVar[list[int]] = []
+
+    def __init__(self, folder, chat, sampling) -> None:
+        self.samples = sampling.samples
+
+    def __call__(self, questions, seed):
+        Made.calls.append(seed)
+        return [
+            [Sample(f"{question[:3]} {seed}\n#### {i}") for i in range(self.samples)]
+            for question in questions
+        ]
+
+
+def write(tmp_path, model, name: str = "out", more: str = "") -> list[str]:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(CONFIG.format(model=model, output=tmp_path / name) + more)
+    return ["--config", str(path)]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Answers 0 to 3 to every problem; every problem's right answer is 1, 2 or none of them."""
+    monkeypatch.setattr(preferences, "Sampler", Made)
+    monkeypatch.setattr("sft.problems.load", lambda data: (list(map(problem, range(12))), {}))
+    Made.calls.clear()
+
+
+def problem(number: int):
+    from sft.problems import Problem
+
+    answers = ["1", "2.0", "1,000", "\\frac{1}{2}"]
+    return Problem(f"Question {number} of twelve?", answers[number % 4])
+
+
+@lru_cache
+def content(folder: Path, name: str) -> bytes:
+    return (folder / "pairs" / name).read_bytes()
+
+
+def test_rows_are_trls_preferences_and_the_manifest_counts_them(
+    model_dir, tmp_path, made, capsys
+) -> None:
+    preferences.main(write(tmp_path, model_dir))
+    rows = [json.loads(line) for line in content(tmp_path / "out", PAIRS).splitlines()]
+    right = {problem(n).question: problem(n).answer for n in range(12)}
+    for row in rows:
+        assert [[m["role"] for m in row[key]] for key in ("prompt", "chosen", "rejected")] == [
+            ["user"],
+            ["assistant"],
+            ["assistant"],
+        ]
+        answer = float(right[row["prompt"][0]["content"]])
+        assert float(read_final(row["chosen"][0]["content"])) == answer
+        assert float(read_final(row["rejected"][0]["content"])) != answer
+    counts = json.loads(content(tmp_path / "out", MANIFEST))["counts"]
+    assert counts == {
+        "problems": {"paired": 6, "all_wrong": 3},
+        "left_out": {"no_number": 3},
+        "samples": {"correct": 6, "incorrect": 30, "usable": 36},
+        "pairs": {"written": len(rows)},
+    }
+    assert len(rows) == 6 * 2
+    assert len(content(tmp_path / "out", SAMPLES).splitlines()) == 9
+    assert "16.7% of 36 samples are right" in capsys.readouterr().out
+
+
+def test_killed_and_resumed_equals_uninterrupted(model_dir, tmp_path, made, monkeypatch) -> None:
+    preferences.main(write(tmp_path, model_dir, "whole"))
+    seeds = list(Made.calls)
+    assert len(set(seeds)) == 3
+
+    def killed(self, questions, seed):
+        if seed == seeds[2]:
+            raise KeyboardInterrupt
+        return answer(self, questions, seed)
+
+    answer = Made.__call__
+    Made.calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Made, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            preferences.main(write(tmp_path, model_dir, "broken"))
+    assert not (tmp_path / "broken" / "pairs").exists()
+    preferences.main(write(tmp_path, model_dir, "broken"))
+    assert Made.calls == seeds
+    for name in (PAIRS, SAMPLES):
+        assert content(tmp_path / "broken", name) == content(tmp_path / "whole", name)
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["pairs"]
+
+
+def test_pairs_are_made_anew_only_when_stale(model_dir, tmp_path, made) -> None:
+    arguments = write(tmp_path, model_dir)
+    preferences.main(arguments)
+    first = (tmp_path / "out" / "pairs" / PAIRS).read_bytes()
+    preferences.main(arguments)
+    assert len(Made.calls) == 3
+    preferences.main([*arguments, "sampling.seed=1"])
+    assert len(Made.calls) == 6
+    assert (tmp_path / "out" / "pairs" / PAIRS).read_bytes() != first
+
+
+def test_batches_of_another_sampling_are_not_taken(model_dir, tmp_path, made) -> None:
+    work = tmp_path / "out" / "pairs.sampling"
+    work.mkdir(parents=True)
+    (work / MANIFEST).write_text("{}")
+    (work / "000000.json").write_text("[[]]")
+    preferences.main(write(tmp_path, model_dir))
+    assert len(Made.calls) == 3
+
+
+def test_a_problem_whose_answer_could_be_cut_is_left_out(model_dir, tmp_path, made) -> None:
+    with pytest.raises(InputError, match="no problem has a right and a wrong answer"):
+        preferences.main([*write(tmp_path, model_dir), "--max_length", "10"])
+    assert not (tmp_path / "out" / "pairs").exists()
+
+
+@pytest.fixture
+def chat(model_dir):
+    from sft.model import load_tokenizer
+
+    tokenizer = load_tokenizer(str(model_dir), TEMPLATE)
+    return Chat(tokenizer, tokenizer.chat_template)
+
+
+def test_a_model_samples_the_same_for_a_seed_and_batches_do_not_mix(model_dir, chat) -> None:
+    from sft.dpo import Sampling
+
+    sampler = Sampler(model_dir, chat, Sampling(samples=3, max_new_tokens=6))
+    questions = ["2 + 2?", "What is three times seven, minus one?"]
+    first = sampler(questions, 5)
+    assert [len(found) for found in first] == [3, 3]
+    assert sampler(questions, 5) == first
+    assert sampler(questions, 6) != first
+
+
+def test_what_the_template_would_not_give_back_is_a_flaw(model_dir, chat) -> None:
+    from sft.dpo import Sampling
+
+    sampler = Sampler(model_dir, chat, Sampling())
+    stop = chat.tokenizer.convert_tokens_to_ids(IM_END)
+    start = chat.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    pad, end = chat.tokenizer.pad_token_id, chat.tokenizer.eos_token_id
+    said = tokens(chat, "2 + 2?", "It is four.\n#### 4")[1]
+    assert said[-1] == stop
+    for ids, flaw in (
+        ([*said, pad, pad], None),
+        (said[:-1], "unended"),
+        ([*said[:-1], end, pad], "unended"),
+        ([start, *said], "inexact"),
+    ):
+        sample = sampler._read("2 + 2?", ids)
+        assert sample.flaw == flaw
+        assert sample.text.endswith("It is four.\n#### 4")
+
+
+def test_it_refuses_a_second_process_and_a_foreign_folder(model_dir, tmp_path, made) -> None:
+    from tinymathreason.files import locked
+
+    with (
+        locked(tmp_path / "out" / "pairs.sampling", "sampling"),
+        pytest.raises(InputError, match="another process is sampling"),
+    ):
+        preferences.main(write(tmp_path, model_dir))
+    (tmp_path / "out" / "pairs").mkdir()
+    with pytest.raises(InputError, match="holds no pairs; remove it or set pairs_dir"):
+        preferences.main(write(tmp_path, model_dir))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sampling.samples=1"], "samples must be at least 2, for a pair"),
+        (["sampling.temperature=0"], "temperature must be above 0"),
+        (["sampling.top_q=1"], "did you mean 'top_p'"),
+        (["pairs_per_problem=0"], "pairs_per_problem must be at least 1"),
+        (["--model_name_or_path", "org/name"], "org/name: no config.json there"),
+    ],
+)
+def test_bad_input_is_one_line(model_dir, tmp_path, arguments, words) -> None:
+    with pytest.raises(InputError) as error:
+        preferences.main([*write(tmp_path, model_dir), *arguments])
+    assert words in str(error.value)
+    assert not (tmp_path / "out").exists()
