@@ -23,7 +23,7 @@ MAX_NEW_TOKENS = {"arithmetic": 48, "gsm8k": 256}
 def evaluate(
     model: Path,
     task: str,
-    data: Path | None = None,
+    data: str | None = None,
     limit: int | None = None,
     form: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--model", type=Path, required=True, help="folder of a Hugging Face model")
     parser.add_argument("--task", required=True, help="arithmetic or gsm8k")
-    parser.add_argument("--data", type=Path, help="the task's file, in the hub's schema")
+    parser.add_argument("--data", help="the task's file, in the hub's schema, here or remote")
     parser.add_argument("--limit", type=int, help="take this many problems")
     parser.add_argument(
         "--form",

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from data_prep import arithmetic
 from data_prep.rows import read_columns
@@ -22,20 +21,20 @@ class Problem:
     answer: str
 
 
-def _arithmetic(data: Path | None, limit: int | None) -> list[Problem]:
+def _arithmetic(data: str | None, limit: int | None) -> list[Problem]:
     """Held-out problems of the quickstart's generator, all different; always the same ones."""
     if data is not None:
-        raise InputError("--data: the task arithmetic makes its own problems")
+        raise InputError("data: the task arithmetic makes its own problems")
     made = itertools.islice(arithmetic.problems(0, held_out=True), limit or ARITHMETIC_PROBLEMS)
     return [Problem(problem.question, str(problem.answer)) for problem in made]
 
 
-def _gsm8k(data: Path | None, limit: int | None) -> list[Problem]:
+def _gsm8k(data: str | None, limit: int | None) -> list[Problem]:
     """Problems of a file in the schema of gsm8k: jsonl, or parquet as on the hub."""
     if data is None:
-        raise InputError("--data: the task gsm8k needs a file such as test.jsonl")
-    kind = "parquet" if data.suffix == ".parquet" else "jsonl"
-    rows = read_columns("--data", kind, str(data), ["question", "answer"])
+        raise InputError("data: the task gsm8k needs a file such as test.jsonl")
+    kind = "parquet" if data.endswith(".parquet") else "jsonl"
+    rows = read_columns("data", kind, data, ["question", "answer"])
     found = []
     for number, (question, answer) in enumerate(itertools.islice(rows, limit)):
         right = read_final(answer)
@@ -47,17 +46,17 @@ def _gsm8k(data: Path | None, limit: int | None) -> list[Problem]:
     return found
 
 
-TASKS: dict[str, Callable[[Path | None, int | None], list[Problem]]] = {
+TASKS: dict[str, Callable[[str | None, int | None], list[Problem]]] = {
     "arithmetic": _arithmetic,
     "gsm8k": _gsm8k,
 }
 
 
-def load(task: str, data: Path | None = None, limit: int | None = None) -> list[Problem]:
+def load(task: str, data: str | None = None, limit: int | None = None) -> list[Problem]:
     """The first ``limit`` problems of a task; None takes all (of the endless arithmetic, 200).
 
     Raises `InputError` for an unknown task and for a data file that is missing or malformed.
     """
     if task not in TASKS:
-        raise InputError(f"--task: unknown {task!r}; {nearest(task, TASKS)}")
+        raise InputError(f"task: unknown {task!r}; {nearest(task, TASKS)}")
     return TASKS[task](data, limit)

@@ -31,13 +31,25 @@ def check_owner(output: Path, inputs: dict[str, Any]) -> None:
     found = read_json(path) if path.is_file() else {}
     for key in sorted(inputs.keys() & found.keys(), key=lambda key: (key in _WORDS, key)):
         if found[key] != inputs[key]:
-            words = _WORDS.get(key, "has another configuration;")
+            words = _WORDS.get(key) or f"has another {_first_difference(found[key], inputs[key])};"
             raise InputError(f"{output}: the run there {words} remove it or set output_dir")
 
 
+def _first_difference(left: Any, right: dict[str, Any]) -> str:
+    if not isinstance(left, dict):
+        return "configuration"
+    keys = sorted(left.keys() | right.keys())
+    return next(key for key in keys if left.get(key) != right.get(key))
+
+
 def claim(output: Path, inputs: dict[str, Any]) -> None:
-    """`check_owner`, then keep ``inputs`` in the run's folder for the next start."""
+    """`check_owner`, then keep ``inputs`` in the run's folder for the next start.
+
+    Raises `InputError` also when the model was completed by another process meanwhile.
+    """
     check_owner(output, inputs)
+    if (output / MODEL).exists():
+        raise InputError(f"{output / MODEL}: another process has completed it")
     write_json(output / INPUTS, inputs)
 
 

@@ -76,8 +76,8 @@ class Accuracy:
     task: str | None = None
     """A task of `evaluation.tasks`; None takes held-out examples that have a number for answer,
     which a model may be chosen by without touching a benchmark."""
-    data: Path | None = None
-    """The task's file, where it needs one."""
+    data: str | None = None
+    """The task's file, here or remote, where it needs one."""
     problems: int = 100
     """How many of its problems are asked."""
     every: int = 500
@@ -168,14 +168,17 @@ def parse[T](
     overrides = [word for word in arguments if re.split(r"[.=]", word)[0] in names]
     values = merge(read_yaml(path), parse_overrides(overrides))
     theirs = {f.name for kind in kinds for f in dataclasses.fields(kind)}
-    for key in values.keys() - names - theirs:
+    arguments = [argument for argument in arguments if argument not in overrides]
+    options = _options(arguments)
+    for key in [*values, *options]:
+        if key in names | theirs:
+            continue
         hint = nearest(key, names | theirs).partition("accepted:")[0]
         raise InputError(
             f"{path}: unknown key {key!r}; {hint}accepted: "
             f"{', '.join(sorted(names))} and the fields of TRL's {trainer} and ModelConfig"
         )
     data = build(ours, {key: values[key] for key in values.keys() & names}, path)
-    arguments = [argument for argument in arguments if argument not in overrides]
     parser = Parser(list(kinds))
     parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
     try:
@@ -188,4 +191,19 @@ def parse[T](
     # ORG/NAME may be on the hub; anything else is a folder.
     if not Path(start).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", start):
         raise InputError(f"{start}: no model there; model_name_or_path takes a folder or ORG/NAME")
-    return Settings(data, training, model, {"values": values, "arguments": arguments})
+    return Settings(data, training, model, {"values": values, "arguments": options})
+
+
+def _options(arguments: Sequence[str]) -> dict[str, list[str]]:
+    """The words that follow each ``--key``; the key itself of a word that stands alone."""
+    found: dict[str, list[str]] = {}
+    key = ""
+    for word in arguments:
+        if word.startswith("--") or not key:
+            key, equals, value = word.removeprefix("--").partition("=")
+            found[key] = [value] if equals else []
+        elif "=" in word and not found[key][1:] and found[key]:
+            found[word.partition("=")[0].split(".")[0]] = []
+        else:
+            found[key].append(word)
+    return found

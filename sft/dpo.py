@@ -170,7 +170,7 @@ def _trainer(settings: "Settings[DpoData]", tokenizer: Any, examples: list[Any])
 
     from sft.callbacks import AccuracyCallback, show_progress
     from sft.checkpoints import WholeCheckpoints
-    from sft.model import check_vocabulary, set_stop
+    from sft.model import check_vocabulary, making, set_stop
 
     class Trainer(WholeCheckpoints, DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
@@ -183,14 +183,15 @@ def _trainer(settings: "Settings[DpoData]", tokenizer: Any, examples: list[Any])
         "dtype": model.dtype,
         **(training.model_init_kwargs or {}),
     }
-    trainer = Trainer(
-        model=model.model_name_or_path,
-        args=training,
-        train_dataset=Dataset.from_list(examples),
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
+    with making(model.model_name_or_path):
+        trainer = Trainer(
+            model=model.model_name_or_path,
+            args=training,
+            train_dataset=Dataset.from_list(examples),
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
     check_vocabulary(tokenizer, trainer.model.get_input_embeddings().num_embeddings)
     set_stop(trainer.model, tokenizer)
     show_progress(trainer)

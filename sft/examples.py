@@ -57,7 +57,7 @@ def _reason(example: Example, seen: set[bytes], benchmarks: Benchmarks | None) -
     """Why an example is rejected, or None; normalises it, and remembers it in ``seen``."""
     if not is_unicode(example.question + example.solution + example.group):
         return "invalid_unicode"
-    example.question = normalise(example.question)
+    example.question, example.group = normalise(example.question), normalise(example.group)
     solution = normalise(example.solution)
     if not example.question or not solution:
         return "empty"

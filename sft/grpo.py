@@ -154,7 +154,7 @@ def _trainer(
 
     from sft.callbacks import AccuracyCallback, show_progress
     from sft.checkpoints import WholeCheckpoints
-    from sft.model import check_vocabulary, set_stop
+    from sft.model import check_vocabulary, making, set_stop
     from sft.rewards import Reward
 
     class Trainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
@@ -173,22 +173,24 @@ def _trainer(
         "dtype": model.dtype,
         **(training.model_init_kwargs or {}),
     }
-    policy = AutoModelForCausalLM.from_pretrained(
-        model.model_name_or_path, quantization_config=get_quantization_config(model), **options
-    )
+    with making(model.model_name_or_path):
+        policy = AutoModelForCausalLM.from_pretrained(
+            model.model_name_or_path, quantization_config=get_quantization_config(model), **options
+        )
     # TRL loads with them the reference model, which only a penalty on the divergence needs.
     training.model_init_kwargs = options if training.beta else None
     check_vocabulary(tokenizer, policy.get_input_embeddings().num_embeddings)
     # Before the trainer is made: it takes from the model what ends a sampled answer.
     set_stop(policy, tokenizer)
-    trainer = Trainer(
-        model=policy,
-        reward_funcs=[Reward(name, judge) for name in data.rewards],
-        args=training,
-        train_dataset=Dataset.from_list(rows(problems)),
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model),
-    )
+    with making(model.model_name_or_path):
+        trainer = Trainer(
+            model=policy,
+            reward_funcs=[Reward(name, judge) for name in data.rewards],
+            args=training,
+            train_dataset=Dataset.from_list(rows(problems)),
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model),
+        )
     show_progress(trainer)
     if data.accuracy is not None:
         trainer.add_callback(AccuracyCallback(trainer, tokenizer, data.accuracy))

@@ -1,6 +1,8 @@
 """The model that a run starts from, and the folder of the model that it ends with."""
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,20 @@ from tinymathreason.files import read_json, write_json
 SHARD = "5GB"
 """Largest file of weights; transformers' own default is ten times that."""
 _INDEX = "model.safetensors.index.json"
+
+
+@contextlib.contextmanager
+def making(model: str) -> Iterator[None]:
+    """Turn what the libraries say of a wrong model, adapter or option into one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (ImportError, OSError, RuntimeError, SafetensorError, ValueError) as error:
+        said = next(line for line in [*str(error).splitlines(), repr(error)] if line.strip())
+        raise InputError(f"{model}: {said.strip()}") from error
 
 
 def check_folder(folder: Path, weights: bool = True) -> None:

@@ -21,7 +21,7 @@ from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import locked, new_directory, read_json, write_json
+from tinymathreason.files import check_replaceable, locked, new_directory, read_json, write_json
 
 if TYPE_CHECKING:
     from sft.dpo import DpoData, Sampling
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 """Counts, inputs and provenance."""
+KIND = "sft.preferences"
+"""What the manifest says that the folder is."""
 PAIRS = "pairs.jsonl"
 """TRL's conversational preferences: ``prompt``, ``chosen`` and ``rejected``, messages each."""
 SAMPLES = "samples.jsonl"
@@ -86,8 +88,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
     tokenizer = load_tokenizer(model, data.chat_template)
     chat = Chat(tokenizer, tokenizer.chat_template)
     folder = data.pairs_dir or output / "pairs"
-    if folder.exists() and not (folder / MANIFEST).is_file():
-        raise InputError(f"{folder}: holds no pairs; remove it or set pairs_dir")
+    check_replaceable(folder, MANIFEST, KIND, (PAIRS, SAMPLES))
     problems, sources = load(data)
     prompts = chat.encode([conversation(problem.question) for problem in problems], True)
     left_out: Counter[str] = Counter()
@@ -125,7 +126,8 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
             with new_directory(folder, replace=True) as aside:
                 counts = _write(aside, answered, data.pairs_per_problem)
                 counts["left_out"] = left_out
-                record = {"counts": counts, "sources": sources, "inputs": inputs, "model": model}
+                record = {"kind": KIND, "counts": counts, "sources": sources}
+                record |= {"inputs": inputs, "model": model}
                 write_json(aside / MANIFEST, {**record, **provenance.record()})
         shutil.rmtree(work)
     return folder

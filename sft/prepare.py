@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tinymathreason import cli, provenance
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import new_directory, read_json, write_json
+from tinymathreason.files import check_replaceable, new_directory, read_json, write_json
 
 if TYPE_CHECKING:
     from sft.config import Questions, SftData
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 BATCH = 2000
 """Examples tokenised together, and rows of a group of a file."""
+KIND = "sft.prepare"
+"""What the manifest says that the folder is."""
+FORM = 1
+"""Counts the changes of our own rules: examples made by older ones are stale."""
 REJECTED = "rejected.jsonl"
 """File with a line for each rejected row: its source, why, its question and the one it repeats."""
 
@@ -42,24 +46,23 @@ def prepare(
 
     Raises `InputError` for what cannot be read, and when a split is empty.
     """
-    from sft.dataset import MANIFEST
+    from sft.dataset import MANIFEST, SPLITS
     from sft.model import load_tokenizer
     from tinymathreason.chat import Chat
 
     tokenizer = load_tokenizer(model, data.chat_template, revision, weights=False)
     folder = data.data_dir or output / "data"
     inputs = _inputs(data, tokenizer, max_length)
-    if (folder / MANIFEST).is_file():
-        if read_json(folder / MANIFEST).get("inputs") == inputs:
-            return folder
-    elif folder.exists():
-        raise InputError(f"{folder}: holds no prepared examples; remove it or set data_dir")
+    check_replaceable(folder, MANIFEST, KIND, (*(f"{split}.parquet" for split in SPLITS), REJECTED))
+    if folder.exists() and read_json(folder / MANIFEST)["inputs"] == inputs:
+        return folder
     examples, rejected = select(data)
-    with new_directory(folder, replace=True) as aside:
+    with new_directory(folder, replace=True, inputs=inputs["files"]) as aside:
         counts = _write(
             aside, examples, rejected, Chat(tokenizer, tokenizer.chat_template), data, max_length
         )
-        write_json(aside / MANIFEST, {"sources": counts, "inputs": inputs, **provenance.record()})
+        described = {"kind": KIND, "sources": counts, "inputs": inputs}
+        write_json(aside / MANIFEST, {**described, **provenance.record()})
     return folder
 
 
@@ -94,14 +97,15 @@ def _inputs(data: "SftData", tokenizer: Any, max_length: int | None) -> dict[str
     patterns = [source.path for source in data.sources.values()]
     patterns += [benchmark.path for benchmark in data.decontaminate]
     files: dict[str, list[int]] = {}
-    # What lies elsewhere is told apart by its address, which names a commit.
+    # What lies elsewhere is told apart by its address: name a commit in it.
     for pattern in patterns:
         if pattern and "://" not in pattern:
             for file, size in list_files("sources", pattern):
                 files[file] = [size, Path(file).stat().st_mtime_ns]
     described = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template
     digest = hashlib.sha256(described.encode("utf-8")).hexdigest()
-    return {"data": values, "files": files, "tokenizer": digest, "max_length": max_length}
+    found = {"data": values, "files": files, "tokenizer": digest, "max_length": max_length}
+    return {"form": FORM, **found}
 
 
 def _write(
@@ -151,7 +155,6 @@ def _write(
             for split, writer in writers.items():
                 writer.write_table(pyarrow.table(columns[split], schema=SCHEMA))
             progress.update(len(batch))
-    _check(kept)
     reasons = {name: Counter[str]() for name in data.sources}
     with (folder / REJECTED).open("w", encoding="utf-8") as lines:
         for example in rejected:
@@ -166,19 +169,30 @@ def _write(
             "rejected": dict(sorted(reasons[name].items())),
             **{what: kept[name][what] for what in (*SPLITS, "tokens")},
         }
+    _check(counts)
     return counts
 
 
-def _check(kept: dict[str, Counter[str]]) -> None:
-    """Raise `InputError` when a split is empty."""
+def _check(counts: dict[str, Any]) -> None:
+    """Raise `InputError` when a source gives nothing, or a split is empty."""
+    for name, entry in counts.items():
+        # A set may well be contained in the earlier ones.
+        elsewhere = sum(n for why, n in entry["rejected"].items() if "duplicate" in why)
+        if not entry["kept"] and not elsewhere:
+            raise InputError(f"sources.{name}: nothing is left of it: {_reasons(entry)}")
     train, held_out = (
-        sum(counts[split] for counts in kept.values()) for split in ("train", "eval")
+        sum(entry[split] for entry in counts.values()) for split in ("train", "eval")
     )
     if not train or not held_out:
         raise InputError(
             f"sources: {train} examples to train on, {held_out} held out; "
             "both are needed: add examples or change eval_fraction"
         )
+
+
+def _reasons(entry: dict[str, Any]) -> str:
+    reasons = ", ".join(f"{count:,} {why}" for why, count in entry["rejected"].items())
+    return f"{entry['read']:,} read, {reasons or 'none rejected'}"
 
 
 def table(counts: dict[str, Any]) -> Iterator[str]:

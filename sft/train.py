@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.run import model_hash
 from sft import checkpoints, checks, dataset
 from sft.finish import finish
-from sft.model import check_vocabulary, load_tokenizer, set_stop
+from sft.model import check_vocabulary, load_tokenizer, making, set_stop
 from tinymathreason.files import locked
 
 if TYPE_CHECKING:
@@ -85,15 +85,16 @@ def _trainer(settings: "Settings[SftData]", tokenizer: Any, state: Any) -> Any:
         "dtype": model.dtype,
         **(training.model_init_kwargs or {}),
     }
-    trainer = Trainer(
-        model=model.model_name_or_path,
-        args=training,
-        train_dataset=examples,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
-    )
+    with making(model.model_name_or_path):
+        trainer = Trainer(
+            model=model.model_name_or_path,
+            args=training,
+            train_dataset=examples,
+            eval_dataset=held_out,
+            processing_class=tokenizer,
+            quantization_config=get_quantization_config(model),
+            peft_config=get_peft_config(model),
+        )
     set_stop(trainer.model, tokenizer)
     show_progress(trainer)
     if settings.data.accuracy is not None:

@@ -38,7 +38,7 @@ FIRST_MISSING = {
     "sft.grpo": ("bf16", "no model there"),
     "sft.dpo": ("bf16", "no model there"),
     "sft.preferences": ("bf16", "no model there"),
-    "evaluation.run": "--data: no file matches 'data/gsm8k/main/test-",
+    "evaluation.run": "data: no file matches 'data/gsm8k/main/test-",
 }
 
 

@@ -12,13 +12,18 @@ PREFIX = "#### "
 _DIGITS = r"-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 _NUMBER = re.compile(_DIGITS)
 _FINAL_LINE = re.compile(rf"^#### ({_DIGITS})\.?\s*$", re.MULTILINE)
+_UNIT = re.compile(rf"({_DIGITS})(?: ?\\?%|(?: [A-Za-z]{{3,}}\.?)+)")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
-_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
-_CLAIM = "The answer is"
+_HOPE = re.compile(r"\s+I hope (?:it|this) is correct\.?$")
+_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|[{}]")
+_MARKED = re.compile(r"^####(?!#)[^\S\n]*(.*)\n?", re.MULTILINE)
+_CLAIM = "the (?:final )?answer is"
+_MORE = rf"{_CLAIM}|[.!?]\s|because"
 # How GSM8K, MetaMathQA and MathInstruct's chain-of-thought part end a solution.
-_ENDINGS = (
-    re.compile(r"(?:^|\n)#### (?P<answer>[^\n]+)$"),
-    re.compile(rf"(?:^|\s){_CLAIM}:? (?P<answer>(?:(?!{_CLAIM})[^\n])+)$"),
+_MARK = re.compile(r"(?:^|\s)####(?!#)[^\S\n]*(?P<answer>[^\n]*)$")
+_SENTENCE = re.compile(
+    rf"(?:^|\s)(?:(?:so|thus|hence|therefore),? )?{_CLAIM}:?\s(?P<answer>(?:(?!{_MORE})[^\n])+)$",
+    re.IGNORECASE,
 )
 
 
@@ -32,35 +37,42 @@ def final_line(answer: int | str) -> str:
 
 
 def canonical(solution: str) -> str | None:
-    """A dataset's solution without GSM8K's calculator marks, its answer on the final line.
+    """A dataset's solution without GSM8K's calculator marks, its answer on the one final line.
 
-    The answer is what the last lines say it is, else what the last ``\\boxed{}`` holds. None when
-    there is neither; `ContradictionError` when the solution states two different numbers.
+    The answer is what the last lines say it is, else what the last ``\\boxed{}`` holds; of several
+    forms the one that is a plain number. None when there is neither. Raises `ContradictionError`
+    when the solution states two different numbers.
     """
-    text = _CALCULATOR.sub("", solution).rstrip()
+    text = _HOPE.sub("", _CALCULATOR.sub("", solution).rstrip())
     stated: list[str] = []
-    while found := next((m for ending in _ENDINGS if (m := ending.search(text))), None):
+    while found := _MARK.search(text) or _SENTENCE.search(text):
         answer = bare(found["answer"])
-        if stated and answer != stated[0] and not _NUMBER.fullmatch(answer):
+        if stated and found.re is _SENTENCE and answer != stated[0] and _number(answer) is None:
             break  # a sentence of the solution
         stated.append(answer)
         text = text[: found.start()].rstrip()
-    last = text.rfind("\n") + 1
-    boxed = boxes(text[last:] if stated else text)
+    boxed = boxes(text[text.rfind("\n") + 1 :] if stated else text)
     stated += [bare(box) for box in boxed[-1:]]
-    if not stated or not stated[0]:
+    # Marks within the solution: an answer, which the last line repeats, or else a heading.
+    stated += [answer for m in _MARKED.finditer(text) if _number(answer := bare(m[1]))]
+    while _MARKED.search(text):
+        text = _MARKED.sub(lambda m: "" if _number(bare(m[1])) else f"{m[1]}\n", text).strip("\n")
+    stated = [answer for answer in stated if answer]
+    if not stated:
         return None
-    numbers = {Decimal(answer) for answer in stated if _NUMBER.fullmatch(answer)}
-    if len(numbers) > 1:
+    numbers = [number for answer in stated if (number := _number(answer)) is not None]
+    if len({Decimal(number) for number in numbers}) > 1:
         raise ContradictionError(", ".join(stated))
-    return f"{text}\n{final_line(stated[0])}".lstrip("\n")
+    plain = next((answer for answer in stated if _NUMBER.fullmatch(answer)), stated[0])
+    return f"{text}\n{final_line(plain)}".lstrip("\n")
 
 
 def bare(answer: str) -> str:
     """An answer without the dress of a sentence: no mathematics signs, box, full stop or spaces.
 
-    A number is without thousands separators and without a currency sign, too.
+    A number is without thousands separators, currency sign and unit, too, but for per cent.
     """
+    answer = " ".join(answer.split())
     while True:
         inner = answer.strip().removesuffix(".").strip()
         if len(inner) > 1 and inner[0] == inner[-1] == "$":
@@ -70,8 +82,18 @@ def bare(answer: str) -> str:
         if inner == answer:
             break
         answer = inner
-    number = answer.removeprefix("\\").removeprefix("$").strip()
+    number = re.sub(r"\{,\}|\\[,!]", "", answer).replace("\u2212", "-").removeprefix("+")
+    number = re.sub(r"^(-?)(?:\\?\$|£|€) ?", r"\1", number)
+    unit = _UNIT.fullmatch(number)
+    if unit and not number.endswith("%"):
+        number = unit[1]
     return number.replace(",", "") if _NUMBER.fullmatch(number) else answer
+
+
+def _number(answer: str) -> str | None:
+    """The number that a bare answer is, per cent or not."""
+    found = _NUMBER.fullmatch(answer) or _UNIT.fullmatch(answer)
+    return found and re.match(_DIGITS, answer)[0].replace(",", "")  # type: ignore[index]
 
 
 def boxes(text: str) -> list[str]:

@@ -40,8 +40,8 @@ class Encoded:
 class Chat:
     """A tokenizer with a chat template.
 
-    Raises `InputError` when the template cannot be rendered, or when the tokenizer's ids of plain
-    text depend on the text before a control token.
+    Raises `InputError` when the template cannot be rendered, when the tokenizer's ids of plain text
+    depend on the text before a control token, or when a control token is a single character.
     """
 
     def __init__(self, tokenizer: Any, template: str) -> None:
@@ -51,6 +51,10 @@ class Chat:
         self.template = template
         added = tokenizer.added_tokens_decoder.items()
         self._special = {token.content: i for i, token in added if token.special}
+        if any(len(token) < 2 for token in self._special):
+            raise InputError(
+                "the tokenizer has a control token of one character: it cannot be told"
+            )
         longest_first = sorted(self._special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

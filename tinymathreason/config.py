@@ -95,12 +95,15 @@ def load[T](cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
 def _one_line(cls: type, error: pydantic.ValidationError) -> str:
     # A misspelt key also makes the right one missing: the misspelling is what to tell.
     first = min(error.errors(), key=lambda found: found["type"] != UNKNOWN)
-    field = ".".join(str(part) for part in first["loc"]) or "the file"
+    field = ".".join(str(part) for part in first["loc"])
     if first["type"] == UNKNOWN:
         accepted = _fields_beside(cls, first["loc"])
         return f"unknown key {field!r}; {nearest(str(first['loc'][-1]), accepted)}"
     if first["type"] == "missing":
         return f"key {field!r} is missing"
+    if not field:
+        # The dataclass's own refusal names the field, and the whole of the values would hide it.
+        return first["msg"].removeprefix("Value error, ")
     return (
         f"key {field!r}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
     )

@@ -92,6 +92,20 @@ def new_directory(
             shutil.rmtree(replaced)
 
 
+def check_replaceable(folder: Path, manifest: str, kind: str, names: Iterable[str]) -> None:
+    """Raise `InputError` unless ``folder`` is absent, or wholly what a command of ours made.
+
+    Its ``manifest`` must say that it is of this ``kind``, and it may hold the files of those
+    ``names`` and no other: what a user put there is not ours to replace.
+    """
+    if not folder.exists():
+        return
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    whole = manifest in found and read_json(folder / manifest).get("kind") == kind
+    if not whole or found - {manifest, *names}:
+        raise InputError(f"{folder}: is not, or not only, made by {kind}; name another folder")
+
+
 @contextlib.contextmanager
 def locked(folder: Path, doing: str) -> Iterator[None]:
     """Hold ``folder`` alone, made if need be; the kernel lets go of it when this process dies.

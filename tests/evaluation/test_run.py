@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -40,8 +41,8 @@ def test_arithmetic_problems_are_held_out_and_fixed() -> None:
 def test_bad_tasks_are_one_line(tmp_path, task, content, words) -> None:
     data = None
     if content is not None:
-        data = tmp_path / "test.jsonl"
-        data.write_text(content)
+        data = str(tmp_path / "test.jsonl")
+        Path(data).write_text(content)
     with pytest.raises(InputError, match=words):
         tasks.load(task, data)
 
@@ -50,9 +51,10 @@ def test_gsm8k_answers(tmp_path) -> None:
     path = tmp_path / "test.jsonl"
     row = {"question": "How much?", "answer": "So <<1+1=2>>2.\n#### 1,234"}
     path.write_text(json.dumps(row) + "\n")
-    assert tasks.load("gsm8k", path) == [tasks.Problem("How much?", "1234")]
+    expected = [tasks.Problem("How much?", "1234")]
+    assert tasks.load("gsm8k", str(path)) == expected
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
-    assert tasks.load("gsm8k", tmp_path / "test.parquet") == tasks.load("gsm8k", path)
+    assert tasks.load("gsm8k", str(tmp_path / "test.parquet")) == expected
 
 
 def test_right_answers_score_one_and_wrong_ones_nothing(model_dir, tmp_path, monkeypatch) -> None:

@@ -177,7 +177,7 @@ def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path) -> None:
 
 def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
     write_json(tmp_path / "out" / INPUTS, {"values": {}, "arguments": []})
-    with pytest.raises(InputError, match="has another configuration"):
+    with pytest.raises(InputError, match="has another "):
         dpo.main(write(tmp_path, model_dir))
     assert not (tmp_path / "out" / "pairs").exists()
 

@@ -124,7 +124,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     for name, array in weights(whole).items():
         assert (array == found[name]).all(), name
     assert earned(tmp_path / "out") == earned(whole)
-    with pytest.raises(InputError, match="has another configuration"):
+    with pytest.raises(InputError, match="has another learning_rate"):
         grpo.main(["--config", str(config), "--learning_rate", "1e-5"])
 
 

@@ -232,7 +232,7 @@ def test_it_refuses_a_second_process_and_a_foreign_folder(model_dir, tmp_path, m
     ):
         preferences.main(write(tmp_path, model_dir))
     (tmp_path / "out" / "pairs").mkdir()
-    with pytest.raises(InputError, match="holds no pairs; remove it or set pairs_dir"):
+    with pytest.raises(InputError, match=r"is not, or not only, made by sft\.preferences"):
         preferences.main(write(tmp_path, model_dir))
 
 

@@ -163,7 +163,7 @@ def test_what_is_ready_is_used_and_what_is_stale_made_anew(
     assert again() == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == time
     monkeypatch.undo()
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.json").write_text('{"kind": "sft.prepare", "inputs": {}}')
     assert files(again()) == before
     assert files(again(data_seed=1)) != before
     content = rows(61)
@@ -171,11 +171,23 @@ def test_what_is_ready_is_used_and_what_is_stale_made_anew(
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, model_dir) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    with pytest.raises(InputError, match="mine: holds no prepared examples"):
-        made(tmp_path, model_dir, {"a": rows(60)}, data_dir=tmp_path / "mine")
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, content in (("manifest.json", '{"a": 1}'), ("thesis.txt", "all of it")):
+        (folder / name).write_text(content)
+        with pytest.raises(InputError, match=r"mine: is not, or not only, made by sft\.prepare"):
+            made(tmp_path, model_dir, {"a": rows(60)}, data_dir=folder)
+    (folder / "manifest.json").write_text('{"kind": "sft.prepare"}')
+    with pytest.raises(InputError, match="not only"):
+        made(tmp_path, model_dir, {"a": rows(60)}, data_dir=folder)
+    assert (folder / "thesis.txt").read_text() == "all of it"
+
+
+def test_an_empty_source_is_named(tmp_path, model_dir) -> None:
+    with pytest.raises(InputError, match=r"sources\.b: nothing is left of it: 0 read"):
+        made(tmp_path, model_dir, {"a": rows(60), "b": []})
+    with pytest.raises(InputError, match=r"sources\.a: .*: 60 read, 60 too_long"):
+        made(tmp_path, model_dir, {"a": rows(60)}, max_length=5)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +238,7 @@ def test_bad_rows_are_named(tmp_path, model_dir, row, words) -> None:
 
 
 def test_nothing_left_is_told(tmp_path, model_dir) -> None:
-    with pytest.raises(InputError, match="0 examples to train on"):
+    with pytest.raises(InputError, match="nothing is left of it: 1 read, 1 no_final_answer"):
         made(tmp_path, model_dir, {"a": [{"question": "q", "answer": "none"}]})
     assert not (tmp_path / "out" / "data").exists()
 

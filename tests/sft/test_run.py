@@ -1,6 +1,7 @@
 """A run gives a whole model folder, and what is wrong with it is one line."""
 
 import json
+import shutil
 
 import pytest
 import safetensors.numpy
@@ -116,13 +117,13 @@ def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"values": {}}, "has another configuration; remove it or set output_dir"),
-        ({"arguments": ["--seed", "3"]}, "has another configuration;"),
+        ({"values": {}}, "has another activation_checkpointing; remove it or set output_dir"),
+        ({"arguments": {"seed": ["3"]}}, "has another seed;"),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path, change, words) -> None:
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
-    write_json(tmp_path / "out" / INPUTS, {"arguments": [], **change})
+    write_json(tmp_path / "out" / INPUTS, {"arguments": {}, **change})
     with pytest.raises(InputError, match=words):
         run.main(["--config", str(config)])
 
@@ -221,3 +222,30 @@ def test_the_launcher_reads_what_we_ship(name, kind) -> None:
     if kind == "FSDP":
         # Anything else would leave the main process without the weights it saves.
         assert config.fsdp_config["fsdp_state_dict_type"] == "FULL_STATE_DICT"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--use_peft", "true", "--lora_target_modules", "qq_proj"], "qq_proj"),
+        (["--attn_implementation", "nope"], "nope"),
+        (["--lerning_rate", "0.1"], "did you mean 'learning_rate'"),
+        (["eval_fractoin=0.1"], "did you mean 'eval_fraction'"),
+        (["--seed", "1", "eval_fractoin=0.1"], "did you mean 'eval_fraction'"),
+        (["chat_template=nope.jinja"], "a.yaml: no template nope.jinja"),
+    ],
+)
+def test_mistakes_in_arguments_are_one_line(model_dir, tmp_path, arguments, words) -> None:
+    config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
+    with pytest.raises(InputError) as error:
+        run.main(["--config", str(config), *arguments])
+    assert words in str(error.value)
+
+
+def test_broken_weights_are_one_line(model_dir, tmp_path) -> None:
+    shutil.copytree(model_dir, tmp_path / "broken")
+    weights_file = tmp_path / "broken" / "model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:2000])
+    config = write(tmp_path / "a.yaml", tmp_path / "broken", tmp_path / "out")
+    with pytest.raises(InputError, match="broken: "):
+        run.main(["--config", str(config)])

@@ -37,6 +37,17 @@ def test_a_written_answer_is_read_back(answer: int, steps: str) -> None:
         ("It costs\n#### $1,250.", "It costs\n#### 1250"),
         ("The answer is B", "#### B"),
         ("The answer is near. The answer is 3", "The answer is near.\n#### 3"),
+        ("x\n#### 5 apples\nThe answer is: 5", "x\n#### 5"),
+        ("x\n#### 50\nThe answer is: 50%", "x\n#### 50"),
+        ("So \\boxed{5}. The answer is: five", "So \\boxed{5}.\n#### 5"),
+        ("x\n#### 6\nSo he has 6.\nThe answer is: 6", "x\nSo he has 6.\n#### 6"),
+        ("#### Step 1\nAdd.\nThe answer is: 4", "Step 1\nAdd.\n#### 4"),
+        ("Add. Thus, the answer is 5.", "Add.\n#### 5"),
+        ("The final answer is $5$. I hope it is correct.", "#### 5"),
+        ("Tom has 3. #### 3", "Tom has 3.\n#### 3"),
+        ("It is \\fbox{12}", "It is \\fbox{12}\n#### 12"),
+        ("The answer is 5 because 2+3=5", None),
+        ("The answer is 5. That was easy", None),
         ("No ending here.", None),
         ("", None),
     ],
@@ -52,6 +63,8 @@ def test_endings_of_the_datasets(solution: str, expected: str | None) -> None:
         "#### 72\n#### 71",
         "So it is \\boxed{71}. The answer is 72",
         "So it is $71. The answer is 71. The answer is 72.",
+        "x\n#### 5 apples\nThe answer is: 6",
+        "x\n#### 5\nSo he has 6 in all.\nThe answer is: 6",
     ],
 )
 def test_two_different_answers_contradict(solution: str) -> None:
@@ -90,7 +103,10 @@ def test_canonical_solutions_stay_as_they_are(text: str) -> None:
         return
     if once is not None:
         assert canonical(once) == once
-        assert once.splitlines()[-1].startswith("#### ")
+        marked = [line for line in once.splitlines() if line.startswith("####")]
+        assert marked == once.splitlines()[-1:]
+        last = bare(marked[0].removeprefix("#### "))
+        assert read_final(once) == (last if read_final(marked[0]) else None)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +132,13 @@ def test_boxes(text: str, found: list[str]) -> None:
         ("1,234.5", "1234.5"),
         ("(1,2)", "(1,2)"),
         ("$", "$"),
+        ("-$5", "-5"),
+        ("10{,}000", "10000"),
+        ("\u22125", "-5"),
+        ("+5", "5"),
+        ("7 apples", "7"),
+        ("2 x", "2 x"),
+        ("50\\%", "50\\%"),
     ],
 )
 def test_answers_are_bared(answer: str, found: str) -> None:
