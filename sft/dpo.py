@@ -3,7 +3,6 @@
 python -m sft.dpo --config sft/configs/NAME.yaml [--learning_rate 1e-6 ...]
 """
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -13,6 +12,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft import command
 from sft.config import Accuracy, Questions
 from tinymathreason import cli
 from tinymathreason.chatml import TEMPLATE
@@ -200,34 +200,16 @@ def _trainer(settings: "Settings[DpoData]", tokenizer: Any, examples: list[Any])
     return trainer
 
 
-def main(argv: Sequence[str]) -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(
-        prog="sft.dpo",
-        description="Tune a model on pairs of its own right and wrong answers, with TRL's "
-        "DPOTrainer.",
-        epilog="Any field of TRL's DPOConfig or ModelConfig can follow as --field value, and one "
-        "of ours as field=value, such as sampling.samples=4.",
-    )
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
-    )
-    arguments, rest = parser.parse_known_args(argv)
-
-    from sft.checkpoints import MODEL, check_owner
-    from sft.config import find, parse
+def _load() -> command.Trained:
     from sft.preferences import table
 
-    settings = parse(find(arguments.config), rest, DpoData, "DPOConfig")
-    check_owner(settings.output, settings.inputs)
-    if (settings.output / MODEL).exists():
-        print(f"{settings.output / MODEL} was already complete")
-        return
-    record = train(settings)
-    if record:
-        for line in table(record["counts"]):
-            print(line)
-        print(f"{settings.output / MODEL} written")
+    return command.Trained(DpoData, train, table)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse the command line and train."""
+    described = "Tune a model on pairs of its own right and wrong answers, with TRL's DPOTrainer."
+    command.run(argv, "sft.dpo", described, "sampling.samples=4", "DPOConfig", _load)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
 python -m sft.grpo --config sft/configs/NAME.yaml [--learning_rate 1e-6 ...]
 """
 
-import argparse
 import contextlib
 import hashlib
 import importlib.util
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft import command
 from sft.config import Accuracy, Questions
 from tinymathreason import cli
 from tinymathreason.chatml import TEMPLATE, conversation
@@ -197,32 +197,16 @@ def _trainer(
     return trainer
 
 
+def _told(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+    for name, found in counts.items():
+        yield f"{name}: {', '.join(f'{count:,} {what}' for what, count in found.items())}"
+
+
 def main(argv: Sequence[str]) -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(
-        prog="sft.grpo",
-        description="Tune a model by rewards for its own answers, with TRL's GRPOTrainer.",
-        epilog="Any field of TRL's GRPOConfig or ModelConfig can follow as --field value, and one "
-        "of ours as field=value, such as rewards.format=0.1.",
-    )
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
-    )
-    arguments, rest = parser.parse_known_args(argv)
-
-    from sft.checkpoints import MODEL, check_owner
-    from sft.config import find, parse
-
-    settings = parse(find(arguments.config), rest, GrpoData, "GRPOConfig")
-    check_owner(settings.output, settings.inputs)
-    if (settings.output / MODEL).exists():
-        print(f"{settings.output / MODEL} was already complete")
-        return
-    record = train(settings)
-    if record:
-        for name, counts in record["counts"].items():
-            print(f"{name}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}")
-        print(f"{settings.output / MODEL} written")
+    described = "Tune a model by rewards for its own answers, with TRL's GRPOTrainer."
+    parts = command.Trained(GrpoData, train, _told)
+    command.run(argv, "sft.grpo", described, "rewards.format=0.1", "GRPOConfig", lambda: parts)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""What the commands that train have in common: a configuration in, a finished model told."""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a command trains with; made after the command line is read, as it imports much."""
+
+    ours: type
+    """The dataclass of our keys."""
+    train: Callable[[Any], dict[str, Any]]
+    """Trains as the settings say, and returns the record; an empty one for a helping process."""
+    told: Callable[[dict[str, Any]], Iterable[str]]
+    """Lines for a user from the counts of a record."""
+
+
+def run(
+    argv: Sequence[str],
+    prog: str,
+    description: str,
+    example: str,
+    trainer: str,
+    load: Callable[[], Trained],
+) -> None:
+    """Parse a command line and train, unless the model is complete.
+
+    ``trainer`` names TRL's configuration, ``example`` is one of our keys with a value.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"Any field of TRL's {trainer} or ModelConfig can follow as --field value, and one "
+        f"of ours as field=value, such as {example}.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
+    )
+    arguments, rest = parser.parse_known_args(argv)
+
+    from sft.checkpoints import MODEL, check_owner
+    from sft.config import Settings, find, parse
+
+    parts = load()
+    settings: Settings[Any] = parse(find(arguments.config), rest, parts.ours, trainer)
+    check_owner(settings.output, settings.inputs)
+    if (settings.output / MODEL).exists():
+        print(f"{settings.output / MODEL} was already complete")
+        return
+    record = parts.train(settings)
+    if record:
+        for line in parts.told(record["counts"]):
+            print(line)
+        print(f"{settings.output / MODEL} written")
