@@ -5,9 +5,10 @@ python -m benchmarks.sft [--data DIR] [--overlay FILE] [--examples N] [--device 
 Both train the same model with random weights on the same examples in one pass, at the same rate,
 each in a process of its own: ours by `sft.run` (packed, nothing computed twice), TRL's by its
 SFTTrainer with the defaults of SFTConfig (eight padded conversations a step, activation
-checkpointing) and the loss on the assistant's words. A packed row is as long as eight conversations
-are on average, so that both take about as many steps. Useful tokens are prompts and answers without
-padding. The loss is that of the held-out examples after the pass, a conversation a row, for both.
+checkpointing) and the loss on the assistant's words. On a CPU our packed rows are as short as the
+longest conversation lets them be, and a step has as many as hold eight conversations, so that both
+take about as many steps. Useful tokens are prompts and answers without padding. The loss is that of
+the held-out examples after the pass, a conversation a row, for both.
 
 The examples are GSM8K's training problems and their two relatives with ``--data``, the folder of
 `make realdata`; else the generator's. With ``--device cuda`` the model is the 1B one, in bfloat16
@@ -30,7 +31,7 @@ from pretrain.model import Model
 from tinymathreason import cli
 from tinymathreason.files import read_json, write_json
 
-PROXY = Path("maxtext_configs/realdata.yml")
+PROXY = Path("maxtext_configs/tinymathreason_20m.yml")
 FULL = Path("maxtext_configs/tinymathreason_1b_gpu.yml")
 VOCABULARY = 4096
 """Entries of the tokenizer on the CPU, so that the small model is not all embedding."""
@@ -106,6 +107,16 @@ def peer(home: str, device: str) -> None:
     print(json.dumps({"seconds": seconds, "steps": trainer.state.global_step}))
 
 
+def longest(data: Path) -> int:
+    """Tokens of the longest prepared conversation."""
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    tables = [pyarrow.parquet.read_table(data / f"{s}.parquet") for s in ("train", "eval")]
+    lengths = [pyarrow.compute.list_value_length(table["input_ids"]) for table in tables]
+    return max(int(pyarrow.compute.max(found).as_py()) for found in lengths)
+
+
 def held_out_loss(home: str, model: str) -> None:
     """Print the mean loss of a held-out target, a conversation a row, in float32."""
     import torch
@@ -125,8 +136,8 @@ def held_out_loss(home: str, model: str) -> None:
     print(total / count)
 
 
-def ours(home: Path, data: dict[str, Any], length: int, device: str, how: str) -> Path:
-    """Write the configuration of our run; the model that it will write."""
+def ours(home: Path, data: dict[str, Any], length: int, rows: int, device: str, how: str) -> Path:
+    """Write the configuration of our run, ``rows`` of ``length`` tokens a step; its model."""
     config = {
         "model_name_or_path": str(home / "model"),
         "output_dir": str(home / "ours"),
@@ -138,6 +149,7 @@ def ours(home: Path, data: dict[str, Any], length: int, device: str, how: str) -
         "packing": True,
         "max_length": length,
         "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": rows,
         "activation_checkpointing": False,
         "attn_implementation": how,
         "bf16": True,
@@ -167,7 +179,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--data", type=Path, help="the folder of `make realdata`")
     parser.add_argument("--overlay", type=Path, help="the model's sizes; default by the device")
-    parser.add_argument("--examples", type=int, default=3000, help="rows read, of all sets")
+    parser.add_argument("--examples", type=int, default=600, help="rows read, of all sets")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     parser.add_argument("--attention", default="sdpa", help="attn_implementation of our side")
     arguments = parser.parse_args(argv)
@@ -183,7 +195,7 @@ def main(argv: Sequence[str]) -> None:
     data = sources(arguments.data.absolute() if arguments.data else None, arguments.examples)
     here = call("benchmarks.sft", "make_model", json.dumps(data), sizes, entries, home / "model")
     measured(here)
-    model = ours(home, data, 4096, arguments.device, arguments.attention)
+    model = ours(home, data, 4096, 1, arguments.device, arguments.attention)
     config = ["--config", str(home / "ours.yaml")]
     code = f"from sft.{{}} import main; main({config!r})"
     python = call("sft.run", "main")[:2]
@@ -192,10 +204,14 @@ def main(argv: Sequence[str]) -> None:
     kept = sum(entry["kept"] for entry in counts)
     mean = sum(entry["tokens"] for entry in counts) / kept
     if not gpu:
-        model = ours(home, data, round(CONVERSATIONS * mean), "cpu", arguments.attention)
+        # A CPU's attention costs the square of a row: it is as short as the conversations let it.
+        length = max(256, -(-longest(home / "data") // 64) * 64)
+        steps = max(1, round(CONVERSATIONS * mean / length))
+        model = ours(home, data, length, steps, "cpu", arguments.attention)
     usage, memory = _watched([*python, code.format("run")], gpu)
     record = read_json(model / "sft.json")
-    runtime = next(e["train_runtime"] for e in record["history"] if "train_runtime" in e)
+    # Every log has one, the time so far.
+    runtime = [e["train_runtime"] for e in record["history"] if "train_runtime" in e][-1]
     their_usage, their_memory = _watched(
         call("benchmarks.sft", "peer", home, arguments.device), gpu
     )

@@ -41,7 +41,7 @@ def test_our_side_is_a_configuration_of_ours(tmp_path) -> None:
     from sft.config import SftData, parse
 
     (tmp_path / "model").mkdir()
-    model = sft.ours(tmp_path, sft.sources(None, 300), 512, "cpu", "sdpa")
+    model = sft.ours(tmp_path, sft.sources(None, 300), 512, 3, "cpu", "sdpa")
     settings = parse(tmp_path / "ours.yaml", [], SftData)
     assert settings.output / "model" == model
     assert settings.training.packing
