@@ -35,11 +35,11 @@ def check_owner(output: Path, inputs: dict[str, Any]) -> None:
             raise InputError(f"{output}: the run there {words} remove it or set output_dir")
 
 
-def _first_difference(left: Any, right: dict[str, Any]) -> str:
-    if not isinstance(left, dict):
+def _first_difference(left: Any, right: Any) -> str:
+    if not (isinstance(left, dict) and isinstance(right, dict)):
         return "configuration"
     keys = sorted(left.keys() | right.keys())
-    return next(key for key in keys if left.get(key) != right.get(key))
+    return next(str(key) for key in keys if left.get(key) != right.get(key))
 
 
 def claim(output: Path, inputs: dict[str, Any]) -> None:

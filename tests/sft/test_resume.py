@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
             save(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sft.train.save", save_on_a_full_disk)
+        patch.setattr("sft.finish.save", save_on_a_full_disk)
         with pytest.raises(InputError, match="out/model: cannot be written"):
             run.main(["--config", str(config)])
     assert not list(output.glob(f"{MODEL}*"))
