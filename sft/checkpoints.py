@@ -71,6 +71,19 @@ def sweep(output: Path, processes: int = 1) -> None:
             shutil.rmtree(path)
 
 
+def train(trainer: Any, output: Path, inputs: dict[str, Any], state: Any) -> None:
+    """Claim the run's folder and train from its newest whole checkpoint, if there is one.
+
+    ``state`` is accelerate's PartialState: every process calls this, the main one claims.
+    """
+    if state.is_main_process:
+        claim(output, inputs)
+        sweep(output, state.num_processes)
+    state.wait_for_everyone()
+    resume = last_checkpoint(output, state.num_processes)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
 def _checkpoints(output: Path) -> list[Path]:
     return [p for p in output.glob("checkpoint-*") if p.name.split("-")[1].isdecimal()]
 

@@ -112,12 +112,7 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
             "data": hashlib.sha256(pairs).hexdigest(),
             "processes": state.num_processes,
         }
-        if state.is_main_process:
-            checkpoints.claim(output, settings.inputs | identity)
-            checkpoints.sweep(output, state.num_processes)
-        state.wait_for_everyone()
-        resume = checkpoints.last_checkpoint(output, state.num_processes)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        checkpoints.train(trainer, output, settings.inputs | identity, state)
         record = {
             **identity,
             "counts": read_json(folder / MANIFEST)["counts"],

@@ -88,12 +88,7 @@ def train(settings: "Settings[GrpoData]") -> dict[str, Any]:
             "data": hashlib.sha256(json.dumps(rows(problems)).encode()).hexdigest(),
             "processes": state.num_processes,
         }
-        if state.is_main_process:
-            checkpoints.claim(output, settings.inputs | identity)
-            checkpoints.sweep(output, state.num_processes)
-        state.wait_for_everyone()
-        resume = checkpoints.last_checkpoint(output, state.num_processes)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        checkpoints.train(trainer, output, settings.inputs | identity, state)
         record = {
             **identity,
             "counts": {name: dict(found) for name, found in counts.items()},

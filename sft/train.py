@@ -46,11 +46,7 @@ def train(settings: "Settings[SftData]") -> dict[str, Any]:
         if state.is_main_process:
             check_trainer(trainer, tokenizer)
             identity = _identity(settings, state.num_processes)
-            checkpoints.claim(output, settings.inputs | identity)
-            checkpoints.sweep(output, state.num_processes)
-        state.wait_for_everyone()
-        resume = checkpoints.last_checkpoint(output, state.num_processes)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        checkpoints.train(trainer, output, settings.inputs | identity, state)
         record = {**identity, **_described(_data(settings)), "seconds": started}
         return finish(trainer, tokenizer, settings.model, output, RECORD, record)
 
