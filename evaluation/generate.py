@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from data_prep.arithmetic import plain_problem
+from evaluation import model
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import conversation
-from tinymathreason.cli import InputError
 
 
 class Generator:
@@ -22,28 +22,20 @@ class Generator:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        for name in ("config.json", "tokenizer.json"):
-            if not (model_dir / name).is_file():
-                raise InputError(f"{model_dir}: no {name} there; --model takes a model's folder")
+        model.check_folder(model_dir)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
-        template = self.tokenizer.chat_template
-        self.form = form or ("chat" if template else "plain")
-        if self.form == "chat" and not template:
-            raise InputError(f"{model_dir}: no chat template there; ask with --form plain")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        self.model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=dtype).to(device)
-        rows = self.model.get_input_embeddings().num_embeddings
-        if len(self.tokenizer) > rows:
-            raise InputError(
-                f"{model_dir}: {len(self.tokenizer)} entries in the tokenizer, {rows} in the model"
-            )
+        self.form = model.check_form(self.tokenizer, form, model_dir)
+        device, dtype = model.device_and_dtype()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            model_dir, dtype=getattr(torch, dtype)
+        ).to(device)
+        model.check_rows(self.model, self.tokenizer, model_dir)
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, form: str) -> Self:
-        """A generator of a model and a tokenizer, which pads on the left, that are there."""
+    def of(cls, live: Any, tokenizer: Any, form: str) -> Self:
+        """A generator of a live model and its tokenizer, which pads on the left."""
         generator = cls.__new__(cls)
-        generator.model, generator.tokenizer, generator.form = model, tokenizer, form
+        generator.model, generator.tokenizer, generator.form = live, tokenizer, form
         return generator
 
     def prompts(self, questions: list[str]) -> list[list[int]]:

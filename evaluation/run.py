@@ -1,134 +1,123 @@
-"""Command: measure a model's accuracy on a task.
+"""Command: measure a model's accuracy on a benchmark, with lm-evaluation-harness.
 
-python -m evaluation.run --model DIR --task arithmetic [--data FILE] [--limit N] [--output DIR]
+python -m evaluation.run --model DIR_OR_ID --task gsm8k [--data FILE] [--output DIR]
 """
 
 import argparse
-import hashlib
 import json
-import time
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tinymathreason import cli, provenance
+from tinymathreason import cli
 from tinymathreason.cli import InputError
-from tinymathreason.files import new_directory, read_json, write_json, write_text
+from tinymathreason.files import locked, new_directory, read_json, write_json, write_text
 
-BATCH_SIZE = 100
-MAX_NEW_TOKENS = {"arithmetic": 48, "gsm8k": 256}
-"""Longest completion by task; a worked solution that needs more counts as wrong."""
+BACKENDS = ("transformers", "vllm")
+FORMS = ("chat", "plain")
 
 
-def evaluate(
-    model: Path,
-    task: str,
-    data: str | None = None,
-    limit: int | None = None,
-    form: str | None = None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Exact-match accuracy of greedy answers: the result, and one sample a problem.
+def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any], bool]:
+    """Evaluate into a folder, or into none; the result, and whether it was there before.
 
-    An answer counts when the number on the completion's first final line equals the right one.
+    Raises `InputError` when the folder holds the result of another evaluation.
     """
-    from evaluation import tasks
-    from evaluation.interval import wilson
-    from tinymathreason.answers import read_final, same_number
+    from evaluation.measure import evaluate
+    from evaluation.model import folder, model_hash
 
-    problems = tasks.load(task, data, limit)
-
-    from evaluation.generate import Generator
-
-    started = time.monotonic()
-    generator = Generator(model, form)
-    questions = [problem.question for problem in problems]
-    completions = generator.answer(questions, MAX_NEW_TOKENS[task], BATCH_SIZE)
-    samples = []
-    for problem, completion in zip(problems, completions, strict=True):
-        found = read_final(completion)
-        samples.append(
-            {
-                "question": problem.question,
-                "completion": completion,
-                "expected": problem.answer,
-                "found": found,
-                "correct": same_number(found, problem.answer),
-            }
-        )
-    correct = sum(bool(sample["correct"]) for sample in samples)
-    low, high = wilson(correct, len(samples))
-    result = {
-        "task": task,
-        "metric": "exact_match",
-        "value": correct / len(samples),
-        "low": low,
-        "high": high,
-        "n": len(samples),
-        "form": generator.form,
-        "seconds": round(time.monotonic() - started, 1),
-        **provenance.record(),
-    }
-    return result, samples
+    path = folder(model)
+    inputs = {"model": model, "model_sha256": model_hash(path), "asked": asdict(question)}
+    if output is None:
+        result, _ = evaluate(path, question)
+        return result | inputs, False
+    if output.exists():
+        found: dict[str, Any] = read_json(output / "results.json")
+        if {key: found.get(key) for key in inputs} != inputs:
+            raise InputError(f"{output} holds the result of another evaluation; name another")
+        return found, True
+    journal = output.with_name(f"{output.name}.journal")
+    with locked(journal, "evaluating"):
+        result, samples = evaluate(path, question, journal / "responses.jsonl")
+        result |= {**inputs, "data": question.data, "limit": question.limit}
+        with new_directory(output) as aside:
+            write_json(aside / "results.json", result)
+            lines = (json.dumps(sample, ensure_ascii=False) for sample in samples)
+            write_text(aside / "samples.jsonl", "\n".join(lines) + "\n")
+        shutil.rmtree(journal)
+    return result, False
 
 
-def model_hash(model: Path) -> str:
-    """SHA-256 over a model folder's weights, in the order of their files' names."""
-    digest = hashlib.sha256()
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest()
+def summary(result: dict[str, Any]) -> str:
+    """The result as lines for a terminal."""
+    lines = [
+        f"{name}: {metric['value']:.1%}, 95 % interval {metric['low']:.1%} to "
+        f"{metric['high']:.1%}, {metric['n']} problems"
+        for name, metric in result["metrics"].items()
+    ]
+    template = result["template_sha256"]
+    asked = f"chat template {template[:12]}" if template else "no template"
+    decoding = ", ".join(f"{key} {value}" for key, value in sorted(result["decoding"].items()))
+    lines.append(f"asked: {result['shots']} shots, {asked}, prompt {result['prompt_version']}")
+    lines.append(f"decoding: {decoding}")
+    lines.append(f"model: {result['model']}, SHA-256 of its weights {result['model_sha256']}")
+    if result["cut_prompts"]:
+        lines.append(f"{result['cut_prompts']} prompts were cut: longer than the model's context")
+    return "\n".join([f"{result['task']} ({result['form']} form)", *(f"  {x}" for x in lines)])
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got {text})")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluation.run", description="Measure a model's accuracy on a benchmark."
+    )
+    parser.add_argument("--model", required=True, help="its folder, or ORG/NAME[@REVISION]")
+    parser.add_argument(
+        "--task",
+        required=True,
+        help="arithmetic, gsm8k, math500, arc_easy, arc_challenge, hellaswag or mmlu",
+    )
+    parser.add_argument("--data", help="its file, or a folder as on the hub; default: the hub")
+    parser.add_argument("--limit", type=_positive, help="take this many problems")
+    parser.add_argument("--shots", type=int, help="worked examples; default: the task's own")
+    parser.add_argument(
+        "--form",
+        choices=FORMS,
+        help="how to ask: a base model is asked plain; default: chat if there is a template",
+    )
+    parser.add_argument(
+        "--samples", type=_positive, default=1, help="answers drawn to each problem: pass@k"
+    )
+    parser.add_argument("--temperature", type=float, default=0.7, help="of several samples")
+    parser.add_argument("--seed", type=int, default=0, help="of several samples")
+    parser.add_argument("--max-new-tokens", type=_positive, help="longest answer")
+    parser.add_argument("--batch-size", type=_positive, default=64)
+    parser.add_argument("--backend", choices=BACKENDS, default="transformers")
+    parser.add_argument("--output", type=Path, help="folder for results.json and samples.jsonl")
+    return parser
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the command line, evaluate and print the accuracy."""
-    parser = argparse.ArgumentParser(
-        prog="evaluation.run", description="Measure a model's accuracy on a task."
-    )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a Hugging Face model")
-    parser.add_argument("--task", required=True, help="arithmetic or gsm8k")
-    parser.add_argument("--data", help="the task's file, in the hub's schema, here or remote")
-    parser.add_argument("--limit", type=int, help="take this many problems")
-    parser.add_argument(
-        "--form",
-        choices=("chat", "plain"),
-        help="how to ask: a base model is asked plain; default: chat if there is a template",
-    )
-    parser.add_argument("--output", type=Path, help="folder for results.json and samples.jsonl")
-    arguments = parser.parse_args(argv)
-    if arguments.limit is not None and arguments.limit < 1:
-        parser.error(f"--limit: must be at least 1 (got {arguments.limit})")
-    output = arguments.output
-    inputs: dict[str, Any] = {}
-    if output:
-        # Hashing a large model takes seconds: only a stored result needs it.
-        inputs = {
-            "model": str(arguments.model),
-            "model_sha256": model_hash(arguments.model),
-            "task": arguments.task,
-            "data": str(arguments.data or ""),
-            "limit": arguments.limit,
-            "asked": arguments.form,
-        }
-    if output and output.exists():
-        result = read_json(output / "results.json")
-        if {key: result.get(key) for key in inputs} != inputs:
-            raise InputError(f"{output} holds the result of another evaluation; name another")
+    """Parse the command line, evaluate and print the result."""
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    model, output = given.pop("model"), given.pop("output")
+    if given["shots"] is not None and given["shots"] < 0:
+        parser.error(f"--shots: must be at least 0 (got {given['shots']})")
+    if given["temperature"] <= 0:
+        parser.error(f"--temperature: must be above 0 (got {given['temperature']})")
+    from evaluation.measure import Question
+
+    result, was_there = run(model, Question(**given), output)
+    if was_there:
         print(f"{output} was already complete")
-    else:
-        result, samples = evaluate(
-            arguments.model, arguments.task, arguments.data, arguments.limit, arguments.form
-        )
-        result.update(inputs)
-        if output:
-            with new_directory(output) as folder:
-                write_json(folder / "results.json", result)
-                lines = (json.dumps(sample, ensure_ascii=False) for sample in samples)
-                write_text(folder / "samples.jsonl", "\n".join(lines) + "\n")
-    print(
-        f"{result['task']} ({result['form']} form): accuracy {result['value']:.1%}, "
-        f"95 % interval {result['low']:.1%} to {result['high']:.1%}, {result['n']} problems"
-    )
+    print(summary(result))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
     Raises `InputError` for what `check` finds, for a folder that holds another run or in which
     another process is training, and for a full disk, which leaves the last checkpoint whole.
     """
-    from evaluation.run import model_hash
+    from evaluation.model import model_hash
     from sft import checkpoints
     from sft.finish import finish
     from sft.model import load_tokenizer

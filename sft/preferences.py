@@ -78,7 +78,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
 
     Raises `InputError` for what cannot be read, and when there is no pair.
     """
-    from evaluation.run import model_hash
+    from evaluation.model import model_hash
     from sft.model import check_folder, load_tokenizer
     from sft.problems import load
     from tinymathreason.chat import Chat

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.run import model_hash
+from evaluation.model import model_hash
 from sft import checkpoints, checks, dataset
 from sft.finish import finish
 from sft.model import check_vocabulary, load_tokenizer, making, set_stop

@@ -1,17 +1,22 @@
-"""The accuracy counts what it should, and batching changes no answer."""
+"""Problems are fixed, a result is whole or absent, and what was answered is not asked again."""
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
 from data_prep import arithmetic
-from evaluation import tasks
+from evaluation import model, tasks
 from evaluation.generate import Generator
 from evaluation.run import main
-from tinymathreason.answers import final_line
+from tests.evaluation.stand_ins import Knows
+from tests.evaluation.trained import train
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
@@ -57,33 +62,87 @@ def test_gsm8k_answers(tmp_path) -> None:
     assert tasks.load("gsm8k", str(tmp_path / "test.parquet")) == expected
 
 
-def test_right_answers_score_one_and_wrong_ones_nothing(model_dir, tmp_path, monkeypatch) -> None:
-    problems = tasks.load("arithmetic", limit=40)
-    for name, shift, value in (("right", 0, 1.0), ("wrong", 1, 0.0)):
-        answers = [f"So.\n{final_line(int(p.answer) + shift)}" for p in problems]
-        monkeypatch.setattr(Generator, "answer", lambda *a, answers=answers: answers)
-        output = tmp_path / name
-        command = ["--model", str(model_dir), "--task", "arithmetic", "--limit", "40"]
-        main([*command, "--output", str(output)])
-        result = json.loads((output / "results.json").read_text())
-        assert (result["value"], result["n"], result["task"]) == (value, 40, "arithmetic")
-        assert result["low"] <= value <= result["high"]
-        samples = (output / "samples.jsonl").read_text().splitlines()
-        assert len(samples) == 40
-        assert json.loads(samples[0])["question"] == problems[0].question
+@pytest.fixture
+def known(monkeypatch):
+    """A stand-in for the model of every folder."""
+    lm = Knows("{{ messages }}")
+    monkeypatch.setattr(model, "open_lm", lambda *a: lm)
+    return lm
+
+
+def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path, known) -> None:
+    main(["--model", str(model_dir), "--task", "arithmetic", "--limit", "3", "--output",
+          str(tmp_path / "r")])  # fmt: skip
+    result = json.loads((tmp_path / "r" / "results.json").read_text())
+    needed = {"task", "metric", "value", "low", "high", "n", "shots", "form", "template_sha256",
+              "prompt_version", "decoding", "model", "model_sha256", "data", "limit", "metrics",
+              "seconds", "commit", "command", "versions", "time"}  # fmt: skip
+    assert result.keys() >= needed
+    assert result["model_sha256"] == model.model_hash(model_dir)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
+    samples = [json.loads(x) for x in (tmp_path / "r" / "samples.jsonl").read_text().splitlines()]
+    assert [sample["question"] for sample in samples] == [
+        problem.question for problem in tasks.load("arithmetic", limit=3)
+    ]
 
 
 def test_a_complete_result_is_only_read_and_anothers_is_refused(
-    model_dir, tmp_path, monkeypatch, capsys
+    model_dir, tmp_path, known, capsys
 ) -> None:
-    monkeypatch.setattr(Generator, "answer", lambda self, questions, *a: [""] * len(questions))
     command = ["--model", str(model_dir), "--task", "arithmetic", "--output", str(tmp_path / "r")]
     main([*command, "--limit", "3"])
     main([*command, "--limit", "3"])
     assert "was already complete" in capsys.readouterr().out
-    for change in (["--limit", "4"], ["--limit", "3", "--model", "elsewhere"], ["--form", "plain"]):
+    assert len(known.batches) == 1
+    for change in (["--limit", "4"], ["--limit", "3", "--seed", "1"], ["--form", "plain"]):
         with pytest.raises(InputError, match="holds the result of another evaluation"):
             main([*command, "--limit", "3", *change])
+    with pytest.raises(InputError, match="no config.json"):
+        main([*command, "--limit", "3", "--model", "elsewhere"])
+
+
+def test_an_interrupted_evaluation_goes_on(model_dir, tmp_path, known) -> None:
+    command = ["--model", str(model_dir), "--task", "arithmetic", "--batch-size", "4"]
+    main([*command, "--output", str(tmp_path / "whole")])
+    asked, known.batches = len(known.batches), []
+    say = known.say
+
+    def breaks(solution: str) -> str:
+        if len(known.batches) == 10:
+            raise KeyboardInterrupt
+        return say(solution)
+
+    known.say = breaks
+    with pytest.raises(KeyboardInterrupt):
+        main([*command, "--output", str(tmp_path / "cut")])
+    assert not (tmp_path / "cut").exists()
+    known.say, known.batches = say, []
+    main([*command, "--output", str(tmp_path / "cut")])
+    assert len(known.batches) == asked - 9
+    texts = [(tmp_path / name / "samples.jsonl").read_bytes() for name in ("whole", "cut")]
+    assert texts[0] == texts[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
+
+
+@pytest.mark.soak
+def test_a_killed_evaluation_goes_on_to_the_same_bytes(model_dir, tmp_path) -> None:
+    train(model_dir, tmp_path / "model")
+    words = [
+        sys.executable, "-W", "ignore", "-m", "evaluation.run", "--model", str(tmp_path / "model"),
+        "--task", "arithmetic", "--limit", "60", "--batch-size", "2", "--samples", "3",
+    ]  # fmt: skip
+    subprocess.run([*words, "--output", str(tmp_path / "whole")], check=True)
+    journal = tmp_path / "cut.journal" / "responses.jsonl"
+    for lines in (5, 40, 70):
+        process = subprocess.Popen([*words, "--output", str(tmp_path / "cut")])
+        while not journal.is_file() or len(journal.read_bytes().splitlines()) < lines:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*words, "--output", str(tmp_path / "cut")], check=True)
+    texts = [(tmp_path / name / "samples.jsonl").read_bytes() for name in ("whole", "cut")]
+    assert texts[0] == texts[1]
 
 
 def test_batches_change_no_answer(model_dir) -> None:
@@ -119,25 +178,17 @@ def test_a_base_model_is_asked_as_it_was_trained(model_dir) -> None:
     assert document == f"{prompt} {problem.solution}"
 
 
-@pytest.mark.parametrize("change", ["missing", "no tokenizer", "small"])
-def test_unusable_models_are_told(model_dir, tmp_path, change) -> None:
-    import shutil
-
-    folder = tmp_path / "model"
-    if change != "missing":
-        shutil.copytree(model_dir, folder)
-    if change == "no tokenizer":
-        (folder / "tokenizer.json").unlink()
-    if change == "small":
-        content = json.loads((folder / "tokenizer.json").read_text())
-        content["model"]["vocab"]["longer"] = 320
-        (folder / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="config.json" if change == "missing" else "tokenizer"):
-        main(["--model", str(folder), "--task", "arithmetic", "--limit", "1"])
-
-
-def test_limit_must_be_positive(capsys) -> None:
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--limit", "0"], "--limit: must be at least 1 (got 0)"),
+        (["--shots", "-1"], "--shots: must be at least 0 (got -1)"),
+        (["--temperature", "0"], "--temperature: must be above 0 (got 0.0)"),
+        (["--backend", "jax"], "--backend: invalid choice"),
+    ],
+)
+def test_wrong_options_are_told(capsys, words, told) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["--model", "m", "--task", "arithmetic", "--limit", "0"])
+        main(["--model", "m", "--task", "arithmetic", *words])
     assert exit_.value.code == 2
-    assert "--limit: must be at least 1" in capsys.readouterr().err
+    assert told in capsys.readouterr().err

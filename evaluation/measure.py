@@ -1,0 +1,252 @@
+"""A model and a benchmark in; its metrics with their intervals, and every answer, out."""
+
+import hashlib
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from evaluation import catalogue, model
+from evaluation.interval import Z95, wilson
+from evaluation.responses import Journal, check_lengths, respond
+from evaluation.sampling import majority, pass_at_k
+from evaluation.scoring import checker
+from tinymathreason import provenance
+from tinymathreason.cli import InputError
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is measured, and how the model is asked."""
+
+    task: str
+    """A name of the catalogue."""
+    data: str | None = None
+    """A file of its problems, or a folder laid out as on the hub; None reads the hub."""
+    limit: int | None = None
+    """The first so many problems of each lm-eval task."""
+    form: str | None = None
+    """``chat`` or ``plain``; None asks by the chat template where there is one."""
+    shots: int | None = None
+    """Worked examples before each problem; None takes the task's own number."""
+    samples: int = 1
+    """Answers to each problem; with more than one they are drawn by chance."""
+    temperature: float = 0.7
+    """Of the drawing; unused with one sample, which is the most likely answer."""
+    max_new_tokens: int | None = None
+    """Longest answer in tokens; None takes the task's own, within half of the context."""
+    backend: str = "transformers"
+    """``transformers`` or ``vllm``."""
+    batch_size: int = 64
+    """Prompts that are answered at once."""
+    seed: int = 0
+    """Of the drawing."""
+
+
+def evaluate(
+    folder: Path, question: Question, journal: Path | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The result, ready for JSON, and one sample a problem.
+
+    ``journal`` is a file that keeps what is answered, so that a killed evaluation goes on. Raises
+    `InputError` for whatever is wrong with the model, the data or the question.
+    """
+    benchmark = catalogue.find(question.task)
+    started = time.monotonic()
+    lm = model.open_lm(folder, question.backend, question.batch_size)
+    # Published figures of choices are those of plain text, of a tuned model too.
+    usual = "plain" if benchmark.chat == benchmark.plain else None
+    form = model.check_form(lm.tokenizer, question.form or usual, folder)
+    tasks = catalogue.load(question.task, form, question.data, question.shots, question.limit)
+    for task in tasks:
+        _set_generation(task, question, lm.max_length)
+        task.build_all_requests(
+            limit=question.limit,
+            apply_chat_template=form == "chat",
+            fewshot_as_multiturn=form == "chat",
+            chat_template=lm.apply_chat_template if form == "chat" else None,
+            tokenizer_name=lm.tokenizer_name if form == "chat" else "",
+        )
+    requests = [request for task in tasks for request in task.instances]
+    responses, too_long = _respond(lm, requests, tasks[0], question, folder, journal)
+    samples = _samples(tasks, requests, responses, benchmark.metric)
+    metrics = _metrics(samples)
+    template = lm.tokenizer.chat_template if form == "chat" else None
+    name = tasks[0].task_name if len(tasks) == 1 else question.task
+    result = {
+        "task": question.task,
+        "metric": benchmark.metric,
+        **metrics[benchmark.metric],
+        "metrics": metrics,
+        "form": form,
+        "shots": tasks[0].get_config("num_fewshot"),
+        "prompt_version": f"{name} {tasks[0].VERSION}, lm-eval {version('lm-eval')}",
+        "template_sha256": template and hashlib.sha256(template.encode()).hexdigest(),
+        "decoding": {
+            **(tasks[0].get_config("generation_kwargs") or {}),
+            "samples": question.samples,
+            "seed": question.seed,
+            "batch_size": question.batch_size,
+            "backend": question.backend,
+            "dtype": model.device_and_dtype()[1],
+        },
+        "cut_prompts": too_long,
+        "seconds": round(time.monotonic() - started, 1),
+        **provenance.record(),
+    }
+    return result, samples
+
+
+def _set_generation(task: Any, question: Question, context: int) -> None:
+    """Tell a task how to decode; a task of choices has no answer to decode."""
+    if task.OUTPUT_TYPE != "generate_until":
+        if question.samples > 1:
+            raise InputError(f"samples: {question.task} is a choice, which is not drawn")
+        return
+    own = task.get_config("generation_kwargs")
+    longest = question.max_new_tokens or min(own.get("max_gen_toks", 256), context // 2)
+    if longest >= context:
+        raise InputError(f"max-new-tokens: {longest} leave no room in a context of {context}")
+    kwargs: dict[str, Any] = {"until": own["until"], "max_gen_toks": longest, "do_sample": False}
+    if question.samples > 1:
+        kwargs.update(do_sample=True, temperature=question.temperature, top_k=0, top_p=1.0)
+    task.set_config("generation_kwargs", kwargs)
+
+
+def _respond(
+    lm: Any,
+    requests: Sequence[Any],
+    task: Any,
+    question: Question,
+    folder: Path,
+    journal: Path | None,
+) -> tuple[list[list[Any]], int]:
+    """The responses to each request, and how many prompts were cut to the context."""
+    texts = ["".join(request.args[:1]) for request in requests]
+    lengths = [len(lm.tok_encode(text)) for text in texts]
+    room = 0
+    if task.OUTPUT_TYPE == "generate_until":
+        room = task.get_config("generation_kwargs")["max_gen_toks"]
+    else:
+        ends = [len(lm.tok_encode(request.args[1])) for request in requests]
+        lengths = [length + end for length, end in zip(lengths, ends, strict=True)]
+    shots = task.get_config("num_fewshot")
+    too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
+    # vLLM fills its own batches; what it is given at once is what a kill can lose.
+    size = question.batch_size if question.backend == "transformers" else 2048
+    key = [model.model_hash(folder), asdict(question), texts, [r.args[1] for r in requests]]
+    known = hashlib.sha256(repr(key).encode()).hexdigest()
+    kept = Journal(journal, known) if journal else None
+    try:
+        return respond(lm, requests, lengths, question.samples, size, question.seed, kept), too_long
+    finally:
+        if kept:
+            kept.close()
+
+
+def _samples(
+    tasks: Sequence[Any], requests: Sequence[Any], responses: Sequence[Sequence[Any]], primary: str
+) -> list[dict[str, Any]]:
+    """What was asked and answered, a problem each, with the verdict on every answer."""
+    answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
+    samples: list[dict[str, Any]] = []
+    for task in tasks:
+        by_problem = defaultdict(list)
+        for request in task.instances:
+            by_problem[request.doc_id].append(request)
+        rounds = []
+        for number in range(len(responses[0])):
+            for request in task.instances:
+                request.resps, request.filtered_resps = [answers[id(request)][number]], {}
+            task.apply_filters()
+            rounds.append([_verdict(task, problem, primary) for problem in by_problem.values()])
+        for verdicts in zip(*rounds, strict=True):
+            sample = {"id": len(samples), "subtask": task.task_name, **verdicts[0]}
+            sample["completions"] = [verdict["completion"] for verdict in verdicts]
+            del sample["completion"]
+            if len(verdicts) > 1:
+                sample["all_found"] = [verdict["found"] for verdict in verdicts]
+                sample["all_correct"] = [verdict["correct"] for verdict in verdicts]
+                sample["metrics"] = {
+                    name: statistics.fmean(verdict["metrics"][name] for verdict in verdicts)
+                    for name in sample["metrics"]
+                }
+            samples.append(sample)
+    return samples
+
+
+def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]:
+    """One answer to one problem, as lm-eval's filters and metrics see it."""
+    document = requests[0].doc
+    metrics: dict[str, float] = {}
+    found = None
+    for name in requests[0].filtered_resps:
+        given = [request.filtered_resps[name] for request in requests]
+        for metric, value in task.process_results(document, given).items():
+            ours = catalogue.metric_name(metric, name)
+            metrics[ours] = float(value)
+            if ours == primary and len(requests) == 1:
+                found = None if given[0] in (None, "[invalid]") else str(given[0])
+    target = task.doc_to_target(document)
+    if len(requests) == 1:
+        completion, expected = str(requests[0].resps[0]), str(target)
+    else:
+        # A choice: the answer is the one of the greatest likelihood, as the metric acc has it.
+        best = max(requests, key=lambda request: request.resps[0][0])
+        choices = task.doc_to_choice(document)
+        completion = found = choices[best.idx]
+        expected = choices[target] if isinstance(target, int) else str(target)
+    return {
+        "question": _question(document),
+        "prompt": requests[0].args[0],
+        "completion": completion,
+        "expected": expected,
+        "found": found,
+        "correct": metrics[primary] == 1.0,
+        "metrics": metrics,
+    }
+
+
+def _question(document: dict[str, Any]) -> str:
+    """A problem's own text, without shots or template."""
+    return next(str(document[k]) for k in ("question", "problem", "query") if k in document)
+
+
+def _metrics(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Value, 95 % interval and n of every metric.
+
+    Of several answers to a problem a metric is the mean. pass@k is the chance that one of k answers
+    is right; majority, the share of problems whose most frequent answer is.
+    """
+    found = {
+        name: _estimate([sample["metrics"][name] for sample in samples])
+        for name in samples[0]["metrics"]
+    }
+    count = len(samples[0]["completions"])
+    if count > 1:
+        right = [sum(sample["all_correct"]) for sample in samples]
+        for k in (2**power for power in range(count.bit_length())):
+            found[f"pass@{k}"] = _estimate([pass_at_k(count, c, k) for c in right])
+        found[f"majority@{count}"] = _estimate([_majority(sample) for sample in samples])
+    return found
+
+
+def _majority(sample: dict[str, Any]) -> float:
+    """Whether the most frequent of a problem's answers is right."""
+    chosen = majority(sample["all_found"], checker().correct)
+    return float(chosen is not None and sample["all_correct"][chosen])
+
+
+def _estimate(shares: Sequence[float]) -> dict[str, Any]:
+    """The mean of shares, a problem each: Wilson's interval of counts, else the normal one."""
+    n, mean = len(shares), statistics.fmean(shares)
+    if all(share in (0.0, 1.0) for share in shares):
+        low, high = wilson(round(sum(shares)), n)
+    else:
+        spread = Z95 * statistics.stdev(shares) / n**0.5 if n > 1 else 1.0
+        low, high = max(0.0, mean - spread), min(1.0, mean + spread)
+    return {"value": mean, "low": low, "high": high, "n": n}

@@ -1,0 +1,116 @@
+"""Requests of lm-eval in, responses out: in batches of similar length, each one kept at once.
+
+A batch is the same, and drawn with the same seed, whatever was answered before it: an evaluation
+that was killed goes on to the same bytes.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tinymathreason.cli import InputError
+
+Response = Any
+"""A text; or of a choice its log-likelihood, and whether it is what the model would have said."""
+
+
+class Journal:
+    """The responses of finished batches, in a file that grows by a line a batch.
+
+    ``key`` tells what is evaluated: what another evaluation left in the file is not used.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.batches: dict[int, list[Response]] = {}
+        """What was answered, by the batch's number."""
+        whole = self._read(path, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The last line of a killed process may be cut short: what follows it starts anew.
+        self._file = path.open("r+b" if whole else "wb")
+        self._file.truncate(whole)
+        self._file.seek(whole)
+        if not whole:
+            self._write({"key": key})
+
+    def add(self, batch: int, responses: Sequence[Response]) -> None:
+        """Keep the responses of a batch."""
+        self.batches[batch] = list(responses)
+        self._write({"batch": batch, "responses": responses})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
+
+    def _read(self, path: Path, key: str) -> int:
+        """Take over what is there; the bytes of the file that are whole lines of this key."""
+        if not path.is_file():
+            return 0
+        whole = 0
+        for line in path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
+            record = json.loads(line)
+            if whole == 0 and record != {"key": key}:
+                return 0
+            if whole:
+                self.batches[record["batch"]] = record["responses"]
+            whole += len(line)
+        return whole
+
+
+def respond(
+    lm: Any,
+    requests: Sequence[Any],
+    lengths: Sequence[int],
+    samples: int,
+    batch_size: int,
+    seed: int,
+    journal: Journal | None,
+) -> list[list[Response]]:
+    """The ``samples`` responses to each of lm-eval's requests, which are all of one kind.
+
+    ``lengths`` are the requests' in tokens. A bar shows the rate and the time that is left.
+    """
+    import torch
+    from tqdm import tqdm
+
+    # Longest first: a batch holds little padding, and memory runs out at once or never.
+    order = sorted(range(len(requests)), key=lambda i: -lengths[i])
+    units = [i for i in order for _ in range(samples)]
+    found: list[list[Response]] = [[] for _ in requests]
+    kept = journal.batches if journal else {}
+    with tqdm(total=len(units), desc="requests") as progress:
+        for number, batch in enumerate(itertools.batched(units, batch_size)):
+            if number in kept:
+                responses = kept[number]
+                progress.initial += len(batch)  # so that the rate is that of this process
+            else:
+                torch.manual_seed(seed + number)
+                ask = getattr(lm, requests[0].request_type)
+                responses = ask([requests[i] for i in batch], disable_tqdm=True)
+                if journal:
+                    journal.add(number, responses)
+            for i, response in zip(batch, responses, strict=True):
+                found[i].append(response)
+            progress.update(len(batch))
+    return found
+
+
+def check_lengths(lengths: Sequence[int], most: int, shots: int, room: int, context: int) -> int:
+    """How many requests are longer than the ``most`` tokens that lm-eval does not cut off.
+
+    Raises `InputError` when it is for their shots: they would be cut from the first one on.
+    """
+    long = sum(length > most for length in lengths)
+    if long and shots:
+        raise InputError(
+            f"shots: {long} of {len(lengths)} prompts with {shots} shots do not fit the model's "
+            f"context of {context} with {room} tokens for an answer; give a smaller --shots"
+        )
+    return long

@@ -1,0 +1,101 @@
+"""Every response is kept at once, and an evaluation that was cut goes on to the same bytes."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.responses import Journal, check_lengths, respond
+from tinymathreason.cli import InputError
+
+LENGTHS = [3, 9, 1, 7, 7, 2]
+
+
+class Draws:
+    """A model whose responses depend on the batch and on torch's random numbers."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        self.asked: list[list[str]] = []
+        self.breaks_at = breaks_at
+
+    def generate_until(self, requests, disable_tqdm):
+        import torch
+
+        if len(self.asked) == self.breaks_at:
+            raise KeyboardInterrupt
+        self.asked.append([request.text for request in requests])
+        together = "+".join(self.asked[-1])
+        return [f"{r.text} of {together}: {torch.rand(()).item()}" for r in requests]
+
+
+def requests():
+    return [
+        SimpleNamespace(text=f"{i}", request_type="generate_until") for i in range(len(LENGTHS))
+    ]
+
+
+def ask(model, journal=None, samples=2):
+    return respond(model, requests(), LENGTHS, samples, 5, 0, journal)
+
+
+def test_requests_are_batched_by_length_and_come_back_in_order() -> None:
+    model = Draws()
+    found = ask(model, samples=1)
+    assert model.asked == [["1", "3", "4", "0", "5"], ["2"]]
+    assert [texts[0].split()[0] for texts in found] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_samples_of_a_request_differ() -> None:
+    assert all(len(set(texts)) == 2 for texts in ask(Draws()))
+
+
+@pytest.mark.parametrize("breaks_at", [0, 1, 2])
+def test_a_cut_evaluation_goes_on_to_the_same_responses(tmp_path, breaks_at) -> None:
+    expected, path = ask(Draws()), tmp_path / "responses.jsonl"
+    journal = Journal(path, "k")
+    with pytest.raises(KeyboardInterrupt):
+        ask(Draws(breaks_at), journal)
+    journal.close()
+    journal, second = Journal(path, "k"), Draws()
+    assert ask(second, journal) == expected
+    assert len(second.asked) == 3 - breaks_at
+    journal.close()
+
+
+@given(cut=st.integers(0, 200))
+def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path_factory, cut) -> None:
+    path = tmp_path_factory.mktemp("journal") / "responses.jsonl"
+    journal = Journal(path, "k")
+    for number, said in enumerate((["a", "\u2028\n"], [[-1.5, True]], ["c"])):
+        journal.add(number, said)
+    journal.close()
+    whole = path.read_bytes()
+    kept = whole[: len(whole) - cut]
+    path.write_bytes(kept)
+    journal = Journal(path, "k")
+    assert len(journal.batches) == max(0, kept.count(b"\n") - 1)
+    for number, said in enumerate((["a", "\u2028\n"], [[-1.5, True]], ["c"])):
+        if number not in journal.batches:
+            journal.add(number, said)
+    journal.close()
+    assert path.read_bytes() == whole
+
+
+def test_what_another_evaluation_left_is_not_used(tmp_path) -> None:
+    path = tmp_path / "responses.jsonl"
+    journal = Journal(path, "one")
+    journal.add(0, ["a"])
+    journal.close()
+    journal = Journal(path, "other")
+    assert journal.batches == {}
+    journal.close()
+    assert json.loads(path.read_text()) == {"key": "other"}
+
+
+def test_shots_that_do_not_fit_are_refused_and_long_problems_counted() -> None:
+    assert check_lengths(LENGTHS, 7, 0, 3, 10) == 1
+    assert check_lengths(LENGTHS, 9, 8, 1, 10) == 0
+    with pytest.raises(InputError, match="1 of 6 prompts with 8 shots do not fit"):
+        check_lengths(LENGTHS, 7, 8, 3, 10)
