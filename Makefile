@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make quickstart` and `make test`. Both set themselves up.
 BIN := .venv/bin
 
-.PHONY: help setup lock quickstart realdata grpo-demo test lint soak
+.PHONY: help setup lock quickstart realdata grpo-demo report test lint soak
 .DELETE_ON_ERROR:
 
 help:
@@ -9,6 +9,7 @@ help:
 	@echo "make test                 lint, types and every test"
 	@echo "make realdata DATA=DIR    the same path on real text in the public datasets' schemas"
 	@echo "make grpo-demo            a half-trained model, tuned by rewards for its own answers"
+	@echo "make report RUN=DIR       a run's report again: one HTML page, and a table"
 	@echo "make soak                 the quickstart killed at random moments, again and again"
 	@echo "make lock                 resolve pyproject.toml's extras into requirements.txt"
 
@@ -39,6 +40,9 @@ realdata: setup
 grpo-demo: setup
 	@test -d runs/quickstart/base || $(MAKE) --no-print-directory quickstart
 	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/grpo_demo.yaml
+
+report: setup
+	@$(BIN)/python -m release.report --run "$(RUN)"
 
 lint: setup
 	$(BIN)/ruff check .

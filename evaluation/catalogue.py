@@ -160,7 +160,7 @@ def _task(
         made.set_config("num_fewshot", shots)
     elif made.get_config("num_fewshot") is None:
         made.set_config("num_fewshot", 0)
-    given = (made.get_config("fewshot_config") or {}).samples
+    given = made.get_config("fewshot_config").samples
     if made.get_config("num_fewshot") and not given and not made.get_config("fewshot_split"):
         raise InputError(f"shots: {data} holds no other split to take examples from")
     made.set_fewshot_seed(1234)

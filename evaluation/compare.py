@@ -58,7 +58,7 @@ def mcnemar(won: int, lost: int) -> float:
     for i in range(rarer):
         term = term * (coins - i) // (i + 1)
         ways += term
-    return min(1.0, 2 * ways / 2**coins)
+    return min(1.0, ways / 2 ** (coins - 1)) if coins else 1.0
 
 
 def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
@@ -125,6 +125,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             for number, line in enumerate(lines, 1):
                 sample = json.loads(line)
                 _check_keys(sample, (*PROBLEM, "metrics", "completions"), f"{path}:{number}")
+                if not isinstance(sample["id"], int) or not isinstance(sample["metrics"], dict):
+                    raise InputError(f"{path}:{number}: 'id' is no number, or 'metrics' no mapping")
                 if samples.setdefault(sample["id"], sample) is not sample:
                     raise InputError(f"{path}:{number}: a second problem {sample['id']}")
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

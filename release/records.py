@@ -1,6 +1,7 @@
 """The folder of a pipeline's run in; everything its stages recorded out, as one dictionary."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,12 @@ from pretrain.history import HELD_OUT, LOSS, WEIGHTS, History
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
+
+SAMPLES = 3
+"""Right answers that a report shows, and wrong ones."""
+_ACCURACY = ("task", "metric", "value", "low", "high", "n", "shots", "form")
+_SAMPLE = ("question", "completions", "expected", "correct")
+_STAGE = ("command", "commit", "seconds", "peak_bytes")
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""
@@ -24,6 +31,9 @@ def collect(run: Path) -> dict[str, Any]:
     for name, stage in stages.items():
         if not stage["finished"]:
             raise InputError(f"{run}: stage {name} is not finished; run the pipeline again")
+    in_order = sorted(
+        stages, key=lambda name: stages[name].get("attempts", [{}])[0].get("started", 0)
+    )
     manifest = read_json(run / "mixture" / "manifest.json")
     conversion = read_json(run / "base" / "conversion.json")
     if "parity" not in conversion:
@@ -40,6 +50,9 @@ def collect(run: Path) -> dict[str, Any]:
                 raise InputError(f"{run}: stage {stage} recorded no {split} loss")
     return {
         "run": str(run),
+        "stages": {name: {key: stages[name].get(key) for key in _STAGE} for name in in_order},
+        "data": _mixture(manifest),
+        "sft_data": _sft_data(run / "sft"),
         "seconds": {name: stage["seconds"] for name, stage in stages.items()},
         "peak_bytes": {name: stage["peak_bytes"] for name, stage in stages.items()},
         "tokens": {
@@ -55,7 +68,7 @@ def collect(run: Path) -> dict[str, Any]:
         },
         "curves": curves,
         "accuracy": _accuracies(run),
-        "samples": _samples(run, 3),
+        "samples": _samples(run / "evaluation" / "sft" / "samples.jsonl"),
         **provenance.record(),
     }
 
@@ -83,20 +96,65 @@ def _history(sft: dict[str, Any], key: str) -> Curve:
     return [(entry["step"], entry[key]) for entry in sft["history"] if key in entry]
 
 
+def _mixture(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By source of pretraining: tokens, the weight in training and documents by their fate."""
+    planned = manifest.get("recipe", {}).get("sources", {})
+    return {
+        name: {
+            "tokens": source["tokens"],
+            "weight": planned.get(name, {}).get("weight"),
+            "documents": source.get("documents"),
+        }
+        for name, source in manifest["sources"].items()
+    }
+
+
+def _sft_data(run: Path) -> dict[str, dict[str, Any]] | None:
+    """By source of fine-tuning: tokens, examples by their fate; None when nothing tells of them."""
+    if not (run / "inputs.json").is_file():
+        return None
+    chosen = read_json(run / "inputs.json").get("values", {}).get("data_dir")
+    path = (Path(chosen) if chosen else run / "data") / "manifest.json"
+    if not path.is_file():
+        return None
+    keys = ("read", "kept", "rejected")
+    return {
+        name: {
+            "tokens": source["tokens"],
+            "weight": None,
+            "documents": {key: source[key] for key in keys},
+        }
+        for name, source in read_json(path)["sources"].items()
+    }
+
+
 def _accuracies(run: Path) -> dict[str, dict[str, Any]]:
-    """By model: task, value, low, high and n."""
-    keys = ("task", "value", "low", "high", "n")
+    """By model: its primary metric with the interval and how it was asked, and all metrics."""
     found = {}
     for path in sorted((run / "evaluation").glob("*/results.json")):
         result = read_json(path)
-        found[path.parent.name] = {key: result[key] for key in keys}
+        found[path.parent.name] = {
+            **_only(result, _ACCURACY, path),
+            "metrics": result.get("metrics", {}),
+        }
     return found
 
 
-def _samples(run: Path, count: int) -> list[dict[str, Any]]:
-    """The tuned model's answers to the first problems of its evaluation."""
-    path = run / "evaluation" / "sft" / "samples.jsonl"
+def _samples(path: Path) -> list[dict[str, Any]]:
+    """The tuned model's first right answers, then its first wrong ones."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines[:count]]
+    right: list[dict[str, Any]] = []
+    wrong: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            sample = _only(json.loads(line), _SAMPLE, path)
+            (right if sample["correct"] else wrong).append(sample)
+    return right[:SAMPLES] + wrong[:SAMPLES]
+
+
+def _only(record: dict[str, Any], keys: Sequence[str], path: Path) -> dict[str, Any]:
+    """Those ``keys`` of a record; `InputError` when an older evaluation has left one out."""
+    if missing := [key for key in keys if key not in record]:
+        raise InputError(f"{path}: has no {', '.join(missing)}; remove its folder, evaluate again")
+    return {key: record[key] for key in keys}

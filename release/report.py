@@ -60,10 +60,13 @@ def table(record: dict[str, Any]) -> str:
 def markdown(record: dict[str, Any]) -> str:
     """The whole report as Markdown."""
     parts = [f"# Report of {record['run']}", table(record), "![loss curves](losses.png)"]
-    parts.append("## Three generated solutions\n\nIntervals above are 95 % Wilson intervals.")
+    parts.append(
+        "Intervals are 95 % Wilson intervals.\n\n"
+        "## Generated solutions\n\nThe first right ones, then the first wrong ones."
+    )
     for sample in record["samples"]:
         verdict = "right" if sample["correct"] else f"wrong, expected {sample['expected']}"
-        completion = sample["completion"].replace("\n", "\n> ")
+        completion = sample["completions"][0].replace("\n", "\n> ")
         parts.append(f"**{sample['question']}**\n\n> {completion}\n\n({verdict})")
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     parts.append(f"Commit {record['commit']}; {versions}; {record['time']}.")
@@ -92,7 +95,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the command line, write report.json, report.md and losses.png, print the table."""
+    """Parse the command line, write report.json, .md, .html and losses.png, print the table."""
     parser = argparse.ArgumentParser(
         prog="release.report", description="Write the report of a pipeline's run."
     )
@@ -102,6 +105,7 @@ def main(argv: Sequence[str]) -> None:
     run = arguments.run
 
     from release import bars
+    from release.page import page
     from release.records import collect
 
     accepted = bars.load(arguments.bars) if arguments.bars else {}
@@ -109,8 +113,9 @@ def main(argv: Sequence[str]) -> None:
     plot(record, run / "losses.png")
     write_json(run / "report.json", record)
     write_text(run / "report.md", markdown(record))
+    write_text(run / "report.html", page(record))
     print(f"\n{table(record)}\n")
-    print(f"Report: {run / 'report.md'}")
+    print(f"Report: {run / 'report.md'}\nPage: {run / 'report.html'}")
     if missed := bars.missed(record, accepted):
         raise InputError(f"{run} misses its bars: {'; '.join(missed)}")
 

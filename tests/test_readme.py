@@ -38,7 +38,11 @@ FIRST_MISSING = {
     "sft.grpo": ("bf16", "no model there"),
     "sft.dpo": ("bf16", "no model there"),
     "sft.preferences": ("bf16", "no model there"),
-    "evaluation.run": "data: no file matches 'data/gsm8k/main/test-",
+    "evaluation.run": "no config.json there",
+    "evaluation.compare": "runs/evaluation/base",
+    "release.card": "runs/quickstart",
+    "release.push": "runs/sft/model",
+    "release.chat": "runs/sft/model",
 }
 
 

@@ -2,13 +2,17 @@ r"""Whether two LaTeX answers are equal, as math-verify sees it, from a process 
 
 math-verify hands a model's text to sympy, which computes on ``9^{9^{9}}`` without end, and stops it
 with an alarm that works in no thread and not within one long multiplication. So it runs in a child
-of bounded memory, behind pipes of JSON lines. Nothing here imports it, or sympy, but that child.
+behind pipes of JSON lines, which imports it once and forks a process of bounded memory and time for
+each comparison: an endless one is killed by the kernel, the next one waits for no import, and no
+verdict depends on those before it. Nothing here imports math-verify, or sympy, but that child.
 
 Found with math-verify 0.9.0: it knows fractions, roots, intervals, tuples, sets and matrices. It
-takes ``1e1`` for Euler's number, ``ab`` for a product, ``50\%`` for 50 as well as for one half, and
-``1,2`` for a set; rounds to six decimals; ignores units; and of ``1/3=1/2`` reads the last part.
+takes ``1e1`` for Euler's number, ``ab`` for a product and ``1,2`` for a set; rounds to six
+decimals; ignores units; and of ``1/3=1/2`` reads the last part. ``50\%`` is 50 as well as one half
+with ANTLR 4.13, and nothing with 4.11.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -26,12 +30,24 @@ from tinymathreason.cli import InputError
 
 LONGEST = 2_000
 """Characters of an answer that are looked at; both then fit a pipe's 64 KiB, however escaped."""
-MEMORY = 2 << 30
-"""Bytes of address space of the child; math-verify itself takes 90 MB."""
+MEMORY = 1 << 30
+"""Bytes of address space of a comparison; math-verify itself takes 90 MB."""
 START_SECONDS = 120.0
 """How long the child may take to import sympy, which is two seconds on an idle machine."""
+GRACE_SECONDS = 10.0
+"""How much longer than a comparison may take its reply is waited for; then the child is broken."""
 
 _READY = b"ready\n"
+_REPLIES = {0: b"true\n", 1: b"false\n", -signal.SIGALRM: b"timeout\n"}
+"""What is replied for the exit status of a comparison; a crash for any other."""
+# The parser learns its grammar from what it reads: for 0.3 s once, or else in every comparison.
+_LESSONS = (
+    (r"\frac{1}{2}", "0.5"),
+    (r"\sqrt{8}+2^{x}\pi", "(0,1]"),
+    (r"x \le 2", r"(-\infty, 2]"),
+    ("(x+1)^2", "x^2+2x+1"),
+    (r"\sin x", r"\{1,2\}"),
+)
 _CHILD = "import sys; from tinymathreason.latex import serve; serve(float(sys.argv[1]))"
 
 
@@ -42,7 +58,7 @@ def plain_number(text: str) -> str | None:
 
 
 class Judge:
-    """Compares answers in a child process, which starts at the first need and after a failure.
+    """Compares answers in a child process, which starts at the first need.
 
     A context manager; not to be used from two threads at once. Raises `InputError` when the time
     is not positive or math-verify is missing.
@@ -54,7 +70,7 @@ class Judge:
         if importlib.util.find_spec("math_verify") is None:
             raise InputError("judge: no math-verify; pip install 'tinymathreason[evaluation]'")
         self.seconds = seconds
-        """Wall-clock time for one comparison."""
+        """Wall-clock time for one comparison; what counts is its value at the child's start."""
         self.failures: Counter[str] = Counter()
         """Answers that count as wrong unjudged, by reason: ``too_long``, ``timeout``, ``crash``."""
         self._child: subprocess.Popen[bytes] | None = None
@@ -89,28 +105,29 @@ class Judge:
         if answer == right:
             return True
         try:
-            return self._ask(answer, right)
-        except TimeoutError:
-            self.failures["timeout"] += 1
-        except (BrokenPipeError, EOFError):
-            self.failures["crash"] += 1
-        return False
+            reply = self._ask(answer, right)
+        except (TimeoutError, BrokenPipeError, EOFError):
+            reply = "crash"
+        if reply in ("timeout", "crash"):
+            self.failures[reply] += 1
+        return reply == "true"
 
     def close(self) -> None:
         """End the child, if there is one. A later comparison starts another."""
         if self._child:
-            self._child.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
             self._child.communicate()
             self._child = None
 
-    def _ask(self, answer: str, right: str) -> bool:
+    def _ask(self, answer: str, right: str) -> str:
         if self._child is None:
             self._start()
         try:
             _, stdin = self._pipes()
             stdin.write(json.dumps([answer, right]).encode() + b"\n")
             stdin.flush()
-            return self._line(self.seconds) == b"true\n"
+            return self._line(self.seconds + GRACE_SECONDS).decode().strip()
         except BaseException:
             # Also when interrupted: the next comparison would read the answer to this one.
             self.close()
@@ -122,6 +139,7 @@ class Judge:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            process_group=0,  # ended together with a comparison that it has forked
         )
         try:
             self._line(START_SECONDS)
@@ -152,9 +170,10 @@ class Judge:
 
 
 def serve(seconds: float) -> None:
-    """The child: answers ``true`` or ``false`` to each pair of texts, until its input ends.
+    """The child: replies to each pair of texts with one word, until its input ends.
 
-    Should the parent die during a comparison, an alarm after twice its ``seconds`` ends the child.
+    The words are ``true``, ``false``, ``timeout`` after ``seconds``, and ``crash``. Should the
+    parent die during a comparison, that ends at its time all the same.
     """
     replies = os.dup(1)
     os.dup2(2, 1)  # so that nothing printed is taken for a reply
@@ -162,6 +181,22 @@ def serve(seconds: float) -> None:
     limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for lesson in _LESSONS:
+        _verify(*lesson)
+    os.write(replies, _READY)
+    for line in sys.stdin:
+        comparison = os.fork()
+        if not comparison:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            try:
+                os._exit(0 if _verify(*json.loads(line)) else 1)
+            finally:
+                os._exit(2)
+        status = os.waitstatus_to_exitcode(os.waitpid(comparison, 0)[1])
+        os.write(replies, _REPLIES.get(status, b"crash\n"))
+
+
+def _verify(answer: str, right: str) -> bool:
     from math_verify import (  # type: ignore[import-untyped]
         LatexExtractionConfig,
         parse,
@@ -170,13 +205,8 @@ def serve(seconds: float) -> None:
 
     # Its other ways of reading pick an answer out of prose.
     whole = [LatexExtractionConfig()]
-    os.write(replies, _READY)
-    for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
-        answer, right = (
-            parse(f"${text}$", whole, fallback_mode="no_fallback", parsing_timeout=0)
-            for text in json.loads(line)
-        )
-        equal = verify(right, answer, timeout_seconds=0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        os.write(replies, b"true\n" if equal else b"false\n")
+    parsed = (
+        parse(f"${text}$", whole, fallback_mode="no_fallback", parsing_timeout=0)
+        for text in (right, answer)
+    )
+    return bool(verify(*parsed, timeout_seconds=0))

@@ -42,8 +42,8 @@ class Pipeline:
     """Folder that holds every output and record of the run."""
     stages: dict[str, str]
     """Commands by name, in order. ``$DATA`` in them is taken from the environment."""
-    report: str
-    """Command that writes the report and prints it; it runs every time."""
+    report: list[str]
+    """Commands that write and print what came out, one after the other; they run every time."""
     next: str
     """Command that a user would type next; it is only printed."""
 
@@ -61,11 +61,14 @@ def run(pipeline: Pipeline) -> None:
             _stage(name, _expand(command), records, pipeline.run)
             for name, command in pipeline.stages.items()
         ]
-        report = subprocess.run(_expand(pipeline.report), env=_environment(), check=False)
+        reports = [
+            subprocess.run(_expand(command), env=_environment(), check=False).returncode
+            for command in pipeline.report
+        ]
     if not any(ran):
         print(f"Every stage was already finished; start afresh with: rm -r {pipeline.run}")
-    if report.returncode != 0:
-        sys.exit(report.returncode)  # the report has told why
+    if any(reports):
+        sys.exit(max(reports))  # the report has told why
     print(f"Next:\n  {shlex.join(_expand(pipeline.next))}")
 
 

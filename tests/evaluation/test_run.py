@@ -97,7 +97,7 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
     for change in (["--limit", "4"], ["--limit", "3", "--seed", "1"], ["--form", "plain"]):
         with pytest.raises(InputError, match="holds the result of another evaluation"):
             main([*command, "--limit", "3", *change])
-    with pytest.raises(InputError, match="no config.json"):
+    with pytest.raises(InputError, match="--model takes a model's folder"):
         main([*command, "--limit", "3", "--model", "elsewhere"])
 
 

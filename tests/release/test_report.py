@@ -41,10 +41,13 @@ def run(tmp_path):
                 writer.add_scalar("learning/total_weights", 100, step)
                 writer.add_scalar("eval/avg_loss", 6.0 - step, step)
     for name, value in (("base", 0.1), ("sft", 0.95)):
-        result = {"task": "arithmetic", "value": value, "low": value - 0.05, "high": value + 0.05}
-        write_json(tmp_path / f"evaluation/{name}/results.json", {**result, "n": 200, "x": 1})
-        sample = {"question": "Q?", "completion": "S.\n#### 2", "expected": "2", "correct": True}
-        (tmp_path / f"evaluation/{name}/samples.jsonl").write_text(5 * (json.dumps(sample) + "\n"))
+        figures = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 200}
+        result = {"task": "arithmetic", "metric": "exact_match", "shots": 0, "form": "chat"}
+        result |= {**figures, "metrics": {"exact_match": figures}, "seconds": 1}
+        write_json(tmp_path / f"evaluation/{name}/results.json", result)
+        sample = {"id": 0, "question": "Q?", "completions": ["S.\n#### 2"], "expected": "2"}
+        lines = [json.dumps({**sample, "correct": number > 0}) + "\n" for number in range(6)]
+        (tmp_path / f"evaluation/{name}/samples.jsonl").write_text("".join(lines))
     return tmp_path
 
 
@@ -54,9 +57,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 def test_report(run, capsys) -> None:
     main(["--run", str(run)])
     report = json.loads((run / "report.json").read_text())
+    figures = {"value": 0.95, "low": 0.95 - 0.05, "high": 0.95 + 0.05, "n": 200}
     assert report["accuracy"]["sft"] == {
-        "task": "arithmetic", "value": 0.95, "low": 0.95 - 0.05, "high": 0.95 + 0.05, "n": 200,
+        "task": "arithmetic", "metric": "exact_match", "shots": 0, "form": "chat", **figures,
+        "metrics": {"exact_match": figures},
     }  # fmt: skip
+    assert [sample["correct"] for sample in report["samples"]] == [True, True, True, False]
     assert report["accuracy"]["base"]["value"] == 0.1
     assert report["parity"]["max_abs_diff"] == 2e-5
     assert report["parity"]["argmax_agreement"] == 1.0
@@ -72,7 +78,10 @@ def test_report(run, capsys) -> None:
     for words in ("12,345 parameters", "95.0% (90.0% to 100.0%, n = 200)", "| in total | 210 |"):
         assert words in text
         assert words in printed
-    assert text.count("**Q?**") == 3
+    assert text.count("**Q?**") == 4
+    assert text.count("(wrong, expected 2)") == 1
+    assert f"Page: {run / 'report.html'}" in printed
+    assert "<h1>Report of" in (run / "report.html").read_text()
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -133,3 +142,41 @@ def test_missing_events_and_a_missing_run_are_told(run, tmp_path) -> None:
         collect(run)
     with pytest.raises(InputError, match="no stage was run there"):
         collect(tmp_path / "none")
+
+
+def test_the_older_form_of_an_evaluation_is_told(run) -> None:
+    path = run / "evaluation/sft/samples.jsonl"
+    path.write_text(json.dumps({"question": "Q?", "completion": "S.", "correct": True}) + "\n")
+    with pytest.raises(InputError, match=r"has no completions, expected; .*evaluate again"):
+        collect(run)
+    path = run / "evaluation/base/results.json"
+    write_json(path, {"task": "arithmetic", "value": 0.1, "low": 0, "high": 1, "n": 2})
+    with pytest.raises(InputError, match=r"results\.json: has no metric, shots, form"):
+        collect(run)
+
+
+def test_the_sets_are_counted_where_they_lie(run, tmp_path) -> None:
+    counts = {"read": 5, "kept": 4, "rejected": {"contaminated": 1}, "tokens": 70}
+    assert collect(run)["sft_data"] is None
+    write_json(run / "sft/inputs.json", {"values": {}})
+    assert collect(run)["sft_data"] is None
+    for values, folder in (
+        ({}, run / "sft/data"),
+        ({"data_dir": str(tmp_path / "d")}, tmp_path / "d"),
+    ):
+        write_json(run / "sft/inputs.json", {"values": values})
+        write_json(folder / "manifest.json", {"sources": {folder.name: {**counts, "train": 3}}})
+        documents = {"read": 5, "kept": 4, "rejected": {"contaminated": 1}}
+        expected = {"tokens": 70, "weight": None, "documents": documents}
+        assert collect(run)["sft_data"] == {folder.name: expected}
+
+
+def test_the_stages_are_told_in_the_order_they_ran(run) -> None:
+    for number, stage in enumerate(reversed(STAGES)):
+        record = {"seconds": 1.0, "peak_bytes": 1, "finished": True, "command": f"run {stage}"}
+        write_json(
+            run / f"stages/{stage}.json", {**record, "attempts": [{"started": float(number)}]}
+        )
+    stages = collect(run)["stages"]
+    assert list(stages) == list(reversed(STAGES))
+    assert stages["sft"]["command"] == "run sft"

@@ -19,7 +19,7 @@ stages:
   one: bash -c 'echo one >> {run}/order; echo done'
   two: bash -c 'echo two >> {run}/order; {two}'
   three: bash -c 'echo three >> {run}/order'
-report: bash -c 'echo report >> {run}/order'
+report: ["bash -c 'echo report >> {run}/order'"]
 next: python -m another.command
 """
 

@@ -1,0 +1,394 @@
+"""Answers are found where they stand, and judged by what they mean, whatever a text holds."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation import answers
+from evaluation.answers import LONGEST, Checker, final, flexible, strict
+from tinymathreason.cli import InputError
+
+MEGABYTE = 1_000_000
+PATIENT = 60.0
+"""Seconds for a comparison that must end, however busy the machine is."""
+
+
+@pytest.fixture(scope="module")
+def checker():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "SECONDS", PATIENT)
+        with Checker() as checker:
+            yield checker
+
+
+@pytest.mark.parametrize(
+    ("completion", "found"),
+    [
+        ("3 + 4 = 7\n#### 7", "7"),
+        ("#### 1,234", "1234"),
+        ("####  $18.00. ", "18.00"),
+        ("#### 18 dollars", "18"),
+        ("#### -5\n", "-5"),
+        (r"#### \frac{1}{2}", r"\frac{1}{2}"),
+        (r"#### $\boxed{(0,1]}$.", "(0,1]"),
+        ("#### 50%", "50%"),
+        ("#### Monday", "Monday"),
+        ("#### 1\n#### 2", "1"),
+        ("#### x\n#### 2", "x"),
+        ("#### Step 1: add 5\n#### 7", "7"),
+        ("#### **Step 1**\n#### Final answer\n#### \\text{two words}", r"\text{two words}"),
+        ("#### Step 1: add 5", "Step 1: add 5"),
+        ("#### \n#### 5", "5"),
+        ("#### .", None),
+        ("##### 5", None),
+        ("####5", None),
+        ("so #### 5", None),
+        (r"\boxed{5}", None),
+        ("The answer is 5", None),
+        ("", None),
+    ],
+)
+def test_strict(completion: str, found: str | None) -> None:
+    assert strict(completion) == found
+
+
+@pytest.mark.parametrize(
+    ("completion", "found"),
+    [
+        ("It is 1,234.", "1234"),
+        ("He pays $18", "18"),
+        ("He pays -$18,", "-18"),
+        ("x = -5", "-5"),
+        ("x = \u22125", "-5"),
+        ("3.", "3"),
+        ("18.00", "18.00"),
+        (".5", ".5"),
+        ("so...5", "5"),
+        ("3-5", "5"),
+        ("pages 3\u22125", "5"),
+        ("10 - 7", "7"),
+        ("5 and 6.", "6"),
+        ("1,2", "2"),
+        ("1,2345", "2345"),
+        ("1,234,567.5 dollars", "1234567.5"),
+        ("10{,}000", "10000"),
+        (r"\boxed{\frac{1}{2}}", "2"),
+        ("50%", "50"),
+        ("Answer: $.", None),
+        ("\u0665", None),
+        ("five", None),
+        ("", None),
+    ],
+)
+def test_flexible(completion: str, found: str | None) -> None:
+    assert flexible(completion) == found
+
+
+@pytest.mark.parametrize(
+    ("completion", "found"),
+    [
+        (r"So \boxed{4}, the answer is 6." + "\n#### 5", "5"),
+        (r"\boxed{4} or rather $\boxed{\frac{1}{2}}$. The answer is 6.", r"\frac{1}{2}"),
+        (r"\fbox{12}", "12"),
+        (r"\boxed{open. The answer is 6", "6"),
+        ("The answer is 4. Then the final answer is $x+1$. I hope it is correct.", "x+1"),
+        ("the answer is: 3.5 because it is", "3.5"),
+        ("The answer is 5!", "5"),
+        ("The answer is\n5", None),
+        ("The answer isn't 5", None),
+        ("Then 5", None),
+        (r"\boxed{}", None),
+        ("", None),
+    ],
+)
+def test_final(completion: str, found: str | None) -> None:
+    assert final(completion) == found
+
+
+def test_a_box_far_from_the_end_is_not_looked_for() -> None:
+    assert final(r"\boxed{5}" + "." * (answers.TAIL - 9)) == "5"
+    assert final(r"\boxed{5}" + "." * answers.TAIL) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        # Separators, money, zeros.
+        ("1,234", "1234"),
+        ("1{,}234", "1234"),
+        (r"1\,234", "1234"),
+        (r"1,\!234", "1234"),
+        ("$18", "18"),
+        (r"\$18.50", "18.5"),
+        ("\u20ac5", "5"),
+        ("18.00", "18"),
+        ("18.", "18"),
+        ("+5", "5"),
+        ("007", "7"),
+        ("1.8e1", "18"),
+        ("9" * LONGEST, "9" * (LONGEST - 2) + "99"),
+        # Negative.
+        ("-5.0", "-5"),
+        ("\u22125", "-5"),
+        ("-$5", "-5"),
+        ("$-5", "-5"),
+        ("- 5", "-5"),
+        # Fractions.
+        ("1/2", "0.5"),
+        (r"\frac{1}{2}", ".5"),
+        (r"\frac12", "1/2"),
+        (r"\dfrac{1}{2}", r"\tfrac 1 2"),
+        (r"\frac{-1}{2}", "-0.5"),
+        (r"-\frac{2}{4}", "-1/2"),
+        (r"\frac{1,000}{2}", "500"),
+        (r"3\frac{1}{2}", "3.5"),
+        ("3 1/2", "7/2"),
+        (r"-3\frac12", "-3.5"),
+        (r"\frac{\frac{1}{2}}{3}", r"\frac16"),
+        # Per cent, degrees, units.
+        (r"50\%", "50%"),
+        ("50 %", r"50\%"),
+        ("50%", "50"),
+        (r"16\frac{2}{3}\%", r"\frac{50}{3}"),
+        (r"90^\circ", "90"),
+        (r"90^{\circ}", "90\u00b0"),
+        (r"\frac{\pi}{2}^\circ", r"\pi/2"),
+        ("18 dollars", "18"),
+        (r"18\text{ cm}^2", "18"),
+        ("18 cm^2", r"18\mbox{ cm}^{2}"),
+        ("1/2 cup", r"\frac{1}{2}\text{ cups}"),
+        ("5 apples.", "5"),
+        # Words.
+        (r"\text{Monday}", "monday"),
+        (r"\text{two words}", "Two words."),
+        ("(B)", r"\text{B}"),
+        (r"\textbf{(B)}", "B"),
+        # What math-verify knows.
+        (r"\sqrt{8}", r"2\sqrt{2}"),
+        (r"\frac{\pi}{2}", r"\pi/2"),
+        (r"\left[2, 5\right)", "[2,5)"),
+        (r"(\frac12, 3)", "(0.5,3)"),
+        (r"\{1,2\}", "2,1"),
+        (r"(-\infty,0)\cup(1,\infty)", r"(1,\infty)\cup(-\infty,0)"),
+        (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+        ("x=5", "5"),
+        ("2x+1", "1+2x"),
+        ("2^{10}", "1024"),
+        (r"$\boxed{x^2}$", "x^{2}"),
+    ],
+)
+def test_what_is_correct(checker, found: str, expected: str) -> None:
+    assert checker.correct(found, expected)
+    assert checker.correct(expected, found)
+    assert not checker.failures
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("5", "-5"),
+        ("18.01", "18"),
+        ("0.333333333", r"\frac{1}{3}"),
+        ("9" * 400, "9" * 399 + "8"),
+        ("1,2", "12"),
+        ("5 6", "56"),
+        ("1.2.3", "1.23"),
+        (r"3\frac12", "1.5"),
+        ("31/2", "3.5"),
+        ("1/0", "5"),
+        ("50%", "0.5"),
+        (r"50\%", r"\frac{1}{2}"),
+        ("1e400", "1e401"),
+        ("1e1", "27.182818"),
+        ("five", "5"),
+        ("odd", r"\text{dod}"),  # not a product
+        ("north", "south"),
+        ("A", "B"),
+        ("5 or 6", "5"),
+        ("5, 6", "5"),
+        ("(2,1)", "(1,2)"),
+        ("[0,1]", "(0,1)"),
+        ("2^{10}", "210"),
+        (r"\sqrt{2}", "2"),
+        ("x", "y"),
+        ("inf", "5"),
+        ("", "5"),
+        ("", ""),
+        (".", "."),
+        ("$$", "$$"),
+        (r"\text{}", r"\text{}"),
+    ],
+)
+def test_what_is_wrong(checker, found: str, expected: str) -> None:
+    assert not checker.correct(found, expected)
+    assert not checker.correct(expected, found)
+    assert not checker.failures
+
+
+def test_no_answer_is_wrong(checker) -> None:
+    assert not checker.correct(None, "5")
+
+
+numbers = st.fractions(max_denominator=10_000) | st.integers(-(10**40), 10**40)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=3))
+def test_a_number_equals_itself_in_any_dress(number) -> None:
+    plain = f"{number:f}"
+    sign, size = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
+    dressed = (
+        f"{number:,f}",
+        f"{plain}00",
+        f"0{size}" if not sign else plain,
+        f"{sign}${size}",
+        f"${plain}$",
+        f"{plain}\\%",
+        f"{plain} apples",
+        rf"\boxed{{{plain}}}",
+        rf"\frac{{{plain}}}{{1}}",
+        plain.replace("-", "\u2212"),
+    )
+    checker = Checker()  # needs no child for numbers
+    for text in dressed:
+        assert checker.correct(text, plain), text
+        assert not checker.correct(text, f"{number + 1:f}"), text
+    assert checker._judge._child is None
+    assert strict(f"#### {number:,f}\n") == flexible(f"is {number:,f}.") == plain
+
+
+@given(numbers, numbers)
+def test_numbers_are_equal_when_their_values_are(left, right) -> None:
+    checker = Checker()
+    assert checker.correct(str(left), str(right)) is (left == right)
+    assert checker.correct(str(left), rf"\frac{{{left.numerator}}}{{{left.denominator}}}")
+    assert checker._judge._child is None
+
+
+marks = ["#### ", "\\boxed{", "}", "the answer is ", "\n", "$", ".", ",", "-", "5", "\\text{", " "]
+texts = st.text(st.characters(), max_size=40) | st.lists(st.sampled_from(marks)).map("".join)
+
+
+@given(texts)
+def test_any_text_is_read_and_judged(checker, text: str) -> None:
+    for found in (strict(text), flexible(text), final(text), text):
+        assert found != "" or found is text
+        assert checker.correct(found, "5") in (True, False)
+        assert checker.correct("5", found or "") in (True, False)
+    assert flexible(text) is None or checker.correct(flexible(text), flexible(text))
+
+
+@given(texts)
+def test_what_is_found_can_be_stored(text: str) -> None:
+    for found in (strict(text), flexible(text), final(text)):
+        assert json.loads(json.dumps(found)) == found
+
+
+ENDLESS = [
+    "9^{9^{9}}",
+    "9^9^9",
+    "10^{10^{10}}",
+    "999999!",
+    "9!!!!!!",
+    "2^{-999999999}",
+    r"\sum_{n=1}^{10^{9}} n^{n}",
+    "(" * 1999,
+    "{" * 1999,
+]
+HOSTILE = [
+    *ENDLESS,
+    "1e999999999",
+    "1e-999999999",
+    "9" * LONGEST,
+    "1," * 999,
+    "9" * MEGABYTE,
+    " " * MEGABYTE + "5",
+    r"\boxed{" * 250 + "}" * 250,
+    r"\frac{" * 300 + "1" + "}{2}" * 300,
+    "5" + " abc" * 450 + "!",
+    "$" * LONGEST,
+    r"\%" * 999 + "!",
+    "\x00\x1b[2J" * 300,
+    "\ud800" * LONGEST,
+    "\U0001f600" * LONGEST,
+]
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """A checker as the evaluation has it, whose child has imported what it needs."""
+    with Checker() as checker:
+        checker.correct("x", "y")
+        yield checker
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_hostile_answers_are_wrong_within_a_second(warm, text: str) -> None:
+    for attempt in (1, 2):  # another process may have had the cores
+        started = time.monotonic()
+        assert not warm.correct(text, r"\frac{\sqrt{2}}{3}")
+        if time.monotonic() - started < 1:
+            break
+        assert attempt == 1
+    child = warm._judge._child
+    assert child.poll() is None
+    warm.correct("x+1", "1+x")
+    assert warm._judge._child is child  # and the next one waits for no import
+
+
+def test_what_was_not_judged_is_counted(warm) -> None:
+    before = warm.failures.copy()
+    warm.correct(ENDLESS[0], "5")
+    warm.correct("5" * (LONGEST + 1), "5" * (LONGEST + 1))
+    assert warm.failures - before == {"timeout": 1, "too_long": 1}
+
+
+@pytest.mark.parametrize("read", [strict, flexible, final])
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "\\boxed{",
+            "\\boxed{}",
+            "}",
+            "{,}",
+            "1,",
+            "1,234,",
+            "1.",
+            "-",
+            "$",
+            "\n",
+            " ",
+            "9",
+            "\x00",
+        ),
+        *("####", "#### ", "#### a b\n", "#### \n", "the answer is ", "The answer is x. ", ". "),
+        *("\ud800", " because", "I hope ", "*"),
+    ],
+    ids=ascii,
+)
+def test_a_megabyte_is_read_within_a_second(read, part: str) -> None:
+    repeated = part * (MEGABYTE // len(part))
+    for text in (repeated, f"#### {repeated}", f"{repeated}!", f"the answer is {repeated}!"):
+        for attempt in (1, 2):
+            started = time.process_time()
+            read(text)
+            if time.process_time() - started < 1:
+                break
+            assert attempt == 1
+
+
+def test_a_checker_without_math_verify_is_one_line(monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="no math-verify; pip install"):
+        Checker()
+
+
+def test_a_closed_checker_leaves_no_process() -> None:
+    checker = Checker()
+    checker.correct("x", "y")
+    child = checker._judge._child
+    checker.close()
+    assert child.returncode is not None

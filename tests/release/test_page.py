@@ -1,0 +1,258 @@
+"""The page shows what the record holds, asks nobody for anything and runs nothing."""
+
+import copy
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from release import charts
+from release.page import page
+from tests import browser
+
+COMMIT = "f54ebb8e801b177f9439543f1a013f752027fb85-dirty"
+HOSTILE = '<script>alert("1")</script>&\u202e'
+
+
+WRONG = {"question": "Q?", "completions": ["A"], "expected": "2", "correct": False}
+
+
+@pytest.fixture
+def record():
+    documents = {"read": 1200, "kept": 1000, "rejected": {"exact_duplicate": 150, "length": 50}}
+    source = {"tokens": 7000, "weight": 0.7, "documents": documents}
+    figures = {"low": 0.9, "high": 0.98, "n": 200}
+    accuracy = {"task": "gsm8k", "metric": "exact_match", "shots": 8, "form": "chat"}
+    metrics = {"exact_match": {"value": 0.95, **figures}, "majority": {"value": 0.96, **figures}}
+    sample = {"question": "Is $x^2$ = $4?", "expected": "2", "correct": True}
+    losses = {"train": [[0, 5.0], [1, 3.0], [2, 0.0]], "eval": [[0, 5.5], [2, 2.5]]}
+    stages = ("data", "pretrain", "conversion", "sft", "evaluate_base", "evaluate_sft")
+    return {
+        "run": "runs/quickstart",
+        "stages": {name: {"command": f"python -m {name}", "commit": COMMIT} for name in stages},
+        "seconds": dict.fromkeys(stages, 75.0),
+        "peak_bytes": dict.fromkeys(stages, 2**30),
+        "data": {"facts": source, "problems": {**source, "tokens": 3000}},
+        "sft_data": {"gsm8k": {**source, "weight": None}},
+        "tokens": {"data": 10_000, "pretrain": 12_345, "sft": 777},
+        "parameters": 820_352,
+        "parity": {"max_abs_diff": 2.5e-5, "argmax_agreement": 0.99996, "positions": 508,
+                   "scale": 13.9, "tolerance": 1e-4, "mean_kl": 2e-12, "kl_tolerance": 1e-9},
+        "curves": {"pretrain": losses, "sft": losses},
+        "loss": {
+            name: {split: {"first": c[0][1], "last": c[-1][1]} for split, c in losses.items()}
+            for name in ("pretrain", "sft")
+        },
+        "accuracy": {
+            "base": {**accuracy, "value": 0.12, "low": 0.08, "high": 0.17, "n": 200, "metrics": {}},
+            "sft": {**accuracy, "value": 0.95, **figures, "metrics": metrics},
+        },
+        "samples": [
+            {**sample, "completions": ["So $\\frac{4}{2}$ = 2.\n#### 2", "x"]},
+            {**sample, "completions": ["word " * 2000], "correct": False},
+        ],
+        "commit": COMMIT,
+        "versions": {"python": "3.12.1", "torch": "2.15.0"},
+        "time": "2026-11-23T04:10:41+00:00",
+    }  # fmt: skip
+
+
+class Reader(HTMLParser):
+    """What a page is made of; an element that is not closed in its order is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.extend(attrs)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.extend(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_every_figure_is_on_the_page(record) -> None:
+    text = Reader(page(record)).text
+    for words in (
+        "Report of quickstart", "820,352", "12,345", "7 min 30 s", "1.00 GiB", "1 min 15 s",
+        "10,000 tokens from 2 sources", "70.0 %", "1,200", "1,000", "exact duplicate", "150",
+        "held-out loss 5.5 to 2.5", "logits within 2.5e-05", "12.0 %", "8.0 % to 17.0 %",
+        "majority", "96.0 %", "99.996 %", "2e-12", "1e-09", "1e-04 of the largest logit", "508",
+        "right answers of the tuned model, then", "Wrong, expected 2", "1 more answer to it",
+        "python -m conversion", COMMIT, "torch 2.15.0",
+        "2026-11-23T04:10:41+00:00",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_the_page_is_inert_and_alone(record) -> None:
+    found = Reader(page(record))
+    assert not {"script", "link", "img", "iframe", "object", "a", "base"} & set(found.tags)
+    assert not {"src", "href", "srcset"} & {name for name, _ in found.attributes}
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in (
+        found.attributes
+    )
+    assert not re.search(r"url\(|@import|https?:", page(record))
+
+
+def test_a_picture_says_what_it_shows(record) -> None:
+    text = page(record)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    pictures = re.findall(r"<svg.*?</svg>", text)
+    assert len(pictures) == 5
+    for picture in pictures:
+        named = re.search(r'role="img"[^>]*aria-labelledby="(\S+) (\S+)"', picture)
+        assert named
+        assert re.search(rf'<title id="{named[1]}">\S', picture)
+        assert re.search(rf'<desc id="{named[2]}">\S', picture)
+
+
+def test_whatever_a_record_says_is_text(record) -> None:
+    def spoilt(value):
+        if isinstance(value, dict):
+            return {HOSTILE if key in ("facts", "torch", "exact_duplicate", "majority") else key:
+                    spoilt(inner) for key, inner in value.items()}  # fmt: skip
+        if isinstance(value, list):
+            return [spoilt(inner) for inner in value]
+        return HOSTILE if isinstance(value, str) else value
+
+    text = page(spoilt(record))
+    assert "<script" not in text
+    assert Reader(text).text.count("<script>") > 10
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sft_data": None}, "The run holds no record of these examples."),
+        ({"accuracy": {}}, "The run holds no evaluation."),
+        ({"samples": []}, "The run holds no answer."),
+        ({"samples": [WRONG]}, "first wrong answers of the tuned model; none was right"),
+        ({"parity": {"max_abs_diff": 1e-5}}, "largest difference"),
+        ({"data": {"old": {"tokens": 5, "weight": None, "documents": None}}}, "not recorded"),
+        ({"data": {"none": {"tokens": 0, "weight": 1, "documents": None}}}, "0 tokens kept"),
+        ({"commit": None}, "not in a checkout"),
+    ],
+)
+def test_what_is_missing_is_told(record, change, said) -> None:
+    assert said in Reader(page({**record, **change})).text
+
+
+def test_a_stage_of_another_name_is_shown(record) -> None:
+    record = copy.deepcopy(record)
+    record["stages"]["evaluate_half_way"] = {"command": None, "commit": None}
+    record["seconds"]["evaluate_half_way"] = record["peak_bytes"]["evaluate_half_way"] = 0
+    assert "evaluate half way" in Reader(page(record)).text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.001, 1.2, [0.001, 0.01, 0.1, 1]),
+        (0.6, 7, [1, 2, 5]),
+        (2.7, 11, [3, 5, 7, 10]),
+        (3.1, 6.2, [4, 5, 6]),
+    ],
+)
+def test_logarithmic_ticks(low, high, ticks) -> None:
+    assert charts.log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_linear_ticks() -> None:
+    assert charts.linear_ticks(0, 250) == [0, 50, 100, 150, 200, 250]
+    assert charts.linear_ticks(10, 717) == [200, 400, 600]
+    assert charts.linear_ticks(3, 3) == [3]
+    assert charts.linear_ticks(4.0, 4.2) == pytest.approx([4.0, 4.05, 4.1, 4.15, 4.2])
+
+
+def test_a_curve_is_thinned_and_drops_what_has_no_logarithm() -> None:
+    nan = float("nan")
+    points = [(0, nan), (1, 0.0), (2, -1.0), *((step, 5.0) for step in range(3, 100_003))]
+    drawn = re.search(r'points="([^"]*)"', charts.curves("a", "t", "d", {"l": points}))
+    assert drawn
+    pairs = drawn[1].split()
+    assert 300 < len(pairs) <= 601
+    assert pairs[0].startswith("46,")
+    assert pairs[-1].startswith("386,")
+    assert charts.curves("a", "t", "d", {"l": [(0, nan)]}) == ""
+
+
+def test_a_lower_loss_is_drawn_lower() -> None:
+    drawn = re.search(r'points="([^"]*)"', charts.curves("a", "t", "d", {"l": [(0, 5), (1, 1)]}))
+    assert drawn
+    (_, first), (_, last) = (pair.split(",") for pair in drawn[1].split())
+    assert float(first) < float(last)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59, "59 s"), (75, "1 min 15 s"), (3599.7, "1 h 0 min"), (802, "13 min"),
+     (7500, "2 h 5 min"), (200_000, "2.3 days")],
+)  # fmt: skip
+def test_durations(seconds, words) -> None:
+    assert charts.duration(seconds).replace("\u00a0", " ") == words
+
+
+CONTRAST = """
+const light = c => { const v = c.match(/[\\d.]+/g).slice(0, 3).map(x => x / 255)
+    .map(x => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * v[0] + 0.7152 * v[1] + 0.0722 * v[2]; };
+const behind = e => { for (; e; e = e.parentElement) {
+  const c = getComputedStyle(e).backgroundColor; if (!/, 0\\)$/.test(c)) return c; } };
+return [...document.querySelectorAll('h1, h2, h3, p, td, th, dt, dd, figcaption, pre, .answer p')]
+  .map(e => { const a = light(getComputedStyle(e).color), b = light(behind(e));
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); })
+"""
+
+
+@browser.needed
+@pytest.mark.xdist_group("browser")
+def test_in_a_browser(record, tmp_path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(page(record), encoding="utf-8")
+    with browser.opened(tmp_path / "profile") as driver:
+        backgrounds = set()
+        for size in (browser.DESKTOP, browser.PHONE):
+            browser.resize(driver, size)
+            for scheme in ("light", "dark"):
+                feature = {"name": "prefers-color-scheme", "value": scheme}
+                driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+                driver.get(path.as_uri())
+                assert browser.overflow(driver) == 0
+                assert browser.complaints(driver) == []
+                contrasts = driver.execute_script(CONTRAST)
+                assert len(contrasts) > 50
+                assert min(contrasts) >= 4.5
+                script = "return getComputedStyle(document.body).backgroundColor"
+                backgrounds.add(driver.execute_script(script))
+                script = "return performance.getEntriesByType('resource').map(e => e.name)"
+                assert driver.execute_script(script) == []
+                boxes = driver.execute_script(
+                    "return [...document.querySelectorAll('section, svg, math, mfrac, .flow li')]"
+                    ".map(e => e.getBoundingClientRect()).map(r => Math.min(r.width, r.height))"
+                )
+                assert len(boxes) == 7 + 5 + 3 + 1 + 6
+                assert min(boxes) > 3
+        assert len(backgrounds) == 2
