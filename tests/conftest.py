@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # No hub can be reached from a test; without these, a wrong path would be looked up there.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -13,7 +13,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 # The same examples in every run, however slow the machine is.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("repeatable")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 PACKAGES = (
     "datatrove", "numpy", "pyarrow", "gigatoken", "tokenizers", "array-record",
     "maxtext", "jax", "orbax-checkpoint", "grain",
-    "torch", "transformers", "trl", "peft", "safetensors",
+    "torch", "transformers", "trl", "peft", "safetensors", "lm-eval", "math-verify",
 )  # fmt: skip
 
 

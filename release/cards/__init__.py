@@ -1,0 +1,1 @@
+"""What a model card says, each part from the records that hold it."""

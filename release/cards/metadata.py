@@ -1,0 +1,91 @@
+"""A card's text in; what the hub or its readers would not accept of its metadata, out."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+LICENSES = """
+    apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
+    bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
+    cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1
+    eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0
+    odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr
+""".split()  # noqa: SIM905
+"""The hub's names of the licences that are not one company's:
+https://huggingface.co/docs/hub/repositories-licenses."""
+REQUIRED = ("language", "license", "library_name", "pipeline_tag", "tags")
+STATED = re.compile(
+    r"<!-- release\.card model_sha256=([0-9a-f]{64}) text_sha256=([0-9a-f]{64}) -->"
+)
+"""The last line of a card of ours: the weights that it tells of, and its text before that line."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w.-]*")
+
+
+def problems(text: str) -> list[str]:
+    """What is wrong with the metadata of a card; nothing when it is valid.
+
+    The hub's own check needs its network; this one asks as much, and that the data comes back from
+    YAML as it was written.
+    """
+    import yaml
+    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    if not REGEX_YAML_BLOCK.search(text):
+        return ["it does not begin with metadata between two lines ---"]
+    try:
+        data = ModelCard(text).data
+        plain = data.to_dict()
+        again = ModelCardData(**yaml.safe_load(data.to_yaml())).to_dict()
+    except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        return [f"its metadata cannot be read: {' '.join(str(error).split())}"]
+    found = list(_wrong(plain))
+    if again != plain:
+        found.append("its metadata does not come back from YAML as it is")
+    return found
+
+
+def _wrong(data: dict[str, Any]) -> Iterator[str]:
+    for key in REQUIRED:
+        if not data.get(key):
+            yield f"its metadata has no {key}"
+    if data.get("license") and data["license"] not in LICENSES:
+        yield f"the hub knows no license {data['license']!r}"
+    for code in _list(data.get("language")):
+        if not re.fullmatch(r"[a-z]{2,3}", str(code)):
+            yield f"{code!r} is no code of a language"
+    for key in ("datasets", "base_model"):
+        for name in _list(data.get(key)):
+            if not HUB_ID.fullmatch(str(name)):
+                yield f"{key}: {name!r} is no name on the hub"
+    for key in ("tags", "metrics"):
+        if not all(isinstance(word, str) and word for word in _list(data.get(key))):
+            yield f"{key} must be words"
+    for model in data.get("model-index") or []:
+        for result in model["results"]:
+            yield from _wrong_result(result)
+
+
+def _wrong_result(result: dict[str, Any]) -> Iterator[str]:
+    for part, keys in (("task", ("type",)), ("dataset", ("type", "name"))):
+        for key in keys:
+            if not isinstance(result[part].get(key), str) or not result[part][key]:
+                yield f"a result's {part} has no {key}"
+    for metric in result["metrics"]:
+        value = metric.get("value")
+        if not isinstance(metric.get("type"), str) or not metric["type"]:
+            yield "a result's metric has no type"
+        if (
+            not isinstance(value, (int, float, str))
+            or value == ""
+            or (isinstance(value, float) and not math.isfinite(value))
+        ):
+            yield f"a result's value is {value!r}"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

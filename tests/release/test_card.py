@@ -1,0 +1,630 @@
+"""Each figure of a card stands in a record; what no record has is left out and named."""
+
+import copy
+import hashlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from evaluation.model import model_hash
+from release import card
+from release.cards.facts import fenced, md
+from tests.pretrain.event_files import write_events
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+COMMIT = "87f09149ef4734204d70ed1d046ddc9ca3f2b8f9"
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 8,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "intermediate_size": 21,
+    "vocab_size": 331,
+    "max_position_embeddings": 129,
+    "tie_word_embeddings": False,
+}
+MANIFEST = {
+    "recipe": {
+        "sources": {
+            "web": {
+                "format": "parquet",
+                "path": f"hf://datasets/HuggingFaceFW/fineweb-edu@{COMMIT}/sample/*.parquet",
+                "weight": 0.75,
+            },
+            "sums": {"format": "generator", "path": "number_facts", "weight": 0.25},
+        },
+        "decontaminate": [
+            {"path": "hf://datasets/openai/gsm8k@740312ad/main/test-*.parquet", "fields": ["q"]}
+        ],
+    },
+    "sources": {
+        "web": {
+            "documents": {
+                "read": 5000,
+                "kept": 4617,
+                "rejected": {"contaminated": 41, "near_duplicate": 342},
+            },
+            "tokens": 765_432,
+        },
+        "sums": {"documents": {"read": 611, "kept": 611, "rejected": {}}, "tokens": 23_456},
+    },
+    "epochs": {"web": 1.37, "sums": 2.93},
+    "command": ["python", "-m", "data_prep.build", "recipe.yaml"],
+    "commit": "abcdef",
+}
+PRETRAIN = {
+    "base_emb_dim": 8,
+    "base_num_decoder_layers": 3,
+    "opt_type": "adamw",
+    "adam_b1": 0.91,
+    "adam_b2": 0.953,
+    "adam_eps": 1e-08,
+    "adam_weight_decay": 0.17,
+    "gradient_clipping_threshold": 1.3,
+    "learning_rate": 0.004,
+    "learning_rate_final_fraction": 0.2,
+    "lr_schedule_type": "cosine",
+    "warmup_steps_fraction": 0.07,
+    "per_device_batch_size": 6,
+    "gradient_accumulation_steps": 3,
+    "max_target_length": 133,
+    "dtype": "bfloat16",
+    "weight_dtype": "float32",
+}
+START = {
+    "device": "TPU v4",
+    "devices": 16,
+    "hosts": 4,
+    "start": "2026-11-23T04:00:00+00:00",
+    "end": "2026-11-23T10:15:00+00:00",
+    "command": ["python", "-m", "maxtext.train", "overlay.yml"],
+}
+CONVERSION = {
+    "checkpoint": "runs/x/pretrain/checkpoints/2",
+    "parity": {
+        "max_abs_diff": 2.34e-05,
+        "scale": 13.97,
+        "mean_kl": 5.61e-12,
+        "argmax_agreement": 1.0,
+        "positions": 1016,
+    },
+    "versions": {"python": "3.12.1", "maxtext": "0.2.5"},
+    "time": "2026-11-23T11:00:00+00:00",
+    "command": ["python", "-m", "conversion.to_hf"],
+}
+SFT = {
+    "model_name_or_path": "runs/x/base",
+    "arguments": {
+        "learning_rate": 0.0027,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": 19,
+        "per_device_train_batch_size": 37,
+        "gradient_accumulation_steps": 2,
+        "optim": "adamw_torch_fused",
+        "use_cpu": True,
+    },
+    "processes": 1,
+    "counts": {
+        "MetaMathQA": {
+            "read": 24_000,
+            "kept": 23_171,
+            "train": 22_932,
+            "eval": 239,
+            "tokens": 1_798_101,
+            "rejected": {"exact_duplicate": 818, "contaminated": 11},
+        }
+    },
+    "history": [{"epoch": 0.5, "loss": 1.0}, {"epoch": 1.62, "eval_loss": 0.0423}],
+    "tokens": 1_779_638,
+    "steps": 717,
+    "versions": {"python": "3.12.1", "torch": "2.15.0", "trl": "1.16.0"},
+    "time": "2026-11-24T04:10:18+00:00",
+    "command": ["python", "-m", "sft.run", "--config", "sft.yaml"],
+}
+EXAMPLES = {
+    "inputs": {
+        "data": {
+            "sources": {
+                "MetaMathQA": {
+                    "format": "json",
+                    "path": "hf://datasets/meta-math/MetaMathQA@aa4f34d3/MetaMathQA-395K.json",
+                }
+            },
+            "decontaminate": [{"path": "data/gsm8k/test.jsonl", "fields": ["question"]}],
+        }
+    }
+}
+RESULT = {
+    "task": "gsm8k",
+    "metric": "exact_match",
+    "value": 0.345,
+    "low": 0.3201,
+    "high": 0.3714,
+    "n": 1319,
+    "metrics": {
+        "exact_match": {"value": 0.345, "low": 0.3201, "high": 0.3714, "n": 1319},
+        "majority@8": {"value": 0.456, "low": 0.4302, "high": 0.4822, "n": 1319},
+    },
+    "shots": 0,
+    "form": "chat",
+    "template_sha256": "deadbeef" * 8,
+    "prompt_version": "gsm8k 3.0",
+    "decoding": {
+        "do_sample": True,
+        "temperature": 0.7,
+        "max_gen_toks": 256,
+        "samples": 8,
+        "seed": 77,
+    },
+    "data": "hf://datasets/openai/gsm8k@740312add88f/main/test.parquet",
+    "limit": None,
+    "commit": "abcdef",
+    "command": ["python", "-m", "evaluation.run", "--model", "runs/x/sft/model"],
+}
+BASE_RESULT = {
+    **RESULT,
+    "metrics": {},
+    "value": 0.021,
+    "low": 0.0147,
+    "high": 0.0302,
+    "shots": 5,
+    "form": "plain",
+    "decoding": {"do_sample": False, "max_gen_toks": 64},
+    "command": ["python", "-m", "evaluation.run", "--model", "runs/x/base"],
+}
+STAGES = {
+    "data": (12.4, "bash data_prep/build_mixture.sh recipe.yaml"),
+    "pretrain": (22_500.0, "python -m maxtext.train overlay.yml"),
+    "sft": (161.1, "python -m sft.run --config sft.yaml"),
+    "dpo": (99.0, "python -m sft.dpo --config dpo.yaml"),
+    "evaluate_sft": (11.7, "python -m evaluation.run --model runs/x/sft/model"),
+}
+DERIVED = {
+    "5648",  # weights: 2 x 331 x 8 + 8 + 43 x 8
+    "3000",  # tokens: the three steps until the checkpoint that was converted
+    *("9.900", "6.700", "8.700"),  # losses, with three digits; the last ones are equal
+    "288",  # sequences: 6 x 3 on 16 devices
+    "74",  # examples: 37 x 2
+    "0.0008",  # 0.2 of the rate 0.004
+    *("75", "25", "7"),  # weights of the sources and the warm-up, in percent
+    *("34.5", "32.0", "37.1", "45.6", "43.0", "48.2", "2.1", "1.5"),  # accuracies, in percent
+    *("14.0", "2.3", "5.6", "100.0"),  # parity, rounded
+    "100",  # chip-hours: 16 devices for 6.25 hours
+    *("161", "22500", "22685"),  # seconds, rounded; their sum
+}
+"""What is calculated from records, or rounded."""
+STATIC = {"95", "32", "256"}
+"""Of the card's own words: the 95 % interval, float32 and F32, SHA-256."""
+
+
+def weights(seed):
+    sizes = {"model.embed_tokens.weight": (331, 8), "lm_head.weight": (331, 8)}
+    sizes |= {"model.norm.weight": (8,), "model.layers.0.rest": (43, 8)}
+    rng = np.random.default_rng(seed)
+    return {name: rng.random(shape, dtype=np.float32) for name, shape in sizes.items()}
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def make(run, **changed):
+    """A run's records; ``changed`` replaces one of the constants above, by its name."""
+    value = {name: copy.deepcopy(changed.get(name, globals()[name])) for name in RECORDS}
+    for folder, seed in (("base", 0), ("sft/model", 1)):
+        write_json(run / folder / "config.json", value["CONFIG"])
+        save_file(weights(seed), run / folder / "model.safetensors", {"format": "pt"})
+    write_json(run / "base/conversion.json", value["CONVERSION"])
+    write_json(run / "mixture/manifest.json", value["MANIFEST"])
+    write_json(run / "pretrain/config.json", value["PRETRAIN"])
+    mixture = {"manifest_sha256": sha256(run / "mixture/manifest.json")}
+    start = {"mixture": mixture, **value["START"]}
+    write_json(run / "pretrain/provenance.json", {"starts": [start]})
+    scalars = []
+    for step in range(4):
+        scalars += [
+            (step, "learning/loss", 9.9 - 1.6 * step, step + 1.0),
+            (step, "learning/total_weights", 1000.0, step + 1.0),
+            (step, "eval/avg_loss", 8.7 - step, step + 1.0),
+        ]
+    write_events(run / "pretrain", 1.0, scalars)
+    write_json(run / "sft/data/manifest.json", value["EXAMPLES"])
+    record = {"base": model_hash(run / "base"), "manifest": sha256(run / "sft/data/manifest.json")}
+    write_json(run / "sft/model/sft.json", {**record, **value["SFT"]})
+    for name, result, folder in (
+        ("base", value["BASE_RESULT"], "base"),
+        ("sft", value["RESULT"], "sft/model"),
+    ):
+        hashed = {"model_sha256": model_hash(run / folder), **result}
+        write_json(run / f"evaluation/{name}/results.json", hashed)
+    for number, (name, (seconds, command)) in enumerate(value["STAGES"].items()):
+        stage = {
+            "seconds": seconds,
+            "command": command,
+            "finished": True,
+            "peak_bytes": 3 * 2**28,
+            "attempts": [{"started": float(number)}],
+            "commit": "abcdef",
+        }
+        write_json(run / f"stages/{name}.json", stage)
+    return run
+
+
+RECORDS = (
+    "CONFIG", "MANIFEST", "PRETRAIN", "START", "CONVERSION", "SFT", "EXAMPLES", "RESULT",
+    "BASE_RESULT", "STAGES",
+)  # fmt: skip
+
+
+def write(run, *more: str) -> str:
+    output = run / "card"
+    card.main(["--run", str(run), "--output", str(output), *more])
+    return (output / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("card") / "run")
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def test_every_figure_is_shown(run, capsys) -> None:
+    text = write(run)
+    for words in (
+        "# TinyMathReason-6K-sft",
+        "A language model of 5,648 parameters, pretrained from nothing on 3,000 tokens",
+        "tokens and tuned by supervised fine-tuning on 22,932 worked problems.",
+        "layers 3, hidden size 8, attention heads 4, key-value heads 2, head size 6, ",
+        "SwiGLU of width 21, vocabulary of 331, embeddings not tied to the output",
+        "**Parameters:** 5,648, counted in the weights",
+        "**Context:** 129 tokens",
+        f"SHA-256 {model_hash(run / 'sft/model')}",
+        "**Tokens:** 3,000, without padding",
+        "**Steps:** 3\n",
+        "**Batch:** 288 sequences of 133 tokens",
+        "adamw, β₁ = 0.91, β₂ = 0.953, ε = 1e-08, weight decay 0.17, gradients clipped at 1.3",
+        "peak 0.004, cosine schedule, warm-up over 7 % of the steps, at the end 0.0008",
+        "bfloat16 arithmetic, float32 weights",
+        "TPU v4, devices 16, hosts 4",
+        "training 9.900 to 6.700, held out 8.700 to 6.700",
+        "largest difference of two logits 2.3e-05, where the largest logit is 14.0; mean KL "
+        "divergence 5.6e-12 nats; the same most likely token at 100.0 % of 1,016 positions.",
+        "**Examples:** 22,932 to train on",
+        "**Epochs:** 1.62",
+        "**Steps:** 717",
+        "**Batch:** 74 examples",
+        "peak 0.0027, linear schedule, warm-up over 19 steps",
+        "**Held out loss:** 0.0423",
+        "| pretrain | 22,500 | 0.75 |",
+        "| in total | 22,685 |  |",
+        "Estimated: 100 chip-hours of pretraining. Assumed is",
+        "| web | HuggingFaceFW/fineweb-edu at 87f09149ef | 75 % | 5,000 | 4,617 | 765,432 | 1.37 |",
+        "| sums | made by the generator number_facts | 25 % | 611 | 611 | 23,456 | 2.93 |",
+        "| web | near duplicate | 342 |",
+        "| MetaMathQA | meta-math/MetaMathQA at aa4f34d3 | 24,000 | 23,171 | 22,932 | 239 | "
+        "1,798,101 |",
+        "| MetaMathQA | exact duplicate | 818 |",
+        "- Pretraining: the questions of openai/gsm8k at 740312ad were looked for; 41 documents ",
+        "- Fine-tuning: the questions of data/gsm8k/test.jsonl were looked for; 11 examples held ",
+        "| this model | gsm8k | exact_match | 34.5 % | 32.0 % to 37.1 % | 1,319 | 0 | chat | "
+        "sampled at temperature 0.7, up to 256 tokens, 8 samples a problem, seed 77 |",
+        "| this model | gsm8k | majority@8 | 45.6 % | 43.0 % to 48.2 % | 1,319 | 0 | chat |",
+        "| its base | gsm8k | exact_match | 2.1 % | 1.5 % to 3.0 % | 1,319 | 5 | plain | "
+        "greedy, up to 64 tokens |",
+        "- sft: data openai/gsm8k at 740312add8, prompt gsm8k 3.0, chat template of SHA-256 "
+        "deadbeefdeadbeef, commit abcdef.",
+        "have room for 129 tokens",
+        "sft.run --config sft.yaml\npython -m evaluation.run --model runs/x/sft/model\n```",
+        "python 3.12.1, torch 2.15.0, trl 1.16.0",
+    ):
+        assert words in text
+    assert "sft.dpo" not in text  # it made another model
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "left out: author, citation (no record tells them; give --author)"
+    assert told[1:] == [f"{run / 'card/README.md'} written"]
+
+
+def test_no_figure_is_from_nowhere(run) -> None:
+    number = re.compile(r"\d[\d.]*\d|\d")
+    records = "".join(path.read_text() for path in run.rglob("*.json"))
+    known = set(number.findall(re.sub(r"[0-9a-f]{64}", "", records)))
+    text = write(run)
+    body = text[: text.rindex("<!--")].replace(model_hash(run / "sft/model"), "")
+    body = re.sub(r"```python.*?```", "", body, flags=re.DOTALL)
+    body = re.sub(r"(?<=\d),(?=\d{3})", "", body).replace("β₁", "").replace("β₂", "")
+    assert set(number.findall(body)) - known - STATIC == DERIVED
+
+
+@pytest.mark.parametrize(
+    ("record", "keys", "value", "expected"),
+    [
+        ("CONFIG", ("intermediate_size",), 9_871, "SwiGLU of width 9,871"),
+        ("PRETRAIN", ("adam_b2",), 0.888, "β₂ = 0.888"),
+        ("START", ("devices",), 31, "TPU v4, devices 31"),
+        ("CONVERSION", ("parity", "positions"), 7_777, "of 7,777 positions"),
+        ("CONVERSION", ("checkpoint",), "x/checkpoints/1", "**Tokens:** 2,000"),
+        ("MANIFEST", ("sources", "web", "documents", "kept"), 4_444, "| 4,444 |"),
+        ("MANIFEST", ("recipe", "decontaminate"), [], "Pretraining: no benchmark's questions"),
+        ("SFT", ("counts", "MetaMathQA", "train"), 12_121, "on 12,121 worked problems"),
+        ("SFT", ("arguments", "warmup_steps"), 0.03, "warm-up over 3 % of the steps"),
+        ("RESULT", ("value",), 0.351, "| 35.1 % |"),
+        ("RESULT", ("limit",), 432, "its first 432 problems"),
+        ("RESULT", ("cut_prompts",), 17, "prompts cut to the context: 17"),
+    ],
+)
+def test_another_record_gives_another_card(tmp_path, record, keys, value, expected) -> None:
+    changed = copy.deepcopy(globals()[record])
+    *parents, last = keys
+    part = changed
+    for key in parents:
+        part = part[key]
+    part[last] = value
+    assert expected in write(make(tmp_path / "run", **{record: changed}))
+
+
+@pytest.mark.parametrize(
+    ("record", "gone", "named"),
+    [
+        ("mixture/manifest.json", ["765,432", "near duplicate"], "sources of pretraining"),
+        ("pretrain/config.json", ["0.91", "0.004", "bfloat16"], "peak learning rate"),
+        ("pretrain/provenance.json", ["TPU v4", "chip-hours", "288"], "chip-hours"),
+        ("pretrain/tensorboard", ["3,000", "9.900"], "tokens of pretraining"),
+        ("base/conversion.json", ["1,016", "2.3e-05"], "largest difference of logits"),
+        ("sft/data/manifest.json", ["meta-math"], "benchmarks looked for in fine-tuning"),
+        ("evaluation/sft", ["34.5", "model-index"], ""),
+        ("evaluation", ["34.5", "2.1 %", "model-index"], "accuracy"),
+        ("stages", ["22,500", "peak GiB"], "seconds and memory of the stages"),
+        ("stages/pretrain.json", ["22,500"], ""),
+    ],
+)
+def test_what_has_no_record_is_left_out_and_named(run, capsys, record, gone, named) -> None:
+    before = write(run)
+    capsys.readouterr()
+    path = run / record
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    text = write(run)
+    for words in gone:
+        assert words in before
+        assert words not in text
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+    if named:
+        assert any(named in line and record.split("/")[0] in line for line in told)
+
+
+@pytest.mark.parametrize("key", ["shots", "n", "low", "decoding", "prompt_version", "form", "task"])
+def test_a_figure_that_an_evaluation_lacks_is_named(run, capsys, key) -> None:
+    path = run / "evaluation/sft/results.json"
+    record = read_json(path)
+    del record[key], record["metrics"]
+    write_json(path, record)
+    write(run)
+    assert f"{path} has no {key})" in capsys.readouterr().out
+
+
+def test_a_figure_that_is_no_number_is_left_out(run, capsys) -> None:
+    path = run / "evaluation/sft/results.json"
+    write_json(path, {**read_json(path), "value": float("nan"), "n": "many", "metrics": {}})
+    text = write(run)
+    assert "nan" not in text
+    assert "| many" not in text
+    assert "model-index" not in text
+    assert f"{path}: value is not what it should be" in capsys.readouterr().out
+
+
+def test_the_metadata_comes_back(run) -> None:
+    from huggingface_hub import EvalResult, ModelCard
+
+    write(run, "--name", "Mine", "--license", "mit")
+    data = ModelCard.load(run / "card/README.md").data
+    common = {
+        "task_type": "text-generation",
+        "dataset_type": "openai/gsm8k",
+        "dataset_name": "gsm8k",
+        "dataset_revision": "740312add88f",
+    }
+    assert data.eval_results == [
+        EvalResult(
+            **common,
+            metric_type="exact_match",
+            metric_value=0.345,
+            metric_name="exact_match (chat, 0-shot)",
+            metric_args={"low": 0.3201, "high": 0.3714, "n": 1319},
+        ),
+        EvalResult(
+            **common,
+            metric_type="majority@8",
+            metric_value=0.456,
+            metric_name="majority@8 (chat, 0-shot)",
+            metric_args={"low": 0.4302, "high": 0.4822, "n": 1319},
+        ),
+    ]
+    assert data.model_name == "Mine"
+    assert (data.license, data.language, data.library_name) == ("mit", ["en"], "transformers")
+    assert data.datasets == ["HuggingFaceFW/fineweb-edu", "meta-math/MetaMathQA"]
+    assert data.metrics == ["exact_match", "majority@8"]
+    assert data.base_model is None
+
+
+def test_metrics_have_the_hubs_names(tmp_path) -> None:
+    from huggingface_hub import ModelCard
+
+    metrics = {"strict": {"value": 0.3}, "acc": {"value": 0.4}}
+    run = make(tmp_path / "run", RESULT={**RESULT, "metric": "strict", "metrics": metrics})
+    write(run)
+    data = ModelCard.load(run / "card/README.md").data
+    assert data.metrics == ["accuracy", "exact_match"]
+    assert [r.metric_type for r in data.eval_results] == ["exact_match", "accuracy"]
+    assert [r.metric_name for r in data.eval_results] == [
+        "strict (chat, 0-shot)",
+        "acc (chat, 0-shot)",
+    ]
+
+
+def test_a_base_model_of_the_hub_is_named(tmp_path) -> None:
+    from huggingface_hub import ModelCard
+
+    changed = {**SFT, "model_name_or_path": "org/base", "base": "main"}
+    run = make(tmp_path / "run", SFT=changed)
+    shutil.rmtree(run / "base")
+    assert "base_model: org/base\n" in write(run)
+    assert ModelCard.load(run / "card/README.md").data.base_model == "org/base"
+
+
+def test_a_base_model_alone_has_a_card(run, capsys) -> None:
+    shutil.rmtree(run / "sft")
+    text = write(run)
+    assert "# TinyMathReason-6K-base" in text
+    assert "None: this is the base model" in text
+    assert "| this model | gsm8k | exact_match | 2.1 % |" in text
+    assert "34.5 %" not in text  # the other evaluation is of weights that are not these
+    assert "22,932" not in text
+    assert "sft.run" not in text
+    told = capsys.readouterr().out
+    assert "evaluation sft" in told
+    assert f"{run / 'base'} is a base model" in told
+
+
+def test_places_can_be_named(run, tmp_path) -> None:
+    text = write(run)
+    moved = tmp_path / "moved"
+    for name in ("mixture", "pretrain", "base", "evaluation"):
+        (run / name).rename(moved := tmp_path / f"the {name}")
+    (run / "sft").rename(tmp_path / "tuned")
+    options = [f"--{name}={moved.with_name(f'the {name}')}" for name in ("mixture", "pretrain")]
+    options += [f"--{name}={moved.with_name(f'the {name}')}" for name in ("base", "evaluation")]
+    assert write(run, *options, f"--model={tmp_path / 'tuned/model'}") == text
+
+
+def test_records_of_several_models_are_refused(run) -> None:
+    save_file(weights(7), run / "base/model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="was not tuned from it; name its base"):
+        write(run)
+    save_file(weights(0), run / "base/model.safetensors", {"format": "pt"})
+    write_json(run / "pretrain/config.json", {**PRETRAIN, "base_emb_dim": 2048})
+    with pytest.raises(InputError, match="its base_emb_dim is 2048"):
+        write(run)
+
+
+def test_data_that_was_not_trained_on_is_left_out(run, capsys) -> None:
+    for record in ("mixture/manifest.json", "sft/data/manifest.json"):
+        write_json(run / record, {**read_json(run / record), "time": "later"})
+    text = write(run)
+    assert "765,432" not in text
+    assert "meta-math" not in text
+    assert "22,932" in text  # the model's own record has the counts
+    told = capsys.readouterr().out
+    assert "is not of the mixture that was trained on" in told
+    assert "is not of the examples that were trained on" in told
+
+
+EVIL = "| evil\n---\n`x` <script>alert(1)</script> [a](http://b) \\| **c** $d$ {{ name }}"
+
+
+def test_no_record_breaks_the_card(tmp_path) -> None:
+    from huggingface_hub import ModelCard
+
+    manifest = json.loads(json.dumps(MANIFEST).replace('"web"', json.dumps(EVIL)))
+    result = {**RESULT, "task": EVIL, "metric": EVIL, "form": EVIL, "metrics": {EVIL: {"value": 1}}}
+    command = "echo '```' \"<script>\"\n```\n# evil"
+    run = make(
+        tmp_path / "run",
+        MANIFEST=manifest,
+        RESULT=result,
+        STAGES={"data": (1.0, command)},
+        CONFIG={**CONFIG, "architectures": [EVIL]},
+    )
+    text = write(run, "--name", EVIL, "--author", "A } B \\ \n| C")
+    outside = re.sub(r"^(`{3,})[a-z]*\n.*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    body = outside.split("\n---\n", 1)[1]
+    assert "<script>" not in body.replace("\\<script\\>", "")
+    assert "# evil" not in body
+    assert "\n---\n" not in body
+    columns = None
+    for line in body.splitlines():
+        if line.startswith("| "):
+            found = len(re.findall(r"(?<!\\)(?:\\\\)*\|", line))
+            assert columns in (None, found), line
+            columns = found
+        else:
+            columns = None
+    data = ModelCard.load(run / "card/README.md").data
+    assert data.eval_results[0].dataset_name == " ".join(EVIL.split())
+    assert "author = {A B | C}," in text
+    assert command in text
+
+
+def test_words_of_markdown() -> None:
+    assert md("a_b _c_ *d*\n|") == "a_b \\_c\\_ \\*d\\* \\|"
+    assert fenced("x\n````\ny", "bash") == "`````bash\nx\n````\ny\n`````"
+
+
+def test_an_author_is_cited(run) -> None:
+    text = write(run, "--author", "Ada Lovelace")
+    assert "- **Developed by:** Ada Lovelace" in text
+    assert "@misc{tinymathreason6ksft," in text
+    assert (
+        "  author = {Ada Lovelace},\n  title = {TinyMathReason-6K-sft},\n  year = {2026}," in text
+    )
+
+
+def test_only_a_card_of_ours_is_replaced(run) -> None:
+    text = write(run)
+    assert write(run) == text
+    path = run / "card/README.md"
+    path.write_text(text.replace("English", "French"))
+    with pytest.raises(InputError, match="was edited since"):
+        write(run)
+    path.write_text(text + "My notes.\n")
+    with pytest.raises(InputError, match="was edited since"):
+        write(run)
+    path.write_text("# Mine\n")
+    with pytest.raises(InputError, match="was not made by"):
+        write(run)
+    assert path.read_text() == "# Mine\n"
+
+
+def test_the_card_can_lie_in_the_models_folder(run) -> None:
+    before = {path.name for path in (run / "sft/model").iterdir()}
+    card.main(["--run", str(run), "--output", str(run / "sft/model")])
+    assert {path.name for path in (run / "sft/model").iterdir()} == {*before, "README.md"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tuning", "name"),
+    [
+        (820_352, "sft.json", "TinyMathReason-820K-sft"),
+        (4_732_608, None, "TinyMathReason-5M-base"),
+        (1_123_117_056, "grpo.json", "TinyMathReason-1B-grpo"),
+    ],
+)
+def test_the_name_tells_the_size_that_was_counted(parameters, tuning, name) -> None:
+    assert card.default_name(parameters, tuning) == name
+
+
+def test_a_small_model_does_not_pass_for_a_useful_one(run) -> None:
+    assert re.search(r"no tool for\s+mathematics", write(run))
+
+
+def test_wrong_input_is_one_line(run, tmp_path) -> None:
+    with pytest.raises(InputError, match="no model there"):
+        write(tmp_path / "none")
+    with pytest.raises(InputError, match="no model there"):
+        write(run, "--model", str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"--license 'mine': one of afl-3\.0, "):
+        write(run, "--license", "mine")
+    (run / "pretrain/config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json: not valid JSON"):
+        write(run)

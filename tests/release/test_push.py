@@ -1,0 +1,461 @@
+"""What is published is what was checked; what must not be is refused before anyone hears of it."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from evaluation.model import model_hash
+from release import push
+from release.cards.metadata import STATED
+from release.weights import Tensors
+from tests.release.hub_stand_in import READER, TOKEN, Hub
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+CARD = """\
+---
+language:
+- en
+license: mit
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- math
+---
+
+# A model
+
+It has {parameters:,} parameters.
+"""
+PARITY = {
+    "max_abs_diff": 1e-5,
+    "scale": 10.0,
+    "tolerance": 1e-4,
+    "mean_kl": 1e-12,
+    "kl_tolerance": 1e-9,
+    "argmax_agreement": 1.0,
+    "positions": 508,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(model_dir, tmp_path_factory):
+    """A folder that may be published: a tiny model, its card and the proof of its conversion."""
+    folder = tmp_path_factory.mktemp("push") / "whole"
+    shutil.copytree(model_dir, folder)
+    parameters = Tensors(folder).parameters
+    (folder / "README.md").write_text(CARD.format(parameters=parameters))
+    write_json(folder / "conversion.json", {"parameters": parameters, "parity": PARITY})
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def server():
+    hub = Hub()
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    """The stand-in, empty, and huggingface_hub turned to it."""
+    from huggingface_hub import constants
+
+    for state in (server.repositories, server.stored, server.requests, server.failures):
+        state.clear()
+    for told in (server.created, server.validated):
+        told.clear()
+    server.refusal = []
+    monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return server
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """The checks have a test each: those of the upload need not load the model again."""
+    from release import checks
+
+    monkeypatch.setattr(checks, "_generation", lambda folder, found: None)
+
+
+def publish(folder, *more: str) -> None:
+    push.main(["--model", str(folder), "--repo", "org/model", *more])
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_published_is_the_folder(folder, hub, capsys) -> None:
+    publish(folder)
+    repository = hub.repositories["org/model"]
+    assert repository.files == content(folder)
+    assert repository.commits == [f"Model of SHA-256 {model_hash(folder)}"]
+    assert not repository.private
+    assert "visibility" not in hub.created[0]
+    assert set(hub.validated) == {(folder / "README.md").read_text()}
+    told = capsys.readouterr().out
+    for name in ("files", "secrets", "weights", "card", "licence", "parity", "generation"):
+        assert f"{name}: ok" in told
+    assert f"published: {hub.endpoint}/org/model/commit/{repository.sha}" in told
+
+
+def test_the_endpoint_is_that_of_the_environment(folder, hub) -> None:
+    code = "import sys; from pathlib import Path; from release.push import push; "
+    code += "push(Path(sys.argv[1]), 'a/b', sys.argv[2:], True)"
+    settings = {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_TOKEN": TOKEN,
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(folder), *content(folder)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert hub.repositories["a/b"].files == content(folder)
+    assert hub.repositories["a/b"].private
+    assert hub.created[0]["visibility"] == "private"
+
+
+def test_a_second_push_changes_only_what_changed(folder, hub, unchecked, capsys) -> None:
+    publish(folder)
+    repository = hub.repositories["org/model"]
+    publish(folder)
+    assert len(repository.commits) == 1
+    assert hub.sent("PUT", "/lfs/") == 1
+    repository.files["model-00001-of-00002.safetensors"] = b"of an earlier push"
+    repository.files["notes.txt"] = b"the owner's"
+    (folder / "README.md").write_text((folder / "README.md").read_text() + "\nMore.\n")
+    publish(folder)
+    assert repository.files == {**content(folder), "notes.txt": b"the owner's"}
+    assert len(repository.commits) == 2
+    assert hub.sent("PUT", "/lfs/") == 1
+
+
+def test_an_interrupted_push_goes_on(folder, hub, unchecked) -> None:
+    hub.failures["/commit/"] = 500
+    with pytest.raises(InputError, match=r"org/model: the hub fails \(500\)"):
+        publish(folder)
+    assert hub.repositories["org/model"].files == {}
+    publish(folder)
+    assert hub.repositories["org/model"].files == content(folder)
+    assert hub.sent("PUT", "/lfs/") == 1
+
+
+def test_a_dry_run_tells_the_files_and_contacts_nobody(folder, hub, unchecked, capsys) -> None:
+    publish(folder, "--dry-run")
+    told = capsys.readouterr().out
+    for path in folder.iterdir():
+        assert f"{path.stat().st_size:,}  {path.name}\n" in told
+    assert hub.requests == []
+
+
+def test_nobodys_visibility_is_changed(folder, hub, unchecked, capsys) -> None:
+    publish(folder)
+    with pytest.raises(InputError, match="org/model: is there and public"):
+        publish(folder, "--private")
+    hub.repositories["org/model"].private = True
+    publish(folder)
+    assert "org/model is private, and stays so" in capsys.readouterr().out
+    assert hub.repositories["org/model"].private
+
+
+@pytest.mark.parametrize(
+    ("token", "failures", "expected"),
+    [
+        (None, {}, "no token for the hub: run hf auth login, or set HF_TOKEN"),
+        ("wrong", {}, "does not accept the token"),
+        (READER, {}, "may not write there"),
+        (TOKEN, {"repos/create": 500}, r"the hub fails \(500\)"),
+        (TOKEN, {"/lfs/": 403}, "may not write there"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(
+    folder, hub, unchecked, monkeypatch, tmp_path, token, failures, expected
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    if token is None:
+        monkeypatch.delenv("HF_TOKEN")
+    else:
+        monkeypatch.setenv("HF_TOKEN", token)
+    hub.failures.update(failures)
+    with pytest.raises(InputError, match=expected) as error:
+        publish(folder)
+    assert "\n" not in str(error.value)
+    assert all(repository.files == {} for repository in hub.repositories.values())
+
+
+def test_a_card_that_the_hub_refuses_makes_no_repository(folder, hub, unchecked) -> None:
+    hub.refusal = ["license: not one of ours"]
+    with pytest.raises(InputError, match="not one of ours"):
+        publish(folder)
+    assert hub.repositories == {}
+
+
+def test_no_network_is_one_line(folder, hub, unchecked, monkeypatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="the hub cannot be reached"):
+        publish(folder)
+
+
+def refused(folder, capsys, *more: str) -> str:
+    with pytest.raises(InputError, match="nothing was sent"):
+        publish(folder, *more)
+    return capsys.readouterr().out
+
+
+def test_all_problems_are_told_and_nobody_is_contacted(folder, hub, unchecked, capsys) -> None:
+    for name in ("optimizer.pt", "pytorch_model.bin", "notes.txt", ".env"):
+        (folder / name).write_bytes(pickle.dumps(1))
+    (folder / "checkpoint-700").mkdir()
+    (folder / "items").mkdir()
+    (folder / "vocab.json").symlink_to(folder / "config.json")
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "README.md").unlink()
+    (folder / "conversion.json").unlink()
+    told = refused(folder, capsys)
+    for words in (
+        "optimizer.pt is a state of training",
+        "pytorch_model.bin may run code",
+        "notes.txt does not belong",
+        ".env does not belong",
+        "checkpoint-700 is a state of training",
+        "items is a state of training",
+        "vocab.json is a link",
+        "no tokenizer_config.json",
+        "card: refused: no README.md",
+        "licence: refused",
+        "parity: refused: no conversion.json",
+        "weights: ok",
+    ):
+        assert words in told
+    assert hub.requests == []
+
+
+SECRETS = {
+    "a Hugging Face token": "hf_" + "aB3" * 12,
+    "an AWS access key": "AKIA" + "ABCDEFGH12345678",
+    "a Google API key": "AIza" + "x" * 35,
+    "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----",
+    "a Slack token": "xoxb-" + "1234567890-abc",
+    "a GitHub token": "ghp_" + "a1" * 18,
+    "an authorization header": "Authorization: " + "Bearer abcdefghijk",
+    "a password in an address": "https://me:" + "secret@example.org",
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> None:
+    secret = SECRETS[kind]
+    write_json(folder / "sft.json", {"arguments": {"hub": ["", secret]}})
+    (folder / "README.md").write_text((folder / "README.md").read_text() + f"\n{secret}\n")
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors", metadata={"note": secret})
+    told = refused(folder, capsys)
+    assert f"sft.json holds {kind} under arguments.hub.1" in told
+    lines = (folder / "README.md").read_text().count("\n")
+    assert f"README.md holds {kind} in line {lines}" in told
+    assert f"model.safetensors holds {kind} under __metadata__.note" in told
+    assert secret not in told
+
+
+def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
+    write_json(folder / "sft.json", {"arguments": {"output_dir": "/home/ada/runs"}})
+    publish(folder, "--dry-run")
+    told = capsys.readouterr().out
+    assert "secrets: note: sft.json names a home folder under arguments.output_dir" in told
+
+
+def test_what_the_libraries_write_is_no_secret(whole, capsys) -> None:
+    from release import secrets
+
+    for path in whole.iterdir():
+        if path.suffix != ".safetensors":
+            assert list(secrets.found(path.read_bytes())) == []
+    assert list(secrets.found(b'{"hub_token": "<HUB_TOKEN>", "push_to_hub_token": null}')) == []
+
+
+def test_weights_that_are_not_whole(folder, unchecked, capsys) -> None:
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-4])
+    told = refused(folder, capsys)
+    assert "weights: refused" in told
+    assert "truncated" in told
+    assert "generation: refused: not tried" in told
+    path.write_bytes(content[:5])
+    assert "truncated" in refused(folder, capsys)
+    path.write_bytes(content)
+    shutil.copy(path, folder / "model-00001-of-00002.safetensors")
+    assert "no model reads model-00001-of-00002.safetensors" in refused(folder, capsys)
+
+
+def test_shards_are_those_of_the_index(folder, unchecked, capsys) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    places = {}
+    for number, half in enumerate((names[:5], names[5:]), 1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in half}, folder / file, {"format": "pt"})
+        places |= dict.fromkeys(half, file)
+    index = folder / "model.safetensors.index.json"
+    write_json(index, {"metadata": {}, "weight_map": places})
+    publish(folder, "--dry-run")
+    write_json(index, {"metadata": {}, "weight_map": places | {"more": file}})
+    assert "its tensors are not those of" in refused(folder, capsys)
+    write_json(index, {"metadata": {}, "weight_map": {"a": "../../other.safetensors"}})
+    assert "no weight_map in it" in refused(folder, capsys)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(folder, unchecked, capsys, value) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][3] = value
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    assert "model.norm.weight holds a NaN or an infinity" in refused(folder, capsys)
+
+
+def test_a_model_that_lacks_a_tensor_is_not_filled_up(folder, capsys) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    gone = tensors.pop("model.layers.1.mlp.up_proj.weight")
+    tensors["stray"] = gone
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    told = refused(folder, capsys)
+    assert "missing keys of the weights: model.layers.1.mlp.up_proj.weight" in told
+    assert "unexpected keys of the weights: stray" in told
+
+
+def test_a_model_that_does_not_load(folder, capsys) -> None:
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "model_type": "unheard-of"})
+    assert "generation: refused: the model does not load" in refused(folder, capsys)
+    write_json(folder / "config.json", {**config, "intermediate_size": 8})
+    assert "generation: refused" in refused(folder, capsys)
+
+
+def test_a_model_that_says_nothing(folder, capsys) -> None:
+    """Its first token is always the end of text: the output layer knows nothing else."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"][:] = 0  # all tokens are equal, and the first is the padding
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    assert "its answer to a question is empty" in refused(folder, capsys)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("license: mit", "license: nobodys", "the hub knows no license 'nobodys'"),
+        ("license: mit\n", "", "its metadata has no license"),
+        ("- en", "- English", "'English' is no code of a language"),
+        ("tags:\n- math\n", "", "its metadata has no tags"),
+        ("tags:", "tags: [", "its metadata cannot be read"),
+        ("---\nlanguage", "\nlanguage", "it does not begin with metadata"),
+        ("tags:", "datasets:\n- data/x/y.jsonl\ntags:", "is no name on the hub"),
+        ("tags:", "model-index:\n- name: x\ntags:", "its metadata cannot be read"),
+        (" parameters", "9 parameters", "it tells neither these weights' SHA-256 nor"),
+    ],
+)
+def test_a_card_that_is_wrong(folder, unchecked, capsys, old, new, expected) -> None:
+    text = (folder / "README.md").read_text()
+    assert old in text
+    (folder / "README.md").write_text(text.replace(old, new, 1))
+    told = refused(folder, capsys)
+    assert expected in next(line for line in told.splitlines() if line.startswith("card: refused"))
+
+
+def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
+    text = (folder / "README.md").read_text()
+    line = "<!-- release.card model_sha256={} text_sha256={} -->\n"
+    (folder / "README.md").write_text(text + line.format(model_hash(folder), "0" * 64))
+    assert STATED.search((folder / "README.md").read_text())
+    publish(folder, "--dry-run")
+    (folder / "README.md").write_text(text + line.format("1" * 64, "0" * 64))
+    assert "it was written for other weights" in refused(folder, capsys)
+
+
+def test_a_licence_in_a_file_is_enough(folder, unchecked, capsys) -> None:
+    (folder / "LICENSE").write_text("Do what you like.")
+    publish(folder, "--dry-run")
+    assert "licence: ok (LICENSE)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"max_abs_diff": 0.1}, "did not agree"),
+        ({"max_abs_diff": float("nan")}, "no proof in it"),
+        ({"mean_kl": 1.0}, "did not agree"),
+        ({"argmax_agreement": 0.99}, "did not agree"),
+    ],
+)
+def test_a_parity_that_failed(folder, unchecked, capsys, change, expected) -> None:
+    record = read_json(folder / "conversion.json")
+    write_json(folder / "conversion.json", {**record, "parity": PARITY | change})
+    assert expected in refused(folder, capsys)
+
+
+def test_parity_of_another_model_or_none(folder, unchecked, capsys) -> None:
+    write_json(folder / "conversion.json", {"parameters": 5, "parity": PARITY})
+    assert "is of a model of 5 parameters" in refused(folder, capsys)
+    write_json(folder / "conversion.json", {"parameters": 5})
+    assert "no proof in it" in refused(folder, capsys)
+
+
+def test_a_tuned_model_is_proven_by_its_base(folder, whole, unchecked, tmp_path, capsys) -> None:
+    """A chain: this model was tuned from one that was tuned from the converted one."""
+    (folder / "conversion.json").unlink()
+    middle = shutil.copytree(folder, tmp_path / "middle")
+    link = {"model_name_or_path": str(whole), "base": model_hash(whole)}
+    write_json(middle / "sft.json", link)
+    begun = {"model_name_or_path": str(middle), "base": model_hash(middle)}
+    write_json(folder / "grpo.json", begun)
+    publish(folder, "--dry-run")
+    assert f"parity: ok ({whole / 'conversion.json'}" in capsys.readouterr().out
+    write_json(folder / "grpo.json", {**begun, "base": "0" * 64})
+    assert "parity: refused: no conversion.json" in refused(folder, capsys)
+    publish(folder, "--dry-run", "--parity", str(whole / "conversion.json"))
+
+
+@pytest.mark.parametrize("repo", ["model", "a/b/c", "org/../x", "org/mo del"])
+def test_a_name_that_the_hub_does_not_take(folder, repo) -> None:
+    with pytest.raises(InputError, match="--repo"):
+        push.main(["--model", str(folder), "--repo", repo])
+
+
+def test_no_folder_is_told(tmp_path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        publish(tmp_path / "none")
+
+
+def test_sent_names_are_the_checked_ones(folder, hub, unchecked, monkeypatch) -> None:
+    """What comes into the folder after the checks is not sent."""
+    files = push.check(folder, None)
+    (folder / "late.txt").write_text("x")
+    push.push(folder, "org/model", list(files), False)
+    assert "late.txt" not in hub.repositories["org/model"].files
+    assert json.loads(hub.repositories["org/model"].files["config.json"])
