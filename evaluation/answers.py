@@ -21,8 +21,8 @@ TAIL = 20_000
 
 _MARKED = re.compile(rf"^{PREFIX.strip()}[^\S\n]+(\S[^\n]*)", re.MULTILINE)
 _HEADING = re.compile(r"[*_]*[A-Za-z]{2,}[ :]")
-_CLAIM = re.compile(r"\bthe (?:final )?answer is\b:?([^\n]*)", re.IGNORECASE)
-_CLAIM_END = re.compile(r"[.!?](?:\s|$)| because\b")
+_CLAIM = re.compile(r"\bthe (?:final )?answer is\b:?", re.IGNORECASE)
+_CLAIM_END = re.compile(r"[.!?](?:\s|$)| because\b|\n")
 # A hyphen after a number or a word is no minus, and dots before a digit are no decimal point.
 _LAST = re.compile(
     r"((?:(?<![\w)}])[-\u2212])?)\$?"
@@ -33,7 +33,6 @@ _SPACING = re.compile(r"(?<!\\)\\(?:(?:left|right)(?![A-Za-z])|[,;:!])")
 _TEXT = r"\\(?:text(?:bf|it|rm)?|mbox|mathrm) ?\{([^{}]*)\}"
 _SIGN = r" ?(?:\\?%|\^ ?\{? ?\\circ ?\}?|\\degree|\u00b0)"
 _LAST_SIGNS = re.compile(rf"(?:{_SIGN})+$")
-_CHOICE = re.compile(r"\(?([A-Z])\)?")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?:[ ,'-]+[A-Za-z]+)*")
 
 _DIGITS = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
@@ -71,12 +70,15 @@ def flexible(completion: str) -> str | None:
 def final(completion: str) -> str | None:
     r"""What the final line says as `strict` reads it, else the last ``\boxed{}``, else the sentence
     "the (final) answer is ..."; else None."""
-    answer = strict(completion)
-    if answer is None:
-        tail = completion[-TAIL:]
-        boxed, claims = boxes(tail), _CLAIM.findall(tail)
-        answer = _bare(boxed[-1] if boxed else _CLAIM_END.split(claims[-1])[0] if claims else "")
-    return answer
+    stated = strict(completion)
+    if stated is not None:
+        return stated
+    tail = completion[-TAIL:]
+    boxed = boxes(tail)
+    if boxed:
+        return _bare(boxed[-1])
+    claims = deque(_CLAIM.finditer(tail), maxlen=1)
+    return _bare(_CLAIM_END.split(tail[claims[0].end() :], maxsplit=1)[0]) if claims else None
 
 
 class Checker:
@@ -157,9 +159,7 @@ def _plain(answer: str) -> str:
     """An answer without its dress: spacing, a text's command, and the signs of per cent, degree."""
     answer = bare(_SPACING.sub("", answer.replace("\u2212", "-").replace("{,}", ",")))
     text = re.fullmatch(_TEXT, answer)
-    answer = _LAST_SIGNS.sub("", bare(text[1]) if text else answer)
-    choice = _CHOICE.fullmatch(answer)
-    return choice[1] if choice else answer
+    return _LAST_SIGNS.sub("", bare(text[1]) if text else answer)
 
 
 def _number(answer: str) -> Fraction | None:

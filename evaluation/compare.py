@@ -185,12 +185,12 @@ def _report(found: dict[str, Any]) -> str:
         for name in "ab"
     ]
     difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
-    won, lost = len(found["won"]), len(found["lost"])
+    won, lost, p = len(found["won"]), len(found["lost"]), found["p"]
     return "\n".join(
         [
             *lines,
             f"B - A {difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), "
-            f"exact McNemar p = {found['p']:.2g}",
+            f"exact McNemar p {f'= {p:.2g}' if p else '< 1e-300'}",
             f"B won {won} {'problem' if won == 1 else 'problems'} and lost {lost}; "
             f"both right {found['both_right']}, both wrong {found['both_wrong']}",
         ]

@@ -18,7 +18,7 @@ STAGES = {
     "evaluate_sft": "Evaluation, tuned",
 }
 MODELS = {"base": "Base model", "sft": "Tuned model"}
-_CSS = Path(__file__).parent / "assets" / "report.css"
+_CSS = Path(__file__).with_name("report.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 

@@ -40,7 +40,7 @@ FIRST_MISSING = {
     "sft.preferences": ("bf16", "no model there"),
     "evaluation.run": "no config.json there",
     "evaluation.compare": "runs/evaluation/base",
-    "release.card": "runs/quickstart",
+    "release.card": "runs/pretrain/base: no model there",
     "release.push": "runs/sft/model",
     "release.chat": "runs/sft/model",
 }

@@ -15,7 +15,7 @@ from tinymathreason.chatml import Messages
 from tinymathreason.cli import InputError
 
 _PRIVATE = [chr(code) for code in range(0xE000, 0xF8FF)]
-_CACHED = 10_000
+_CACHED = 1_000_000  # token ids
 _PROBE: Messages = [
     {"role": "user", "content": "What is 6 x 7?"},
     {"role": "assistant", "content": "6 x 7 = 42.\n#### 42"},
@@ -62,6 +62,7 @@ class Chat:
         self._plain.no_truncation()
         self._plain.no_padding()
         self._known: dict[str, list[int]] = {}
+        self._held = 0
         expected = tokenizer(self._render(_PROBE, False)[0], add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
             raise InputError(
@@ -87,7 +88,9 @@ class Chat:
     def _cut(self, messages: Messages, prompt: bool) -> list[tuple[str, bool, bool]]:
         """The rendered text in pieces: the text, whether it is spoken, whether it is control."""
         everything = "".join(value for message in messages for value in message.values())
-        mark = next(char for char in _PRIVATE if char not in everything)
+        mark = next((char for char in _PRIVATE if char not in everything), None)
+        if mark is None:
+            raise InputError("a message holds every character of Unicode's private use area")
         text, spans = self._render([self._marked(message, mark) for message in messages], prompt)
         pieces = []
         places = {0, len(text)} | {place for span in spans for place in span}
@@ -126,9 +129,11 @@ class Chat:
 
     def _learn(self, texts: Iterable[str]) -> None:
         """Encode what is not known yet, all at once: the library then uses every core."""
-        if len(self._known) > _CACHED:
+        if self._held > _CACHED:
             self._known.clear()
+            self._held = 0
         wanted = list(dict.fromkeys(texts))
         new = [text for text in wanted if text not in self._known]
         encoded = self._plain.encode_batch_fast(new, add_special_tokens=False)
         self._known.update((text, e.ids) for text, e in zip(new, encoded, strict=True))
+        self._held += sum(len(e.ids) for e in encoded)

@@ -110,6 +110,12 @@ def test_many_conversations_are_as_each_by_itself(chat, monkeypatch) -> None:
     assert chat.encode(several) == alone
 
 
+def test_a_text_without_a_character_to_spare_is_refused(chat) -> None:
+    text = "".join(chr(code) for code in range(0xE000, 0xF900))
+    with pytest.raises(InputError, match="every character of Unicode's private use area"):
+        chat.encode([[{"role": "user", "content": text}]])
+
+
 @pytest.mark.parametrize("template", ["{% for %}", "{{ raise_exception('no') }}"])
 def test_a_template_that_cannot_be_rendered_is_refused(chat, template) -> None:
     with pytest.raises(InputError, match="the chat template cannot be rendered"):

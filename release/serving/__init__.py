@@ -1,0 +1,1 @@
+"""A model answering questions: a page and an OpenAI-compatible endpoint, in one process."""

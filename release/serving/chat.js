@@ -1,0 +1,273 @@
+// The page's conversation. What the model and the user write is shown as text, or as the HTML that
+// the server made of it: the browser takes HTML from the one policy below and from nowhere else.
+
+const policy = { createHTML: (html) => html };
+const trusted = window.trustedTypes?.createPolicy("typeset", policy) ?? policy;
+
+const at = (id) => document.getElementById(id);
+const [talk, question, settings] = ["talk", "question", "settings"].map(at);
+const fields = ["temperature", "max-tokens", "system", "follow"].map(at);
+
+const KEY = "tinymathreason/1";
+let turns = [];
+let running = null; // the AbortController of the answer that is being streamed
+
+// ---- kept for this tab: texts and settings, never HTML
+
+function save() {
+  const values = fields.map((field) => (field.type === "checkbox" ? field.checked : field.value));
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify({ turns, values }));
+  } catch {
+    // The browser keeps some megabytes for a tab: a reload shows what was kept last.
+  }
+}
+
+function restore() {
+  const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  if (!kept) return;
+  kept.values.forEach((value, i) => {
+    if (fields[i].type === "checkbox") fields[i].checked = value;
+    else fields[i].value = value;
+  });
+  turns = kept.turns;
+  for (const turn of turns) {
+    const shown = show(turn);
+    if (turn.answer) typeset(shown.answer, turn.answer);
+    finish(turn, shown);
+  }
+}
+
+// ---- talking to the server
+
+async function post(path, body, signal) {
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  if (response.ok) return response;
+  const said = await response.json().catch(() => null);
+  throw new Error(said?.error?.message ?? `the server answered with status ${response.status}`);
+}
+
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      if (block.startsWith("data: ")) yield JSON.parse(block.slice(6));
+    }
+  }
+}
+
+async function typeset(element, text) {
+  element.textContent = text;
+  element.classList.add("plain");
+  const response = await post("typeset", { text }).catch(() => null);
+  if (response) insert(element, (await response.json()).html);
+}
+
+function insert(element, html) {
+  element.classList.remove("plain");
+  element.innerHTML = trusted.createHTML(html);
+}
+
+function request(text) {
+  const [temperature, most, system, follow] = fields;
+  const messages = system.value.trim() ? [{ role: "system", content: system.value }] : [];
+  for (const turn of follow.checked ? turns : []) {
+    if (turn.error || !turn.answer) continue;
+    messages.push({ role: "user", content: turn.question });
+    messages.push({ role: "assistant", content: turn.answer });
+  }
+  messages.push({ role: "user", content: text });
+  const body = { messages, temperature: temperature.valueAsNumber };
+  if (most.value) body.max_tokens = most.valueAsNumber;
+  return body;
+}
+
+async function ask(text) {
+  if (running || !text.trim()) return;
+  if (!settings.checkValidity()) {
+    openSettings(true);
+    settings.reportValidity();
+    return;
+  }
+  const body = request(text);
+  const turn = { question: text, answer: "", note: "", error: "" };
+  turns.push(turn);
+  const shown = show(turn);
+  shown.state.textContent = "Thinking…";
+  running = new AbortController();
+  busy(true);
+  scrollTo({ top: document.body.scrollHeight });
+  try {
+    for await (const event of events(await post("ask", body, running.signal))) {
+      staying(() => receive(event, turn, shown));
+    }
+    if (!turn.note && !turn.error) throw new Error("the answer broke off");
+  } catch (error) {
+    if (running?.signal.aborted) turn.note = "stopped";
+    else turn.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
+  }
+  running = null;
+  busy(false);
+  if (turns.includes(turn)) staying(() => finish(turn, shown));
+  save();
+}
+
+function receive(event, turn, shown) {
+  if (event.text !== undefined) {
+    turn.answer += event.text;
+    shown.state.textContent = "";
+    shown.answer.classList.add("live");
+    insert(shown.answer, event.html);
+  } else if (event.done) {
+    const { tokens, seconds, reason } = event.done;
+    const speed = seconds > 0 ? tokens / seconds : 0;
+    turn.note = `${tokens} tokens, ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s`;
+    if (reason === "length") turn.note += ", cut at the limit";
+  } else if (event.error) {
+    turn.error = event.error;
+  } else if (event.waiting != null) {
+    shown.state.textContent = `Waiting in the queue, ${event.waiting} before you…`;
+  }
+}
+
+// ---- what is seen
+
+function make(tag, name, parent, text = "") {
+  const element = document.createElement(tag);
+  element.className = name;
+  element.textContent = text;
+  parent.append(element);
+  return element;
+}
+
+// Whoever reads the end of the page goes on reading its end; whoever scrolled up is left there.
+function staying(act) {
+  const low = innerHeight + scrollY > document.body.scrollHeight - 80;
+  act();
+  if (low) scrollTo({ top: document.body.scrollHeight });
+}
+
+function show(turn) {
+  at("welcome").hidden = true;
+  at("clear").hidden = false;
+  const box = make("article", "turn", talk);
+  make("h2", "unseen", box, "Question");
+  typeset(make("div", "question", box), turn.question);
+  make("h2", "unseen", box, "Answer");
+  const answer = make("div", "answer", box);
+  const state = make("div", "state", box);
+  return { box, answer, state };
+}
+
+function finish(turn, { box, answer, state }) {
+  answer.classList.remove("live");
+  state.remove();
+  if (turn.error) make("p", "wrong", box, `No answer: ${turn.error}.`);
+  else if (!turn.answer) answer.textContent = "(nothing)";
+  const facts = make("div", "facts", box);
+  if (turn.note) make("span", "", facts, turn.note);
+  if (turn.answer && navigator.clipboard) {
+    button(facts, "Copy", async (copy) => {
+      const done = navigator.clipboard.writeText(turn.answer);
+      copy.textContent = await done.then(() => "Copied", () => "The browser does not allow it");
+    });
+  }
+  if (turn.error) {
+    button(facts, "Try again", () => {
+      if (running) return;
+      turns.splice(turns.indexOf(turn), 1);
+      box.remove();
+      ask(turn.question);
+      question.focus();
+    });
+  }
+}
+
+function button(parent, text, act) {
+  const made = make("button", "", parent, text);
+  made.type = "button";
+  made.addEventListener("click", () => act(made));
+}
+
+function busy(yes) {
+  const held = document.activeElement === at("stop");
+  at("send").hidden = yes;
+  at("stop").hidden = !yes;
+  // A screen reader reads the answer when it is whole, not every token.
+  talk.setAttribute("aria-busy", String(yes));
+  if (held) question.focus();
+}
+
+function openSettings(yes) {
+  settings.hidden = !yes;
+  at("toggle").setAttribute("aria-expanded", String(yes));
+}
+
+function grow() {
+  question.style.height = "auto";
+  question.style.height = `${question.scrollHeight + 2}px`;
+}
+
+function submit() {
+  const text = question.value;
+  if (running || !text.trim()) return;
+  ask(text);
+  if (!running) return;
+  question.value = "";
+  grow();
+}
+
+at("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+settings.addEventListener("submit", (event) => event.preventDefault());
+settings.addEventListener("change", save);
+question.addEventListener("input", grow);
+question.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  submit();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") running?.abort();
+});
+at("stop").addEventListener("click", () => running?.abort());
+at("toggle").addEventListener("click", () => openSettings(settings.hidden));
+at("example").addEventListener("click", (event) => {
+  question.value = event.target.textContent;
+  grow();
+  question.focus();
+});
+at("clear").addEventListener("click", () => {
+  running?.abort();
+  turns = [];
+  talk.replaceChildren();
+  at("welcome").hidden = false;
+  at("clear").hidden = true;
+  save();
+  question.focus();
+});
+addEventListener("pagehide", () => {
+  if (running && turns.length) turns.at(-1).note = "stopped";
+  save();
+});
+
+restore();
+fetch("v1/models")
+  .then((response) => response.json())
+  .then(({ data: [model] }) => {
+    at("model").textContent = `${model.id}, context ${model.max_model_len.toLocaleString("en")} tokens`;
+    document.title = `${model.id.split("/").at(-1)} · TinyMathReason`;
+  })
+  .catch(() => (at("model").textContent = "the server cannot be reached"));

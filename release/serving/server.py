@@ -1,0 +1,256 @@
+"""An engine in; a web application out: a page to ask at, and OpenAI's chat completions beside it.
+
+transformers' own server, ``transformers serve``, was looked at first: it has no page, its queue has
+no bound, and it does not tell when a prompt is longer than the model's context.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from release.serving.completions import Asked, Refusal, Reply, read_asked, read_object
+from release.serving.decoding import Request
+from release.serving.engine import Done, Engine, Event, Failure, FullError, Piece, TooLongError
+from release.serving.guard import Guard, loopback
+from tinymathreason.cli import InputError
+
+if TYPE_CHECKING:
+    import fastapi
+    from starlette.types import Receive, Scope, Send
+
+ASSETS = Path(__file__).parent
+MAX_BODY = 1_000_000
+"""Most bytes of a request."""
+RETRY_AFTER = 5
+"""Seconds after which a refused client may ask again."""
+BEAT = 0.5
+"""Seconds of silence after which a stream shows that it is alive."""
+FRAME = 0.05
+"""Seconds between two pictures of an answer on the page, each of which holds all of it."""
+
+
+async def read_body(request: "fastapi.Request") -> bytes:
+    """The JSON in a request; `Refusal` when it says to be something else or is too large."""
+    # A browser sends no other site's JSON without asking this server first, which never agrees.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "send JSON: content-type must be application/json")
+    body = bytearray()
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        # What is too much is read, too: a client that is still sending would not see the answer.
+        if size <= MAX_BODY:
+            body += chunk
+    if size > MAX_BODY:
+        raise Refusal(413, f"the body has {size:,} bytes; the most is {MAX_BODY:,}")
+    return bytes(body)
+
+
+class Answer:
+    """A request that the engine works on, as seen from the event loop."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+
+        def listen(event: Event) -> None:
+            # The loop may have ended, and with it everyone who listened.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        self._engine = engine
+        self._events = events
+        self._job = engine.submit(request, listen)
+
+    def before(self) -> int | None:
+        """How many requests wait before this one; None when it does not wait."""
+        return self._engine.before(self._job)
+
+    def cancel(self) -> None:
+        """Have no more of it generated."""
+        self._engine.cancel(self._job)
+
+    async def events(self) -> AsyncIterator[Event | None]:
+        """What the engine says, pieces that came meanwhile in one; None after a silence."""
+        while True:
+            try:
+                found = [await asyncio.wait_for(self._events.get(), BEAT)]
+            except TimeoutError:
+                yield None
+                continue
+            found += [self._events.get_nowait() for _ in range(self._events.qsize())]
+            text = "".join(event.text for event in found if isinstance(event, Piece))
+            if text:
+                yield Piece(text)
+            if not isinstance(found[-1], Piece):
+                yield found[-1]
+                return
+
+
+def event_line(content: dict[str, Any] | str) -> str:
+    """One server-sent event."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    return f"data: {text}\n\n"
+
+
+async def completion_lines(answer: Answer, reply: Reply, usage: bool) -> AsyncIterator[str]:
+    """An answer as OpenAI's clients read a stream."""
+    yield event_line(reply.chunk({"role": "assistant", "content": ""}))
+    async for event in answer.events():
+        match event:
+            case None:
+                yield ": waiting\n\n"
+            case Piece():
+                yield event_line(reply.chunk({"content": event.text}))
+            case Failure():
+                yield event_line(Refusal(500, event.message).content)
+            case Done():
+                yield event_line(reply.chunk({}, event.reason))
+                if usage:
+                    yield event_line(reply.usage_chunk(event))
+    yield event_line("[DONE]")
+
+
+async def page_lines(answer: Answer) -> AsyncIterator[str]:
+    """An answer as our page reads it: its place in the queue, its text, that typeset, its end."""
+    from release.typeset import typeset
+
+    text = ""
+    async for event in answer.events():
+        match event:
+            case None:
+                yield event_line({"waiting": answer.before()})
+            case Piece():
+                text += event.text
+                html = await asyncio.to_thread(typeset, text)
+                yield event_line({"text": event.text, "html": html})
+                await asyncio.sleep(FRAME)
+            case Failure():
+                yield event_line({"error": event.message})
+            case Done():
+                done = {"reason": event.reason, "tokens": event.tokens, "seconds": event.seconds}
+                yield event_line({"done": done})
+
+
+def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.FastAPI":
+    """The application: ``name`` is the model's, ``max_tokens`` the most that an answer may have."""
+    import fastapi
+    from fastapi.responses import JSONResponse, Response, StreamingResponse
+    from starlette.exceptions import HTTPException
+
+    from release.typeset import STYLE, typeset
+
+    class Stream(StreamingResponse):
+        """Server-sent events of an answer, which ends with them however they end."""
+
+        def __init__(self, answer: Answer, lines: AsyncIterator[str]) -> None:
+            super().__init__(lines, media_type="text/event-stream")
+            self._answer = answer
+
+        async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                self._answer.cancel()
+
+    async def begin(request: fastapi.Request) -> tuple[Asked, Answer, Reply]:
+        asked = read_asked(await read_body(request))
+        check_model(asked.model)
+        messages = [said.model_dump() for said in asked.messages]
+        try:
+            ids = await asyncio.to_thread(engine.encode, messages)
+        except InputError as error:
+            raise Refusal(400, str(error), "invalid_value", "messages") from error
+        most = min(max_tokens, asked.max_completion_tokens or asked.max_tokens or max_tokens)
+        wanted = Request(ids, most, asked.temperature, asked.top_p, asked.stop, asked.seed)
+        try:
+            return asked, Answer(engine, wanted), Reply(name, len(ids))
+        except TooLongError as error:
+            raise Refusal(400, str(error), "context_length_exceeded", "messages") from error
+        except FullError as error:
+            raise Refusal(503, "too many are asking; try again soon", "queue_full") from error
+
+    def check_model(asked: Any) -> None:
+        if asked not in (None, name):
+            message = f"the model {asked!r} is not here; {name!r} is"
+            raise Refusal(404, message, "model_not_found", "model")
+
+    def refuse(_: fastapi.Request, error: Exception) -> JSONResponse:
+        if isinstance(error, HTTPException):
+            error = Refusal(error.status_code, error.detail.lower())
+        assert isinstance(error, Refusal)
+        headers = {"Retry-After": str(RETRY_AFTER)} if error.status == 503 else None
+        return JSONResponse(error.content, error.status, headers)
+
+    # The pages that describe a FastAPI application load scripts from another site.
+    app = fastapi.FastAPI(openapi_url=None)
+    names = {"localhost", "127.0.0.1", "::1", host.lower()}
+    app.add_middleware(Guard, hosts=frozenset(names if loopback(host) else ()))
+    app.add_exception_handler(Refusal, refuse)
+    app.add_exception_handler(HTTPException, refuse)
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: fastapi.Request) -> Response:
+        asked, answer, reply = await begin(request)
+        if asked.stream:
+            usage = asked.stream_options.include_usage
+            return Stream(answer, completion_lines(answer, reply, usage))
+        text = ""
+        try:
+            async for event in answer.events():
+                match event:
+                    case Piece():
+                        text += event.text
+                    case Failure():
+                        raise Refusal(500, event.message)
+                    case Done():
+                        return JSONResponse(reply.whole(text, event))
+                if await request.is_disconnected():
+                    break
+        finally:
+            answer.cancel()
+        return Response(status_code=499)
+
+    @app.post("/ask")
+    async def ask(request: fastapi.Request) -> Response:
+        _, answer, _ = await begin(request)
+        return Stream(answer, page_lines(answer))
+
+    @app.post("/typeset")
+    async def show(request: fastapi.Request) -> dict[str, str]:
+        text = read_object(await read_body(request)).get("text")
+        if not isinstance(text, str):
+            raise Refusal(400, "text: a text is needed", "invalid_value", "text")
+        return {"html": await asyncio.to_thread(typeset, text)}
+
+    @app.post("/load_model")
+    async def load_model(request: fastapi.Request) -> Response:
+        # `transformers chat` asks for the model before its first question.
+        check_model(read_object(await read_body(request)).get("model"))
+        ready = event_line({"status": "ready", "cached": True})
+        return Response(ready, media_type="text/event-stream")
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        model = {"id": name, "object": "model", "created": 0, "owned_by": "tinymathreason"}
+        return {"object": "list", "data": [{**model, "max_model_len": engine.context}]}
+
+    @app.get("/health")
+    def health() -> JSONResponse:
+        state = {"status": "stopped" if engine.closed else "ok", "model": name, **engine.state()}
+        return JSONResponse(state, 503 if engine.closed else 200)
+
+    def serve(path: str, kind: str, content: str) -> None:
+        app.get(path)(lambda: Response(content, media_type=kind))
+
+    page, style, script = (
+        (ASSETS / f"chat.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    serve("/", "text/html", page)
+    serve("/chat.css", "text/css", f"{style}\n{STYLE}")
+    serve("/chat.js", "text/javascript", script)
+    return app
