@@ -41,7 +41,7 @@ _FRACTION = re.compile(rf"\\[dtc]?frac{_PART}{_PART}")
 _MONEY = r"(?:(?:\\?\$|\u00a3|\u20ac) ?)?"
 _UNIT = rf"{_SIGN}| ?{_TEXT}| [A-Za-z]{{3,}}| ?(?:[ckm]m|[km]g|ml|mi|ft|in|oz|lbs?|yd)(?![A-Za-z])"
 _NUMBER = re.compile(
-    rf"{_MONEY}(?P<sign>[-+]?) ?{_MONEY}(?:(?P<whole>[0-9]+) )?"
+    rf"{_MONEY}(?P<sign>[-+]?) ?(?:(?P<whole>[0-9]+) )?"
     rf"(?P<over>-?{_DIGITS}(?:[eE][-+]?[0-9]{{1,3}})?)(?: ?/ ?(?P<under>{_DIGITS}))?"
     rf"(?:(?:{_UNIT})(?:\^(?:[23]|\{{[23]\}}))?\.?)*"
 )
@@ -157,15 +157,15 @@ def _bare(answer: str) -> str | None:
 
 def _plain(answer: str) -> str:
     """An answer without its dress: spacing, a text's command, and the signs of per cent, degree."""
-    answer = bare(_SPACING.sub("", answer.replace("\u2212", "-").replace("{,}", ",")))
+    answer = bare(_SPACING.sub("", answer.replace("\u2212", "-")))
     text = re.fullmatch(_TEXT, answer)
     return _LAST_SIGNS.sub("", bare(text[1]) if text else answer)
 
 
 def _number(answer: str) -> Fraction | None:
     """The exact value of an answer that is a number as a whole; else None."""
-    answer = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]}", answer).strip()
-    found = _NUMBER.fullmatch(answer)
+    answer = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", answer)
+    found = _NUMBER.fullmatch(" ".join(answer.split()))
     if not found:
         return None
     whole, over, under = (

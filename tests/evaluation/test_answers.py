@@ -171,6 +171,7 @@ def test_a_box_far_from_the_end_is_not_looked_for() -> None:
         (r"18\text{ cm}^2", "18"),
         ("18 cm^2", r"18\mbox{ cm}^{2}"),
         ("1/2 cup", r"\frac{1}{2}\text{ cups}"),
+        (r"\frac{3}{4} cups", "0.75"),
         ("5 apples.", "5"),
         # Words.
         (r"\text{Monday}", "monday"),
@@ -210,6 +211,7 @@ def test_what_is_correct(checker, found: str, expected: str) -> None:
         (r"3\frac12", "1.5"),
         ("31/2", "3.5"),
         ("-3 -1/2", "-2.5"),
+        (r"\frac{1}{2}3", "1/23"),
         ("1/0", "5"),
         ("50%", "0.5"),
         (r"50\%", r"\frac{1}{2}"),
