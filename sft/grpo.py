@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluation.answers import Checker
 from sft import command
 from sft.config import Accuracy, Questions
 from tinymathreason import cli
 from tinymathreason.chatml import TEMPLATE, conversation
 from tinymathreason.cli import InputError
 from tinymathreason.config import config, nearest
-from tinymathreason.latex import Judge, plain_number
+from tinymathreason.latex import plain_number
 
 if TYPE_CHECKING:
     from sft.config import Settings
@@ -81,7 +82,7 @@ def train(settings: "Settings[GrpoData]") -> dict[str, Any]:
         problems, counts = load(data)
         check(training, model, len(problems))
         # math-verify, which judges LaTeX, need not be there for numbers.
-        judge = stack.enter_context(Judge()) if any(map(_is_latex, problems)) else None
+        judge = stack.enter_context(Checker()) if any(map(_is_latex, problems)) else None
         trainer = _trainer(settings, tokenizer, problems, judge)
         identity = {
             "base": model_hash(Path(start)) if Path(start).is_dir() else model.model_revision,
@@ -140,7 +141,7 @@ def _trainer(
     settings: "Settings[GrpoData]",
     tokenizer: Any,
     problems: list["Problem"],
-    judge: Judge | None,
+    judge: Checker | None,
 ) -> Any:
     """TRL's trainer for the settings, with our rewards and callbacks."""
     from datasets import Dataset

@@ -1,18 +1,19 @@
 """Completions in, rewards out, in the form that TRL's GRPOTrainer calls.
 
-Accuracy is the evaluation's own: of all that a completion says, its first final line alone counts,
-so naming many numbers is no better than naming the first of them. There is no reward for length:
-steps are what the model is to learn, and a text that goes round in circles is repetitive.
+Accuracy is that of strict evaluation: of all that a completion says, its first final line alone
+counts, so naming many numbers is no better than naming the first of them. There is no reward for
+length: steps are what the model is to learn, and a text that goes round in circles is repetitive.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from evaluation.answers import Checker
 from tinymathreason.answers import PREFIX, read_final, same_number
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
-from tinymathreason.latex import Judge, plain_number
+from tinymathreason.latex import plain_number
 
 NGRAM = 4
 """Words of a run that `repetition` looks for again."""
@@ -23,11 +24,11 @@ _MARKS = re.compile(rf"^[^\S\n]*{PREFIX.strip()}", re.MULTILINE)
 _WORD = re.compile(r"\S{1,8}|\s{8}")
 
 
-def accuracy(text: str, right: str, judge: Judge | None = None) -> float:
+def accuracy(text: str, right: str, judge: Checker | None = None) -> float:
     """1.0 when the first final line of ``text`` states the answer ``right``, else 0.0.
 
-    A plain number is compared as the evaluation does it. Any other answer needs a ``judge``, which
-    sees what the first line that begins as a final line does says; `InputError` without one.
+    A plain number must be stated plainly. Any other answer is for the evaluation's own ``judge``,
+    which sees what the first line that begins as a final line does says; `InputError` without one.
     """
     number = plain_number(right)
     if number is not None:
@@ -35,7 +36,7 @@ def accuracy(text: str, right: str, judge: Judge | None = None) -> float:
     if judge is None:
         raise InputError(f"answer {right!r:.60}: no plain number, and no judge of LaTeX is at hand")
     claim = _CLAIM.search(text)
-    return float(claim is not None and judge.equal(claim[1], right))
+    return float(claim is not None and judge.correct(claim[1], right))
 
 
 def well_formed(text: str, right: str) -> float:
@@ -67,7 +68,7 @@ def repetition(text: str) -> float:
     return len(set(runs)) / len(runs) - 1 if runs else 0.0
 
 
-REWARDS: dict[str, Callable[[str, str, Judge | None], float]] = {
+REWARDS: dict[str, Callable[[str, str, Checker | None], float]] = {
     "accuracy": accuracy,
     "format": lambda text, right, _: well_formed(text, right),
     "repetition": lambda text, _, __: repetition(text),
@@ -78,7 +79,7 @@ REWARDS: dict[str, Callable[[str, str, Judge | None], float]] = {
 class Reward:
     """The reward ``name`` as TRL calls it; `InputError` for an unknown name."""
 
-    def __init__(self, name: str, judge: Judge | None = None) -> None:
+    def __init__(self, name: str, judge: Checker | None = None) -> None:
         if name not in REWARDS:
             raise InputError(f"reward: unknown {name!r}; {nearest(name, REWARDS)}")
         self._score = REWARDS[name]

@@ -21,7 +21,7 @@ class Same:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
-    def equal(self, answer: str, right: str) -> bool:
+    def correct(self, answer: str, right: str) -> bool:
         self.asked.append((answer, right))
         return answer == right
 
