@@ -19,9 +19,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((str(address[0]), port), family=family)
-    except OSError as error:
-        said = str(error.strerror).partition(" (")[0]
-        raise InputError(f"--host {host} --port {port}: {said}; choose another one") from error
+    except (OSError, UnicodeError) as error:
+        said = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        raise InputError(f"--host {host!r} --port {port}: {said}; choose another one") from error
 
 
 def serve(model: Path, host: str, port: int, parallel: int, queue: int, max_tokens: int) -> None:

@@ -59,9 +59,7 @@ def resize(driver: Any, size: tuple[int, int]) -> None:
 
 def complaints(driver: Any) -> list[str]:
     """What the console has held since the last call: errors and warnings."""
-    return [
-        entry["message"] for entry in driver.get_log("browser") if entry["level"] != "INFO"
-    ]
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] != "INFO"]
 
 
 def overflow(driver: Any) -> float:

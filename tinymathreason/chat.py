@@ -96,8 +96,11 @@ class Chat:
         places = {0, len(text)} | {place for span in spans for place in span}
         controls = {match.span() for match in self._control.finditer(text)}
         places |= {place for span in controls for place in span}
+        ahead = sorted(spans, reverse=True)
         for start, end in itertools.pairwise(sorted(places)):
-            spoken = any(first <= start and end <= last for first, last in spans)
+            while ahead and ahead[-1][1] <= start:
+                ahead.pop()
+            spoken = bool(ahead) and ahead[-1][0] <= start
             piece = text[start:end].replace(mark, "")
             pieces.append((piece, spoken, (start, end) in controls))
         return pieces

@@ -19,10 +19,18 @@ _NEUTRAL: dict[str, Any] = {
     "response_format": {"type": "text"},
     "modalities": ["text"],
     "tools": [],
-    "tool_choice": "none",
 }
 """Values of parameters that are not supported which change nothing."""
-_NO_MATTER = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
+_NO_MATTER = {
+    "tool_choice",
+    "parallel_tool_calls",
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+}
 """Parameters on which no answer depends."""
 
 
@@ -52,14 +60,27 @@ def _joined(content: Any) -> Any:
     return "".join(texts)
 
 
+def _given(content: Any) -> Any:
+    """A mapping without its nulls, which clients send for what they do not set."""
+    if not isinstance(content, dict):
+        return content
+    return {key: value for key, value in content.items() if value is not None}
+
+
 _STRICT = pydantic.ConfigDict(strict=True, extra="forbid")
+_WITHOUT_NULLS = pydantic.BeforeValidator(_given)
+MAX_MESSAGES = 1_000
+"""Most messages of a conversation."""
 
 
 class Said(pydantic.BaseModel):
     """A message of a conversation."""
 
     model_config = _STRICT
-    role: Literal["system", "user", "assistant"]
+    role: Annotated[
+        Literal["system", "user", "assistant"],
+        pydantic.BeforeValidator(lambda role: "system" if role == "developer" else role),
+    ]
     content: Annotated[str, pydantic.BeforeValidator(_joined)]
 
 
@@ -76,7 +97,10 @@ class Asked(pydantic.BaseModel):
 
     model_config = _STRICT
     model: str | None = None
-    messages: Annotated[list[Said], pydantic.Field(min_length=1)]
+    messages: Annotated[
+        list[Annotated[Said, _WITHOUT_NULLS]],
+        pydantic.Field(min_length=1, max_length=MAX_MESSAGES),
+    ]
     temperature: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, pydantic.Field(ge=1)] | None = None
@@ -88,7 +112,7 @@ class Asked(pydantic.BaseModel):
     ] = []
     seed: Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: Annotated[StreamOptions, _WITHOUT_NULLS] = StreamOptions()
 
 
 def read_object(body: bytes) -> dict[str, Any]:

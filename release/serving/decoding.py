@@ -66,6 +66,8 @@ def sample(logits: Any, temperature: float, top_p: float, generator: Any) -> int
     """A token of one position's logits: the likeliest at temperature 0, else a random one."""
     import torch
 
+    if not logits.max().isfinite():
+        raise RuntimeError("its logits are not finite")
     if temperature == 0:
         return int(logits.argmax())
     # Below the greatest, no temperature makes them infinite.

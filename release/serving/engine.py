@@ -111,6 +111,16 @@ class Engine:
         active, waiting = len(self._active), len(self._waiting)
         return {"active": active, "waiting": waiting, "generated": self._generated}
 
+    @property
+    def full(self) -> bool:
+        """Whether a request would be refused now."""
+        with self._changed:
+            return self.closed or len(self._waiting) >= self._room()
+
+    def _room(self) -> int:
+        # Whoever waits first takes a free place as soon as the thread has turned round.
+        return self._queue + self._parallel - len(self._active)
+
     def encode(self, messages: Messages) -> list[int]:
         """The prompt that asks for the answer to a conversation, as token ids.
 
@@ -131,9 +141,7 @@ class Engine:
             )
         job = Job(self._events(request), listen)
         with self._changed:
-            # Whoever waits first takes a free place as soon as the thread has turned round.
-            free = self._parallel - len(self._active)
-            if self.closed or len(self._waiting) >= self._queue + free:
+            if self.closed or len(self._waiting) >= self._room():
                 raise FullError
             self._waiting.append(job)
             self._changed.notify()

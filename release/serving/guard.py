@@ -59,6 +59,8 @@ class Guard:
 
 
 def _hostname(netloc: str) -> str | None:
+    if set(netloc) & set("@/?#\\"):
+        return None  # urlsplit would find a name in it
     try:
         return urlsplit(f"//{netloc}").hostname
     except ValueError:

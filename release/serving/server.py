@@ -42,7 +42,9 @@ async def read_body(request: "fastapi.Request") -> bytes:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        # What is too much is read, too: a client that is still sending would not see the answer.
+        # Some of what is too much is read: a client that is still sending would not see the answer.
+        if size > 32 * MAX_BODY:
+            break
         if size <= MAX_BODY:
             body += chunk
     if size > MAX_BODY:
@@ -141,6 +143,7 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
     import fastapi
     from fastapi.responses import JSONResponse, Response, StreamingResponse
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 
     from release.typeset import STYLE, typeset
 
@@ -160,6 +163,8 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
     async def begin(request: fastapi.Request) -> tuple[Asked, Answer, Reply]:
         asked = read_asked(await read_body(request))
         check_model(asked.model)
+        if engine.full:  # before the work of encoding
+            raise unavailable()
         messages = [said.model_dump() for said in asked.messages]
         try:
             ids = await asyncio.to_thread(engine.encode, messages)
@@ -172,7 +177,12 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         except TooLongError as error:
             raise Refusal(400, str(error), "context_length_exceeded", "messages") from error
         except FullError as error:
-            raise Refusal(503, "too many are asking; try again soon", "queue_full") from error
+            raise unavailable() from error
+
+    def unavailable() -> Refusal:
+        if engine.closed:
+            return Refusal(503, "the server has stopped; start it again", "stopped")
+        return Refusal(503, "too many are asking; try again soon", "queue_full")
 
     def check_model(asked: Any) -> None:
         if asked not in (None, name):
@@ -183,7 +193,8 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         if isinstance(error, HTTPException):
             error = Refusal(error.status_code, error.detail.lower())
         assert isinstance(error, Refusal)
-        headers = {"Retry-After": str(RETRY_AFTER)} if error.status == 503 else None
+        soon = error.content["error"]["code"] == "queue_full"
+        headers = {"Retry-After": str(RETRY_AFTER)} if soon else None
         return JSONResponse(error.content, error.status, headers)
 
     # The pages that describe a FastAPI application load scripts from another site.
@@ -192,6 +203,8 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
     app.add_middleware(Guard, hosts=frozenset(names if loopback(host) else ()))
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, refuse)
+    # Nobody reads it: the client left while it was sending.
+    app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=499))
 
     @app.post("/v1/chat/completions")
     async def complete(request: fastapi.Request) -> Response:
@@ -234,10 +247,17 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         ready = event_line({"status": "ready", "cached": True})
         return Response(ready, media_type="text/event-stream")
 
+    described = {"id": name, "object": "model", "created": 0, "owned_by": "tinymathreason"}
+    described["max_model_len"] = engine.context
+
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        model = {"id": name, "object": "model", "created": 0, "owned_by": "tinymathreason"}
-        return {"object": "list", "data": [{**model, "max_model_len": engine.context}]}
+        return {"object": "list", "data": [described]}
+
+    @app.get("/v1/models/{asked:path}")
+    def model(asked: str) -> dict[str, Any]:
+        check_model(asked)
+        return described
 
     @app.get("/health")
     def health() -> JSONResponse:

@@ -53,6 +53,14 @@ def test_gold_answers_score_everything_and_wrong_ones_nothing(ask, data, task, f
         assert (result["template_sha256"] is None) == (form == "plain")
 
 
+@pytest.mark.parametrize("task", ["arithmetic", "gsm8k", "math500"])
+def test_a_base_model_and_a_tuned_one_can_be_compared(ask, data, task) -> None:
+    found = [ask(Knows("x"), task, data.get(task), 12, form)[1] for form in ("chat", "plain")]
+    for chat, plain in zip(*found, strict=True):
+        assert all(chat[key] == plain[key] for key in ("id", "question", "expected"))
+        assert len(chat["expected"]) < 15
+
+
 @pytest.mark.parametrize("task", CHOICES)
 def test_right_choices_score_everything(ask, data, task) -> None:
     result, samples = ask(Knows(), task, data[task])

@@ -271,6 +271,7 @@ WRONG = {
     "nothing": (b"", "not valid JSON"),
     "no messages": ({}, "messages: Field required"),
     "empty messages": ({"messages": []}, "messages: "),
+    "no end of messages": ({"messages": [ASKED[0]] * 1_001}, "messages: "),
     "messages are a text": ({"messages": "2 + 3?"}, "messages: "),
     "role": ({"messages": [{"role": "judge", "content": "x"}]}, "messages.0.role: "),
     "content": ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content: "),
@@ -320,6 +321,41 @@ def test_wrong_input_is_one_clear_400(client, name, path) -> None:
     assert set(error) == {"message", "type", "param", "code"}
 
 
+def test_what_clients_send_for_nothing_is_nothing(client) -> None:
+    plain = complete(client, max_tokens=3, stream_options={"include_usage": None})
+    nulls = [{**message, "name": None, "refusal": None, "tool_calls": None} for message in ASKED]
+    assert (
+        complete(client, nulls, max_tokens=3, tool_choice="auto").json()["choices"]
+        == (plain.json()["choices"])
+    )
+    told = [{"role": role, "content": "Count."} for role in ("system", "developer")]
+    asked = [complete(client, [first, *ASKED], max_tokens=3).json() for first in told]
+    assert asked[0]["usage"] == asked[1]["usage"]
+    assert client.get("/v1/models/tiny").json()["id"] == "tiny"
+    assert client.get("/v1/models/org/other").status_code == 404
+
+
+def test_a_client_that_leaves_while_it_sends_leaves_no_trace(client, caplog) -> None:
+    url = client.base_url
+    for path in ("/ask", "/v1/chat/completions"):
+        with socket.create_connection((url.host, url.port)) as sending:
+            head = f"POST {path} HTTP/1.1\r\nHost: {url.host}\r\n"
+            more = "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+            sending.sendall((head + more).encode())
+    assert client.get("/health").status_code == 200
+    until(lambda: client.get("/health").json()["active"] == 0)
+    assert "Traceback" not in caplog.text
+
+
+def test_a_stopped_engine_says_so(parts) -> None:
+    engine = Engine(*parts)
+    with serving(engine) as client:
+        engine.close()
+        refused = complete(client)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "stopped")
+    assert "retry-after" not in refused.headers
+
+
 def test_other_wrong_requests(client) -> None:
     assert complete(client, model="gpt-4").json()["error"]["code"] == "model_not_found"
     large = client.post("/ask", json={"messages": "x" * 10_000_000})
@@ -346,6 +382,8 @@ def test_other_web_sites_cannot_ask(client, engine) -> None:
         "",
         "[",
         "10.0.0.1",
+        "evil@127.0.0.1",
+        "127.0.0.1#evil",
     ):
         assert status(host=name) == status("/", host=name) == 403
     assert status(origin=f"http://{host}") == 200
@@ -370,6 +408,8 @@ def test_a_port_in_use_and_a_missing_model_are_told_in_one_line(tmp_path) -> Non
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"--port {port}: Address already in use; choose"):
             chat.main(["--model", str(tmp_path), "--port", str(port)])
+    with pytest.raises(InputError, match=r"--host 'a\.\.b' --port 0: "):
+        chat.main(["--model", str(tmp_path), "--port", "0", "--host", "a..b"])
     with pytest.raises(InputError, match=r"no config\.json there"):
         chat.main(["--model", str(tmp_path), "--port", "0"])
     for words in (["--port", "70000"], ["--queue", "-1"], ["--max-new-tokens", "0"]):

@@ -22,6 +22,7 @@ class Stub:
 
     context = 100
     closed = False
+    full = False
 
     def __init__(self) -> None:
         self.asked: list = []

@@ -201,7 +201,8 @@ def test_a_cancelled_request_is_not_generated_further(engine, gate) -> None:
 
 @pytest.mark.usefixtures("letters")
 def test_the_queue_is_served_in_order_and_bounded(engine, gate) -> None:
-    first = [ask(engine, str(n), max_tokens=2) for n in range(2)]
+    with engine._changed:  # lest its thread wait at the gate with the first one alone
+        first = [ask(engine, str(n), max_tokens=2) for n in range(2)]
     until(lambda: engine.state()["active"] == 2)
     waiting = [ask(engine, str(n), max_tokens=2) for n in range(2)]
     assert engine.state() == {"active": 2, "waiting": 2, "generated": 0}
@@ -237,6 +238,15 @@ def test_one_failure_is_of_one_request(engine, gate, monkeypatch) -> None:
     assert hear(bad) == ("ab", Failure("the model failed: no memory left"))
     assert hear(good)[1].tokens == 5
     assert hear(ask(engine, "and the next?", max_tokens=3)[1])[1].tokens == 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_broken_weights_are_told(temperature) -> None:
+    import torch
+
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(RuntimeError, match="not finite"):
+            sample(torch.tensor([0.0, wrong, 1.0]), temperature, 1.0, torch.Generator())
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -110,6 +110,17 @@ def test_many_conversations_are_as_each_by_itself(chat, monkeypatch) -> None:
     assert chat.encode(several) == alone
 
 
+def test_every_answer_of_a_long_conversation_is_said(chat) -> None:
+    turns = [
+        {"role": role, "content": f"{n}"} for n in range(300) for role in ("user", "assistant")
+    ]
+    found = chat.encode([turns])[0]
+    said = chat.tokenizer.decode([i for i, s in zip(found.ids, found.said, strict=True) if s])
+    assert [part for part in said.split("<|im_end|>") if part.strip()] == [
+        str(n) for n in range(300)
+    ]
+
+
 def test_a_text_without_a_character_to_spare_is_refused(chat) -> None:
     text = "".join(chr(code) for code in range(0xE000, 0xF900))
     with pytest.raises(InputError, match="every character of Unicode's private use area"):
