@@ -1,19 +1,17 @@
-"""The benchmarks by name: which lm-eval task each is, and where its problems come from."""
+"""The benchmarks by name: which lm-eval task each is, and what a row of its data holds."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import list_files, reaching
-from tinymathreason.answers import read_final
+from data_prep.rows import reaching
+from evaluation.local import SPLITS, Columns, splits
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 
 OURS = Path(__file__).parent / "lm_eval_tasks"
 """Tasks of our own in lm-eval's form: ``lm_eval run --include_path`` takes the folder."""
-MATH500_COLUMNS = ("problem", "solution", "answer")
 
 
 @dataclass(frozen=True)
@@ -26,37 +24,30 @@ class Benchmark:
     """The lm-eval task for a model that continues text."""
     metric: str
     """The metric that stands for the benchmark."""
-    columns: tuple[str, ...]
-    """What each row of its data must have."""
+    columns: Columns
+    """What each row of its data must have, by name, and of which kind."""
     subset: str = ""
     """Name of its configuration on the hub, which is a folder there."""
     split: str = "test"
     """The split that is asked."""
 
 
+_ARC: Columns = {"question": str, "choices": dict, "answerKey": str}
+_GSM8K: Columns = {"question": str, "answer": str}
+_HELLASWAG: Columns = {
+    "ctx_a": str, "ctx_b": str, "activity_label": str, "endings": list, "label": str,
+}  # fmt: skip
+_MATH: Columns = {"problem": str, "solution": str, "answer": str}
+_MMLU: Columns = {"question": str, "choices": list, "answer": int}
+
 BENCHMARKS = {
-    "arithmetic": Benchmark("tmr_arithmetic", "tmr_arithmetic_plain", "strict", ()),
-    "gsm8k": Benchmark("tmr_gsm8k", "gsm8k_cot", "strict", ("question", "answer"), "main"),
-    "math500": Benchmark("tmr_math500", "minerva_math500", "final", MATH500_COLUMNS),
-    "arc_easy": Benchmark(
-        "arc_easy", "arc_easy", "acc_norm", ("question", "choices", "answerKey"), "ARC-Easy"
-    ),
-    "arc_challenge": Benchmark(
-        "arc_challenge",
-        "arc_challenge",
-        "acc_norm",
-        ("question", "choices", "answerKey"),
-        "ARC-Challenge",
-    ),
-    "hellaswag": Benchmark(
-        "hellaswag",
-        "hellaswag",
-        "acc_norm",
-        ("ctx_a", "ctx_b", "activity_label", "endings", "label"),
-        "",
-        "validation",
-    ),
-    "mmlu": Benchmark("mmlu", "mmlu", "acc", ("question", "choices", "answer")),
+    "arithmetic": Benchmark("tmr_arithmetic", "tmr_arithmetic_plain", "strict", {}),
+    "gsm8k": Benchmark("tmr_gsm8k", "gsm8k_cot", "strict", _GSM8K, "main"),
+    "math500": Benchmark("tmr_math500", "minerva_math500", "final", _MATH),
+    "arc_easy": Benchmark("arc_easy", "arc_easy", "acc_norm", _ARC, "ARC-Easy"),
+    "arc_challenge": Benchmark("arc_challenge", "arc_challenge", "acc_norm", _ARC, "ARC-Challenge"),
+    "hellaswag": Benchmark("hellaswag", "hellaswag", "acc_norm", _HELLASWAG, split="validation"),
+    "mmlu": Benchmark("mmlu", "mmlu", "acc", _MMLU),
 }
 _UPSTREAM = {"gsm8k_cot": "gsm8k", "minerva_math500": "minerva_math"}
 _FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
@@ -143,15 +134,14 @@ def _task(
         step = {"function": "custom", "filter_fn": scoring.final_answers}
         changes["filter_list"] = [{"name": "final", "filter": [step]}]
     if data is not None:
-        splits = _splits(benchmark, subset, data)
-        changes.update(custom_dataset=lambda **_: splits)
+        found = splits(data, subset, benchmark.split, benchmark.columns)
+        changes.update(custom_dataset=lambda **_: found)
         for key in ("training_split", "validation_split", "fewshot_split"):
             changes[key] = None
         changes[f"{benchmark.split}_split"] = benchmark.split
-        for split in ("train", "validation", "dev"):
-            if split in splits and split != benchmark.split:
-                changes["fewshot_split"] = split
-                break
+        others = [split for split in SPLITS if split in found and split != benchmark.split]
+        if others and task not in _UPSTREAM:  # those have worked examples of their own
+            changes["fewshot_split"] = others[0]
     with reaching(f"data: {data or task}"):
         # Only the members of a group are built from the task's file and these changes.
         group = {"group": "asked", "task": [{"task": task, **changes}]}
@@ -160,62 +150,12 @@ def _task(
         made.set_config("num_fewshot", shots)
     elif made.get_config("num_fewshot") is None:
         made.set_config("num_fewshot", 0)
-    given = made.get_config("fewshot_config").samples
-    if made.get_config("num_fewshot") and not given and not made.get_config("fewshot_split"):
-        raise InputError(f"shots: {data} holds no other split to take examples from")
+    wanted = made.get_config("num_fewshot")
+    if wanted:
+        given = made.get_config("fewshot_config").samples or made.get_config("fewshot_split")
+        if not given:
+            raise InputError(f"shots: {data or task} has no other split to take examples from")
+        if wanted > len(made.fewshot_docs()):
+            raise InputError(f"shots: {wanted} asked for, {len(made.fewshot_docs())} there are")
     made.set_fewshot_seed(1234)
     return made
-
-
-def _splits(benchmark: Benchmark, subset: str, data: str) -> dict[str, Any]:
-    """Datasets by split, of a file that is the asked split or of a folder laid out as the hub's."""
-    if not Path(data).is_dir():
-        files = [file for file, _ in list_files("data", data)]
-        return {benchmark.split: _read(files, benchmark)}
-    found = {}
-    for split in ("train", "validation", "dev", "test"):
-        for folder in (Path(data, subset), Path(data, subset, "data"), Path(data)):
-            paths = sorted([*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.jsonl")])
-            if paths:
-                found[split] = _read([str(path) for path in paths], benchmark)
-                break
-    if benchmark.split not in found:
-        raise InputError(f"data: {data}: no {benchmark.split}-*.parquet or .jsonl in it")
-    return found
-
-
-def _read(files: Sequence[str], benchmark: Benchmark) -> Any:
-    """Files of a benchmark as a dataset of every row; `InputError` naming what is wrong in them."""
-    from datasets import Dataset
-
-    rows = []
-    for file in files:
-        for number, row in enumerate(_rows(file)):
-            for name in benchmark.columns:
-                if not isinstance(row, dict) or name not in row:
-                    raise InputError(f"{file}: row {number} has no {name!r}")
-            if benchmark.chat == "tmr_gsm8k" and read_final(str(row["answer"])) is None:
-                raise InputError(f"{file}: row {number} has no final line '#### number'")
-            rows.append(row)
-    if not rows:
-        raise InputError(f"{files[0]}: no problem in it")
-    return Dataset.from_list(rows)
-
-
-def _rows(file: str) -> Iterator[Any]:
-    import fsspec
-    import pyarrow
-    import pyarrow.parquet
-
-    with fsspec.open(file, "rb") as opened:
-        if file.endswith(".parquet"):
-            try:
-                yield from pyarrow.parquet.read_table(opened).to_pylist()
-            except pyarrow.ArrowInvalid as error:
-                raise InputError(f"{file}: is no Parquet file: {error}") from error
-            return
-        for number, line in enumerate(opened):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{file}: row {number} is not JSON (line {number + 1})") from error

@@ -6,10 +6,12 @@ Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
+def wilson(correct: float, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of ``correct`` out of ``n`` (Wilson 1927).
 
-    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and at n.
+    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and at n. Where
+    ``correct`` is a sum of shares, such as pass@k's, it is wider than need be: no spread is larger
+    than that of shares which are 0 or 1.
     Raises ValueError unless 0 <= correct <= n and n > 0.
     """
     if not 0 <= correct <= n or n == 0:

@@ -1,6 +1,7 @@
 """A model and a benchmark in; its metrics with their intervals, and every answer, out."""
 
 import hashlib
+import json
 import statistics
 import time
 from collections import defaultdict
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import catalogue, model
-from evaluation.interval import Z95, wilson
+from evaluation.interval import wilson
 from evaluation.responses import Journal, check_lengths, respond
 from evaluation.sampling import majority, pass_at_k
 from evaluation.scoring import checker
@@ -75,6 +76,7 @@ def evaluate(
     responses, too_long = _respond(lm, requests, tasks[0], question, folder, journal)
     samples = _samples(tasks, requests, responses, benchmark.metric)
     metrics = _metrics(samples)
+    documents = [request.doc for request in requests]
     template = lm.tokenizer.chat_template if form == "chat" else None
     name = tasks[0].task_name if len(tasks) == 1 else question.task
     result = {
@@ -86,8 +88,13 @@ def evaluate(
         "shots": tasks[0].get_config("num_fewshot"),
         "prompt_version": f"{name} {tasks[0].VERSION}, lm-eval {version('lm-eval')}",
         "template_sha256": template and hashlib.sha256(template.encode()).hexdigest(),
+        "dataset": {
+            "path": question.data or tasks[0].get_config("dataset_path"),
+            "name": benchmark.subset or None,
+            "sha256": hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest(),
+        },
         "decoding": {
-            **(tasks[0].get_config("generation_kwargs") or {}),
+            **(tasks[0].get_config("generation_kwargs") or {"by": "likelihood"}),
             "samples": question.samples,
             "seed": question.seed,
             "batch_size": question.batch_size,
@@ -133,7 +140,8 @@ def _respond(
         room = task.get_config("generation_kwargs")["max_gen_toks"]
     else:
         ends = [len(lm.tok_encode(request.args[1])) for request in requests]
-        lengths = [length + end for length, end in zip(lengths, ends, strict=True)]
+        # The last token of a choice is only predicted.
+        lengths = [length + end - 1 for length, end in zip(lengths, ends, strict=True)]
     shots = task.get_config("num_fewshot")
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
     # vLLM fills its own batches; what it is given at once is what a kill can lose.
@@ -195,10 +203,11 @@ def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]
     if len(requests) == 1:
         completion, expected = str(requests[0].resps[0]), str(target)
     else:
-        # A choice: the answer is the one of the greatest likelihood, as the metric acc has it.
-        best = max(requests, key=lambda request: request.resps[0][0])
         choices = task.doc_to_choice(document)
-        completion = found = choices[best.idx]
+        scores = [request.resps[0][0] for request in requests]
+        if primary == "acc_norm":
+            scores = [score / len(choice) for score, choice in zip(scores, choices, strict=True)]
+        completion = found = choices[scores.index(max(scores))]
         expected = choices[target] if isinstance(target, int) else str(target)
     return {
         "question": _question(document),
@@ -229,7 +238,7 @@ def _metrics(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     count = len(samples[0]["completions"])
     if count > 1:
         right = [sum(sample["all_correct"]) for sample in samples]
-        for k in (2**power for power in range(count.bit_length())):
+        for k in sorted({*(2**power for power in range(count.bit_length())), count}):
             found[f"pass@{k}"] = _estimate([pass_at_k(count, c, k) for c in right])
         found[f"majority@{count}"] = _estimate([_majority(sample) for sample in samples])
     return found
@@ -242,11 +251,6 @@ def _majority(sample: dict[str, Any]) -> float:
 
 
 def _estimate(shares: Sequence[float]) -> dict[str, Any]:
-    """The mean of shares, a problem each: Wilson's interval of counts, else the normal one."""
-    n, mean = len(shares), statistics.fmean(shares)
-    if all(share in (0.0, 1.0) for share in shares):
-        low, high = wilson(round(sum(shares)), n)
-    else:
-        spread = Z95 * statistics.stdev(shares) / n**0.5 if n > 1 else 1.0
-        low, high = max(0.0, mean - spread), min(1.0, mean + spread)
-    return {"value": mean, "low": low, "high": high, "n": n}
+    """The mean of shares, a problem each, with Wilson's interval."""
+    low, high = wilson(sum(shares), len(shares))
+    return {"value": statistics.fmean(shares), "low": low, "high": high, "n": len(shares)}

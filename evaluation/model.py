@@ -9,6 +9,14 @@ from data_prep.rows import reaching
 from tinymathreason.cli import InputError
 
 FILES = ("*.json", "*.jinja", "*.safetensors")
+ASKING = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+"""Files on which it depends how a model is asked, and when it stops."""
 
 
 def folder(name: str) -> Path:
@@ -42,6 +50,19 @@ def model_hash(model: Path) -> str:
     for file in sorted(model.glob("*.safetensors")):
         with file.open("rb") as weights:
             digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()
+
+
+def files_hash(model: Path, data: str | None) -> str:
+    """SHA-256 over what else a result depends on: tokenizer, template, and local problems."""
+    files = [model / name for name in ASKING]
+    if data is not None and Path(data).exists():
+        files += sorted(Path(data).rglob("*.*")) if Path(data).is_dir() else [Path(data)]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            digest.update(f"{file.name}\n".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 

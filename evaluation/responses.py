@@ -53,9 +53,10 @@ class Journal:
             return 0
         whole = 0
         for line in path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break
-            record = json.loads(line)
+            try:
+                record = json.loads(line if line.endswith(b"\n") else b"")
+            except ValueError:
+                break  # cut short, by a kill or a full disk
             if whole == 0 and record != {"key": key}:
                 return 0
             if whole:
@@ -91,7 +92,7 @@ def respond(
                 responses = kept[number]
                 progress.initial += len(batch)  # so that the rate is that of this process
             else:
-                torch.manual_seed(seed + number)
+                torch.manual_seed((seed << 32) + number)  # no other seed's batch has the same
                 ask = getattr(lm, requests[0].request_type)
                 responses = ask([requests[i] for i in batch], disable_tqdm=True)
                 if journal:

@@ -5,6 +5,7 @@ python -m evaluation.run --model DIR_OR_ID --task gsm8k [--data FILE] [--output 
 
 import argparse
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,14 +26,21 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
     Raises `InputError` when the folder holds the result of another evaluation.
     """
     from evaluation.measure import evaluate
-    from evaluation.model import folder, model_hash
+    from evaluation.model import files_hash, folder, model_hash
 
     path = folder(model)
-    inputs = {"model": model, "model_sha256": model_hash(path), "asked": asdict(question)}
+    inputs = {
+        "model": model,
+        "model_sha256": model_hash(path),
+        "asked": asdict(question),
+        "files_sha256": files_hash(path, question.data),
+    }
     if output is None:
         result, _ = evaluate(path, question)
         return result | inputs, False
     if output.exists():
+        if not (output / "results.json").is_file():
+            raise InputError(f"{output}: is there, and holds no result; name another folder")
         found: dict[str, Any] = read_json(output / "results.json")
         if {key: found.get(key) for key in inputs} != inputs:
             raise InputError(f"{output} holds the result of another evaluation; name another")
@@ -84,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         help="arithmetic, gsm8k, math500, arc_easy, arc_challenge, hellaswag or mmlu",
     )
     parser.add_argument("--data", help="its file, or a folder as on the hub; default: the hub")
-    parser.add_argument("--limit", type=_positive, help="take this many problems")
+    parser.add_argument(
+        "--limit", type=_positive, help="take this many problems, of each subject in mmlu"
+    )
     parser.add_argument("--shots", type=int, help="worked examples; default: the task's own")
     parser.add_argument(
         "--form",
@@ -110,8 +120,10 @@ def main(argv: Sequence[str]) -> None:
     model, output = given.pop("model"), given.pop("output")
     if given["shots"] is not None and given["shots"] < 0:
         parser.error(f"--shots: must be at least 0 (got {given['shots']})")
-    if given["temperature"] <= 0:
-        parser.error(f"--temperature: must be above 0 (got {given['temperature']})")
+    if not 0 < given["temperature"] < math.inf:
+        parser.error(f"--temperature: must be above 0 and finite (got {given['temperature']})")
+    if not 0 <= given["seed"] < 2**31:
+        parser.error(f"--seed: must be from 0 to 2147483647 (got {given['seed']})")
     from evaluation.measure import Question
 
     result, was_there = run(model, Question(**given), output)

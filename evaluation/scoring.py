@@ -5,30 +5,26 @@ lm-eval hands filters all responses of each problem, and takes what they return 
 
 import atexit
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from data_prep import arithmetic as generator
+from data_prep.arithmetic import plain_problem
 from evaluation.answers import Checker, final, flexible, strict
+from evaluation.tasks import ARITHMETIC_PROBLEMS, load
 from tinymathreason.answers import read_final
-
-ARITHMETIC_PROBLEMS = 200
-"""Problems of the task arithmetic, unless more are asked for."""
 
 
 def arithmetic(problems: int = ARITHMETIC_PROBLEMS, **_: Any) -> dict[str, Any]:
     """The first held-out problems of the quickstart's generator, all different, as a split."""
     from datasets import Dataset
 
-    made = itertools.islice(generator.problems(0, held_out=True), problems)
     rows = [
         {
             "question": problem.question,
-            "plain": generator.plain_problem(problem.question, ""),
-            "answer": str(problem.answer),
+            "plain": plain_problem(problem.question, ""),
+            "answer": problem.answer,
         }
-        for problem in made
+        for problem in load("arithmetic", limit=problems)
     ]
     return {"test": Dataset.from_list(rows)}
 

@@ -68,7 +68,7 @@ def run(pipeline: Pipeline) -> None:
     if not any(ran):
         print(f"Every stage was already finished; start afresh with: rm -r {pipeline.run}")
     if any(reports):
-        sys.exit(max(reports))  # the report has told why
+        sys.exit(max(reports) or 1)  # the report has told why, unless a signal ended it
     print(f"Next:\n  {shlex.join(_expand(pipeline.next))}")
 
 

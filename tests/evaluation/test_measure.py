@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -106,14 +108,37 @@ def test_several_samples_give_pass_at_k_and_the_majority(ask, data) -> None:
     assert values["strict"] == values["pass@1"] == 0.5
     assert values["pass@2"] == pytest.approx(1 - 1 / 6)
     assert (values["pass@4"], values["majority@4"]) == (1.0, 1.0)
-    assert result["decoding"]["do_sample"] is True
+    decoding = result["decoding"]
+    assert [decoding[k] for k in ("do_sample", "temperature", "top_k", "top_p")] == [
+        True, 0.7, 0, 1.0,
+    ]  # fmt: skip
+
+
+def test_the_answer_to_a_choice_is_the_one_that_its_metric_takes(ask, tmp_path) -> None:
+    row = {
+        "question": "1 + 1?",
+        "choices": {"text": ["no", "the number two"], "label": ["A", "B"]},
+        "answerKey": "B",
+    }
+    path = tmp_path / "arc.jsonl"
+    path.write_text(json.dumps(row))
+    lm = Knows()
+    lm.loglikelihood = lambda requests, disable_tqdm: [(-4.0 - r.idx, False) for r in requests]
+    result, (sample,) = ask(lm, "arc_easy", str(path))
+    assert sample["metrics"] == {"acc": 0.0, "acc_norm": 1.0}
+    assert (sample["found"], sample["correct"]) == ("the number two", True)
+    assert result["decoding"]["by"] == "likelihood"
 
 
 def test_several_shots_come_from_another_split(ask, data) -> None:
     result, (sample, *_) = ask(Knows(), "mmlu", data["mmlu"], shots=5)
     assert sample["prompt"].count("Answer:") == 6
     assert result["shots"] == 5
-    with pytest.raises(InputError, match="holds no other split to take examples from"):
+    with pytest.raises(InputError, match="shots: 20 asked for, 12 there are"):
+        ask(Knows(), "mmlu", data["mmlu"], shots=20)
+    with pytest.raises(InputError, match="shots: 9 asked for, 8 there are"):
+        ask(Knows(), "gsm8k", data["gsm8k"], shots=9)
+    with pytest.raises(InputError, match="has no other split to take examples from"):
         ask(Knows(), "arc_easy", data["arc_easy"], shots=5)
 
 
@@ -126,7 +151,14 @@ def test_several_shots_come_from_another_split(ask, data) -> None:
         ("gsm8k", {"rows": '{"question": "q"}\n'}, "row 0 has no 'answer'"),
         ("gsm8k", {"rows": '{"question": "q", "answer": "5"}\n'}, "row 0 has no final line"),
         ("gsm8k", {"rows": "{\n"}, "row 0 is not JSON"),
-        ("gsm8k", {"rows": "[]\n"}, "row 0 has no 'question'"),
+        ("gsm8k", {"rows": "[]\n"}, "row 0 is no object"),
+        ("gsm8k", {"rows": '{"question": 3, "answer": "#### 4"}'}, "a 'question' that is no str"),
+        ("gsm8k", {"rows": '{"question": "\\ud800", "answer": "#### 4"}'}, "rows make no table"),
+        (
+            "arc_easy",
+            {"rows": '{"question": "q", "choices": {"label": ["A"]}, "answerKey": "E"}'},
+            "has no choice 'E'",
+        ),
         ("arithmetic", {"rows": ""}, "makes its own problems"),
         ("mmlu", {"rows": "{}\n"}, "mmlu takes a folder"),
         ("mmlu", {"data": "."}, "no folder of a subject"),
@@ -150,16 +182,26 @@ def test_wrong_input_is_one_line(ask, data, tmp_path, task, change, words) -> No
 
 
 def test_parquet_and_the_hubs_layout_are_read_too(ask, data, tmp_path) -> None:
+    import gzip
+
     import pyarrow.json
     import pyarrow.parquet
 
     folder = tmp_path / "gsm8k" / "main"
     folder.mkdir(parents=True)
+    zipped = tmp_path / "test.jsonl.gz"
+    zipped.write_bytes(gzip.compress(Path(data["gsm8k"]).read_bytes() + b"\n"))
     table = pyarrow.json.read_json(data["gsm8k"])
     pyarrow.parquet.write_table(table, folder / "test-00000-of-00001.parquet")
     expected = ask(Knows("x"), "gsm8k", data["gsm8k"])[1]
-    for path in (folder / "test-00000-of-00001.parquet", folder.parent):
+    for path in (folder / "test-00000-of-00001.parquet", folder.parent, zipped):
         assert ask(Knows("x"), "gsm8k", str(path))[1] == expected
+    # Worked shots are not replaced by a training split's.
+    pyarrow.parquet.write_table(table, folder / "train-00000-of-00001.parquet")
+    for form in ("plain", "chat"):
+        paths = (str(folder.parent), str(zipped))
+        found = [ask(Knows("x"), "gsm8k", path, form=form)[1] for path in paths]
+        assert found[0] == found[1]
 
 
 def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None:
@@ -211,41 +253,68 @@ def test_batches_change_no_answer(trained_dir) -> None:
     assert 0 < sum(sample["correct"] for sample in results[0]) < 24
 
 
-def test_scores_equal_those_of_lm_evals_own_command(trained_dir, tmp_path, data) -> None:
-    """Item by item, as chat and as plain text, and batch by batch."""
-    import subprocess
+LOCAL = """
+include: {include}
+task: {task}_local
+dataset_path: json
+dataset_name: null
+training_split: null
+validation_split: null
+fewshot_split: null
+test_split: test
+dataset_kwargs: {{data_files: {{test: {file}}}}}
+"""
+NUMBERS = "generation_kwargs: {until: ['<|im_end|>'], do_sample: false, max_gen_toks: 48}\n"
+COT = """num_fewshot: 0
+generation_kwargs: {until: ['Q:', '</s>', '<|im_end|>'], do_sample: false, max_gen_toks: 48}
+"""
 
-    local = tmp_path / "tasks"
-    local.mkdir()
-    (local / "gsm8k_local.yaml").write_text(
-        f"include: {catalogue.OURS / 'tmr_gsm8k.yaml'}\n"
-        "task: gsm8k_local\ndataset_path: json\ndataset_name: null\ntraining_split: null\n"
-        f"fewshot_split: null\ndataset_kwargs: {{data_files: {{test: {data['gsm8k']}}}}}\n"
-        "generation_kwargs: {until: ['<|im_end|>'], do_sample: false, max_gen_toks: 48}\n"
-    )
+
+@pytest.mark.parametrize("form", ["chat", "plain"])
+def test_scores_equal_those_of_lm_evals_own_command(trained_dir, tmp_path, data, form) -> None:
+    """Item by item, at its own batch size of one."""
+    import lm_eval
+
+    upstream = Path(lm_eval.__file__).parent / "tasks"
+    tasks = {
+        "chat": {"gsm8k": (catalogue.OURS / "tmr_gsm8k.yaml", NUMBERS)},
+        "plain": {
+            "gsm8k": (upstream / "gsm8k" / "gsm8k-cot.yaml", COT),
+            "arc_easy": (upstream / "arc" / "arc_easy.yaml", ""),
+            "hellaswag": (upstream / "hellaswag" / "hellaswag.yaml", ""),
+        },
+    }[form]
+    local = []
+    for task, (include, more) in tasks.items():
+        local.append(tmp_path / f"{task}.yaml")
+        local[-1].write_text(LOCAL.format(include=include, task=task, file=data[task]) + more)
+    arithmetic = "tmr_arithmetic" if form == "chat" else "tmr_arithmetic_plain"
     words = [
         "run", "--model", "hf", "--model_args", f"pretrained={trained_dir},dtype=float32",
-        "--device", "cpu", "--include_path", str(catalogue.OURS), "--tasks",
-        f"tmr_arithmetic,{local / 'gsm8k_local.yaml'}", "--limit", "24", "--apply_chat_template",
-        "--log_samples", "--output_path", str(tmp_path / "cli"),
+        "--device", "cpu", "--include_path", str(catalogue.OURS), "--limit", "24",
+        "--tasks", ",".join([arithmetic, *map(str, local)]), "--log_samples",
+        "--output_path", str(tmp_path / "cli"), *(["--apply_chat_template"] * (form == "chat")),
     ]  # fmt: skip
     shown = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "lm_eval", *words], capture_output=True, text=True
     )
     assert shown.returncode == 0, shown.stderr
-    for ours, theirs in (("arithmetic", "tmr_arithmetic"), ("gsm8k", "gsm8k_local")):
-        _, samples = measure.evaluate(
-            trained_dir, Question(ours, data.get(ours), 24, max_new_tokens=48)
-        )
+    for task in ("arithmetic", *tasks):
+        asked = Question(task, data.get(task), 24, form, max_new_tokens=48, shots=0)
+        result, samples = measure.evaluate(trained_dir, asked)
+        theirs = arithmetic if task == "arithmetic" else f"{task}_local"
         (file,) = (tmp_path / "cli").rglob(f"samples_{theirs}_*.jsonl")
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        for sample in samples:
-            for name in ("strict", "flexible"):
-                (row,) = [r for r in rows if r["doc_id"] == sample["id"] and r["filter"] == name]
-                assert row["arguments"]["gen_args_0"]["arg_0"] == sample["prompt"]
+        assert len(rows) == len(samples) * len({row["filter"] for row in rows})
+        for row in rows:
+            sample = samples[row["doc_id"]]
+            assert row["arguments"]["gen_args_0"]["arg_0"] == sample["prompt"]
+            for metric in row["metrics"]:
+                ours = catalogue.metric_name(metric, row["filter"])
+                assert row[metric] == sample["metrics"][ours]
+            if "by" not in result["decoding"]:
                 assert row["resps"] == [sample["completions"]]
-                assert row["correct"] == sample["metrics"][name]
-        if ours == "arithmetic":
+        if task == "arithmetic":
             assert 0 < sum(sample["correct"] for sample in samples) < 24
 
 

@@ -83,6 +83,17 @@ def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path_factory, cut) -> 
     assert path.read_bytes() == whole
 
 
+def test_a_damaged_line_and_what_follows_are_asked_again(tmp_path) -> None:
+    path = tmp_path / "responses.jsonl"
+    journal = Journal(path, "k")
+    journal.add(0, ["a"])
+    journal.close()
+    path.write_bytes(path.read_bytes() + b'{"batch"\n{"batch": 1, "responses": []}\n')
+    journal = Journal(path, "k")
+    assert journal.batches == {0: ["a"]}
+    journal.close()
+
+
 def test_what_another_evaluation_left_is_not_used(tmp_path) -> None:
     path = tmp_path / "responses.jsonl"
     journal = Journal(path, "one")

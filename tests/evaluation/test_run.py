@@ -97,6 +97,15 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
     for change in (["--limit", "4"], ["--limit", "3", "--seed", "1"], ["--form", "plain"]):
         with pytest.raises(InputError, match="holds the result of another evaluation"):
             main([*command, "--limit", "3", *change])
+    config = model_dir / "generation_config.json"
+    before = config.read_bytes()
+    config.write_text("{}")
+    with pytest.raises(InputError, match="holds the result of another evaluation"):
+        main([*command, "--limit", "3"])
+    config.write_bytes(before)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="is there, and holds no result; name another folder"):
+        main([*command[:-1], str(tmp_path / "empty")])
     with pytest.raises(InputError, match="--model takes a model's folder"):
         main([*command, "--limit", "3", "--model", "elsewhere"])
 
@@ -183,7 +192,9 @@ def test_a_base_model_is_asked_as_it_was_trained(model_dir) -> None:
     [
         (["--limit", "0"], "--limit: must be at least 1 (got 0)"),
         (["--shots", "-1"], "--shots: must be at least 0 (got -1)"),
-        (["--temperature", "0"], "--temperature: must be above 0 (got 0.0)"),
+        (["--temperature", "0"], "--temperature: must be above 0 and finite (got 0.0)"),
+        (["--temperature", "nan"], "--temperature: must be above 0 and finite (got nan)"),
+        (["--seed", "-1"], "--seed: must be from 0 to"),
         (["--backend", "jax"], "--backend: invalid choice"),
     ],
 )
