@@ -10,7 +10,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Self
 
-from tinymathreason.answers import PREFIX, bare, boxes
+from tinymathreason.answers import FACTORS, PREFIX, bare, boxes
 from tinymathreason.latex import LONGEST, Judge
 
 SECONDS = 0.7
@@ -43,6 +43,7 @@ _UNIT = rf"{_SIGN}| ?{_TEXT}| [A-Za-z]{{3,}}| ?(?:[ckm]m|[km]g|ml|mi|ft|in|oz|lb
 _NUMBER = re.compile(
     rf"{_MONEY}(?P<sign>[-+]?) ?(?:(?P<whole>[0-9]+) )?"
     rf"(?P<over>-?{_DIGITS}(?:[eE][-+]?[0-9]{{1,3}})?)(?: ?/ ?(?P<under>{_DIGITS}))?"
+    rf"(?: (?P<factor>{'|'.join(FACTORS)})(?![A-Za-z]))?"
     rf"(?:(?:{_UNIT})(?:\^(?:[23]|\{{[23]\}}))?\.?)*"
 )
 
@@ -92,6 +93,7 @@ class Checker:
     negative            ``-5`` = ``-$5`` = ``$-5``, with U+2212 too
     per cent, degrees   the sign is ignored: ``50\%`` = ``50%`` = ``50``, and never ``0.5``;
                         ``90^\circ`` = ``90``
+    factors             ``5 thousand`` = ``5,000``; dozen, hundred, million, billion, trillion too
     units               words and ``\text{}`` after a number are ignored, whichever they are:
                         ``18 dollars`` = ``18`` = ``18\text{ cm}^2``
     words               ``\text{Monday}`` = ``monday``, letter by letter; ``(B)`` = ``B``
@@ -157,7 +159,8 @@ def _bare(answer: str) -> str | None:
 
 def _plain(answer: str) -> str:
     """An answer without its dress: spacing, a text's command, and the signs of per cent, degree."""
-    answer = bare(_SPACING.sub("", answer.replace("\u2212", "-")))
+    answer = _SPACING.sub("", answer.replace("\u2212", "-"))
+    answer = bare(answer.strip("* ").removeprefix("=").rstrip(", "))
     text = re.fullmatch(_TEXT, answer)
     return _LAST_SIGNS.sub("", bare(text[1]) if text else answer)
 
@@ -175,5 +178,5 @@ def _number(answer: str) -> Fraction | None:
     # A whole number before a fraction is added to it; one before another is no number at all.
     if under == 0 or (found["whole"] and (not found["under"] or over < 0)):
         return None
-    value = whole + over / under
+    value = (whole + over / under) * FACTORS.get(found["factor"], 1)
     return -value if found["sign"] == "-" else value

@@ -7,7 +7,9 @@ from typing import Any
 
 from data_prep.rows import reaching
 from tinymathreason.cli import InputError
+from tinymathreason.provenance import weights_hash
 
+model_hash = weights_hash
 FILES = ("*.json", "*.jinja", "*.safetensors")
 ASKING = (
     "config.json",
@@ -42,15 +44,6 @@ def check_folder(path: Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         if not (path / name).is_file():
             raise InputError(f"{path}: no {name} there; --model takes a model's folder")
-
-
-def model_hash(model: Path) -> str:
-    """SHA-256 over a model folder's weights, in the order of their files' names."""
-    digest = hashlib.sha256()
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest()
 
 
 def files_hash(model: Path, data: str | None) -> str:

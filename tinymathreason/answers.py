@@ -8,11 +8,20 @@ import re
 from decimal import Decimal
 
 PREFIX = "#### "
+FACTORS = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+"""Words after a number that are no unit: they change its value."""
 # Commas stand before three digits, lest the pair 1,2 were read as twelve.
 _DIGITS = r"-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 _NUMBER = re.compile(_DIGITS)
 _FINAL_LINE = re.compile(rf"^#### ({_DIGITS})\.?\s*$", re.MULTILINE)
-_UNIT = re.compile(rf"({_DIGITS})(?: ?\\?%|(?: [A-Za-z]{{3,}}\.?)+)")
+_UNIT = re.compile(rf"({_DIGITS})(?! (?:{'|'.join(FACTORS)})\b)(?: ?\\?%|(?: [A-Za-z]{{3,}}\.?)+)")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _HOPE = re.compile(r"\s+I hope (?:it|this) is correct\.?$")
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|[{}]")
