@@ -6,7 +6,6 @@ A figure without a record is left out and named on the terminal.
 """
 
 import argparse
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from release.cards.facts import Facts, Places, fenced, md, plain, say
-from release.cards.metadata import LICENSES, STATED, problems
+from release.cards.metadata import LICENSES, STATED, edited, problems, stated
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
@@ -190,21 +189,15 @@ def finished(data: "ModelCardData", body: str, sha256: str) -> str:
     return f"{text}{stated(sha256, text)}\n"
 
 
-def stated(sha256: str, text: str) -> str:
-    """The last line of a card: its weights and the text above the line, by their SHA-256."""
-    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return f"<!-- release.card model_sha256={sha256} text_sha256={digest} -->"
-
-
 def check_replaceable(path: Path) -> None:
     """Raise `InputError` unless there is no card, or one of ours that nobody has edited since."""
     if not path.exists():
         return
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     found = STATED.search(text)
     if found is None:
         raise InputError(f"{path}: was not made by release.card; move it away first")
-    if f"{text[: found.start()]}{stated(found[1], text[: found.start()])}\n" != text:
+    if edited(text, found):
         raise InputError(f"{path}: was edited since release.card made it; move it away first")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.model import model_hash
 from release import secrets, weights
-from release.cards.metadata import STATED, problems
+from release.cards.metadata import STATED, edited, problems
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
@@ -97,10 +97,23 @@ def _files(folder: Path, found: Finding) -> None:
             found.problems.append(f"{path.name}/ is a folder: a model has none")
         elif not _BELONGS.fullmatch(path.name):
             found.problems.append(f"{path.name} does not belong to a model")
+        elif path.suffix == ".json":
+            found.problems += _wrong_json(path)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
             found.problems.append(f"no {name}")
     found.told = f"{len(paths)}, all of a model"
+
+
+def _wrong_json(path: Path) -> Iterator[str]:
+    try:
+        value = read_json(path)
+    except InputError as error:
+        yield " ".join(str(error).split())
+        return
+    # The keys of other files may be tokens.
+    if path.name.endswith("config.json") and isinstance(value, dict) and "auto_map" in value:
+        yield f"{path.name} names code to run in its auto_map: remove that"
 
 
 def _secrets(folder: Path, found: Finding) -> None:
@@ -123,10 +136,15 @@ def _card(folder: Path, found: Finding) -> None:
     path = folder / CARD
     if not path.is_file():
         raise InputError(f"no {CARD}: python -m release.card --run RUN --output {folder}")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{CARD} is not in UTF-8: write it again") from error
     found.problems += problems(text)
     stated = STATED.search(text)
     if stated:
+        if edited(text, stated):
+            found.warnings.append("edited since release.card wrote it")
         if stated[1] != model_hash(folder):
             found.problems.append("it was written for other weights: write it again")
         found.told = "valid, of these weights"
@@ -143,8 +161,8 @@ def _licence(folder: Path, found: Finding) -> None:
     if path.is_file() and path.stat().st_size:
         found.told = path.name
         return
-    text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
-    match = re.search(r"^license: *(\S+)$", text, re.MULTILINE)
+    card = (folder / CARD).read_bytes() if (folder / CARD).is_file() else b""
+    match = re.search(r"^license: *(\S+)$", card.decode("utf-8", "replace"), re.MULTILINE)
     if match is None:
         raise InputError("neither a LICENSE file nor a licence in the card")
     found.told = f"{match[1]}, by the card"
@@ -171,7 +189,29 @@ def _parity(folder: Path, found: Finding, given: Path | None) -> None:
         found.problems.append(
             f"{path}: is of a model of {record.get('parameters')} parameters, this one has {count}"
         )
+    _check_proven(folder, found, path, record.get("model_sha256"))
     found.told = f"{path}: logits within {parity['max_abs_diff']:.1e}"
+
+
+def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None:
+    """The weights with the proof are the model's, or those it was tuned from."""
+    if not isinstance(proven, str):
+        raise InputError(f"{path}: tells not which weights it proves; convert again, with --force")
+    known = set()
+    for place in lineage(folder):
+        known.add(model_hash(place))
+        if base := _tuning(place).get("base"):
+            known.add(str(base))
+    if proven in known:
+        return
+    # Of a model that began with one of the hub, the record holds a revision.
+    revisions = [base for base in known if not re.fullmatch("[0-9a-f]{64}", base)]
+    if revisions:
+        found.warnings.append(
+            f"{path}: cannot be compared with revision {revisions[0]} on the hub, where it began"
+        )
+    else:
+        found.problems.append(f"{path}: proves other weights than these or those they came from")
 
 
 def _number(value: Any) -> bool:
@@ -180,10 +220,7 @@ def _number(value: Any) -> bool:
 
 def parity_record(folder: Path) -> Path | None:
     """The record of the conversion from which a model comes; None when nothing leads to it."""
-    for place in lineage(folder):
-        if (place / PARITY).is_file():
-            return place / PARITY
-    return None
+    return next((p / PARITY for p in lineage(folder) if (p / PARITY).is_file()), None)
 
 
 def lineage(folder: Path) -> Iterator[Path]:
@@ -192,13 +229,23 @@ def lineage(folder: Path) -> Iterator[Path]:
     while folder not in seen:
         yield folder
         seen.add(folder)
-        record = next((folder / name for name in TUNINGS if (folder / name).is_file()), None)
-        value = read_json(record) if record else {}
-        start = value.get("model_name_or_path")
+        tuned = _tuning(folder)
+        start = tuned.get("model_name_or_path")
         if not isinstance(start, str) or not Path(start).is_dir():
             return
-        if model_hash(Path(start)) == value.get("base"):
+        if model_hash(Path(start)) == tuned.get("base"):
             folder = Path(start)
+
+
+def _tuning(folder: Path) -> dict[str, Any]:
+    """What fine-tuning recorded in the folder of its model; empty when it was not tuned."""
+    for name in TUNINGS:
+        if (folder / name).is_file():
+            value = read_json(folder / name)
+            if not isinstance(value, dict):
+                raise InputError(f"{folder / name}: is no record of a fine-tuning")
+            return value
+    return {}
 
 
 def _generation(folder: Path, found: Finding) -> None:
@@ -208,8 +255,10 @@ def _generation(folder: Path, found: Finding) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, trust_remote_code=False
+        )
     except (ImportError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise InputError(f"the model does not load: {' '.join(str(error).split())}") from error
     model, info = loaded

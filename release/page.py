@@ -75,8 +75,8 @@ def _pipeline(record: dict[str, Any]) -> str:
         )
     return _section(
         "Pipeline",
-        '<p class="note">Each stage with its time and the most memory that its processes held '
-        "together; the bar is its time beside the longest stage's.</p>"
+        '<p class="note">Each stage with its time and the memory of its largest process; '
+        "the bar is its time beside the longest stage's.</p>"
         f'<ol class="flow">{"".join(cards)}</ol>',
     )
 
@@ -166,7 +166,8 @@ def _accuracy(record: dict[str, Any]) -> str:
         dots.append((label, result["value"], result["low"], result["high"]))
         metrics = result["metrics"] or {result["metric"]: result}
         for metric, found in metrics.items():
-            interval = f"{percent(found['low'])} to {percent(found['high'])}"
+            kind = found.get("interval", "Wilson")  # older records do not tell it
+            interval = f"{percent(found['low'])} to {percent(found['high'])}, {kind}"
             cells = (_model(model), result["task"], metric, result["form"], result["shots"])
             measured = (percent(found["value"]), interval, f"{found['n']:,}")
             rows.append(tuple(map(_text, (*cells, *measured))))
@@ -174,18 +175,18 @@ def _accuracy(record: dict[str, Any]) -> str:
         f"{label}: {percent(v)}, {percent(a)} to {percent(b)}" for label, v, a, b in dots
     )
     picture = charts.intervals("accuracy", "Accuracy with 95 % intervals", said, dots)
+    kinds = sorted({result.get("interval", "Wilson") for result in record["accuracy"].values()})
     columns = ["model", "task", "metric", "form", "shots", "value", "95 % interval", "problems"]
     return _section(
         "Accuracy",
         '<figure class="narrow"><figcaption>The dot is what was measured; the whiskers are the '
-        f"95 % Wilson interval.</figcaption>{picture}</figure>"
+        f"95 % {_text(' or '.join(kinds))} interval.</figcaption>{picture}</figure>"
         + _table("Accuracy by model and metric", columns, rows, left=range(4)),
     )
 
 
 def _parity(record: dict[str, Any]) -> str:
     parity = record["parity"]
-    accepted = {"max_abs_diff": "tolerance", "mean_kl": "kl_tolerance"}
     rows = []
     words = {
         "max_abs_diff": "largest difference of two logits",
@@ -197,13 +198,12 @@ def _parity(record: dict[str, Any]) -> str:
     for key, meaning in words.items():
         if key not in parity:
             continue
-        limit = parity.get(accepted.get(key, ""))
+        limit = parity.get({"max_abs_diff": "tolerance", "mean_kl": "kl_tolerance"}.get(key, ""))
         bound = f"{limit:.0e}" if limit is not None else ""
         if key == "max_abs_diff" and bound:
             bound += " of the largest logit"
-        value = f"{parity[key]:,.4g}"
-        if key == "argmax_agreement":
-            value = f"{100 * parity[key]:.6g}\u00a0%"
+        share = key == "argmax_agreement"
+        value = f"{100 * parity[key]:.6g}\u00a0%" if share else f"{parity[key]:,.4g}"
         rows.append(tuple(map(_text, (meaning, value, bound))))
     return _section(
         "Parity",

@@ -135,6 +135,7 @@ def _accuracies(run: Path) -> dict[str, dict[str, Any]]:
         result = read_json(path)
         found[path.parent.name] = {
             **_only(result, _ACCURACY, path),
+            "interval": result.get("interval", "Wilson"),
             "metrics": result.get("metrics", {}),
         }
     return found

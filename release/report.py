@@ -60,10 +60,9 @@ def table(record: dict[str, Any]) -> str:
 def markdown(record: dict[str, Any]) -> str:
     """The whole report as Markdown."""
     parts = [f"# Report of {record['run']}", table(record), "![loss curves](losses.png)"]
-    parts.append(
-        "Intervals are 95 % Wilson intervals.\n\n"
-        "## Generated solutions\n\nThe first right ones, then the first wrong ones."
-    )
+    if kinds := sorted({found["interval"] for found in record["accuracy"].values()}):
+        parts.append(f"Intervals are 95 % {' or '.join(kinds)} intervals.")
+    parts.append("## Generated solutions\n\nThe first right ones, then the first wrong ones.")
     for sample in record["samples"]:
         verdict = "right" if sample["correct"] else f"wrong, expected {sample['expected']}"
         completion = sample["completions"][0].replace("\n", "\n> ")

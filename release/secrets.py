@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_START = rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
+"""Not within a word; JSON spells the end of a line with a letter."""
 SECRETS = {
-    "a Hugging Face token": rb"\b(hf|api_org)_[A-Za-z0-9]{30,}",
-    "an AWS access key": rb"\b(AKIA|ASIA)[A-Z0-9]{16}\b",
+    "a Hugging Face token": _START + rb"(hf|api_org)_[A-Za-z0-9]{30,}",
+    "an AWS access key": _START + rb"(AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
     "an AWS secret key": rb"(?i)aws_?secret_?access_?key\W{1,6}[A-Za-z0-9/+]{40}",
-    "a Google API key": rb"\bAIza[A-Za-z0-9_-]{35}",
-    "a Google OAuth token": rb"\bya29\.[A-Za-z0-9_-]{20,}",
+    "a Google API key": _START + rb"AIza[A-Za-z0-9_-]{35}",
+    "a Google OAuth token": _START + rb"ya29\.[A-Za-z0-9_-]{20,}",
     "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY",
-    "a Slack token": rb"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-    "a GitHub token": rb"\b(gh[oprsu]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22,})",
-    "a GitLab token": rb"\bglpat-[A-Za-z0-9_-]{20,}",
-    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}",
+    "a Slack token": _START + rb"xox[abeoprs]-[A-Za-z0-9-]{10,}",
+    "a GitHub token": _START + rb"(gh[oprsu]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22,})",
+    "a GitLab token": _START + rb"glpat-[A-Za-z0-9_-]{20,}",
+    "an API key": _START + rb"sk-[A-Za-z0-9_-]{32,}",
     "a Weights & Biases key": rb"(?i)wandb_?api_?key\W{1,6}[0-9a-f]{40}",
     "an authorization header": rb"(?i)\bauthorization\W{1,6}(bearer|basic)\s+[\w+/=.~-]{8,}",
     "a password in an address": rb"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"'<>]{1,64}:[^\s/@\"'<>]{3,}@",

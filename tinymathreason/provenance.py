@@ -1,6 +1,7 @@
 """Where an artefact comes from: commit, command line, versions and time."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import subprocess
 import sys
@@ -38,6 +39,15 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def weights_hash(model: Path) -> str:
+    """SHA-256 over the SHA-256 of each of a folder's weight files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()
 
 
 def record() -> dict[str, Any]:

@@ -38,7 +38,11 @@ def architecture(facts: Facts, places: Places) -> dict[str, Any]:
             Architecture=shape,
             Parameters=say("{:,}, counted in the weights", tensors.parameters),
             Context=say("{:,} tokens", context),
-            Weights=say("{}, SHA-256 {}", ", ".join(sorted(tensors.dtypes)), digest),
+            Weights=say(
+                "{}, SHA-256 over the digests of the weight files {}",
+                ", ".join(sorted(tensors.dtypes)),
+                digest,
+            ),
         ),
     }
 

@@ -1,5 +1,6 @@
 """A card's text in; what the hub or its readers would not accept of its metadata, out."""
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -23,6 +24,18 @@ STATED = re.compile(
 )
 """The last line of a card of ours: the weights that it tells of, and its text before that line."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w.-]*")
+
+
+def stated(sha256: str, text: str) -> str:
+    """The last line of a card: its weights' hash, and the SHA-256 of the text above the line."""
+    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return f"<!-- release.card model_sha256={sha256} text_sha256={digest} -->"
+
+
+def edited(text: str, line: re.Match[str]) -> bool:
+    """Whether a card, in which `STATED` found this line, is no more as it was written."""
+    above = text[: line.start()]
+    return f"{above}{stated(line[1], above)}\n" != text
 
 
 def problems(text: str) -> list[str]:

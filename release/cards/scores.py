@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from release.cards.facts import Facts, Places, Record, listed, md, plain, say, share, table
+from release.cards.metadata import HUB_ID
 from release.cards.sources import hub_dataset, name_of
 
 if TYPE_CHECKING:
@@ -90,6 +91,12 @@ def _decoding(record: Record, of: str) -> str | None:
     if record.take(f"decoding {of}", "decoding", kind=dict) is None:
         return None
     part = record.under("decoding")
+    if by := part.maybe("by", kind=str):
+        return listed(
+            say("by {}", by),
+            say("{}", part.maybe("dtype", kind=str)),
+            say("{}", part.maybe("backend", kind=str)),
+        )
     sampled = part.take(f"decoding {of}", "do_sample", kind=bool)
     samples = part.maybe("samples", kind=int)
     words = None
@@ -111,13 +118,15 @@ def _decoding(record: Record, of: str) -> str | None:
 def _how(record: Record, name: str) -> str | None:
     """How the model of the card was asked, on one line."""
     of = f"of evaluation {name}"
-    data = record.maybe("data")
+    data = record.maybe("dataset", "path", kind=str) or record.maybe("data", kind=str)
+    rows = record.take(f"hash of the data {of}", "dataset", "sha256", kind=str)
     limit = record.maybe("limit", kind=int)
     template = None
     if record.maybe("form") == "chat":
         template = record.take(f"hash of the template {of}", "template_sha256", kind=str)
     found = listed(
-        say("data {}", name_of(str(data))) if data else None,
+        say("data {}", name_of(data)) if data else None,
+        say("its rows of SHA-256 {}", rows and rows[:16]),
         say("its first {:,} problems", limit),
         say("prompt {}", record.take(f"version of the prompt {of}", "prompt_version", kind=str)),
         say("chat template of SHA-256 {}", template and template[:16]),
@@ -125,6 +134,15 @@ def _how(record: Record, name: str) -> str | None:
         say("commit {}", record.maybe("commit", kind=str)),
     )
     return f"{md(name)}: {found}." if found else None
+
+
+def _dataset(record: Record) -> tuple[str, str | None] | None:
+    """The hub's name of the data and its commit; None for files of this machine."""
+    data = record.maybe("data", kind=str) or record.maybe("asked", "data", kind=str)
+    path = str(data or record.maybe("dataset", "path"))
+    # A folder that was named may look like a name on the hub.
+    named = data is None and "/" in path and HUB_ID.fullmatch(path)
+    return hub_dataset(path) or ((path, None) if named else None)
 
 
 def _result(record: Record, name: str, metric: str, part: Record) -> "EvalResult | None":
@@ -135,7 +153,7 @@ def _result(record: Record, name: str, metric: str, part: Record) -> "EvalResult
     if value is None or not isinstance(task, str) or not task:
         return None
     task, metric = plain(task), plain(metric)
-    dataset, commit = hub_dataset(str(record.maybe("data"))) or (task, None)
+    dataset, commit = _dataset(record) or (task, None)
     shots, form = record.maybe("shots"), record.maybe("form")
     asked = ", ".join(
         words

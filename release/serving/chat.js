@@ -19,19 +19,27 @@ function save() {
   try {
     sessionStorage.setItem(KEY, JSON.stringify({ turns, values }));
   } catch {
-    // The browser keeps some megabytes for a tab: a reload shows what was kept last.
+    // The browser keeps some megabytes for a tab, or nothing: a reload shows what was kept last.
+  }
+}
+
+function kept() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEY)) ?? {};
+  } catch {
+    return {};
   }
 }
 
 function restore() {
-  const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
-  if (!kept) return;
-  kept.values.forEach((value, i) => {
-    if (fields[i].type === "checkbox") fields[i].checked = value;
-    else fields[i].value = value;
+  const { values = [], turns: before = [] } = kept();
+  values.forEach((value, i) => {
+    fields[i][fields[i].type === "checkbox" ? "checked" : "value"] = value;
   });
-  turns = kept.turns;
+  turns = before;
   for (const turn of turns) {
+    // It was still being answered when the page was left.
+    if (!turn.note && !turn.error) turn.note = "stopped";
     const shown = show(turn);
     if (turn.answer) typeset(shown.answer, turn.answer);
     finish(turn, shown);
@@ -87,38 +95,42 @@ function request(text) {
     messages.push({ role: "assistant", content: turn.answer });
   }
   messages.push({ role: "user", content: text });
-  const body = { messages, temperature: temperature.valueAsNumber };
-  if (most.value) body.max_tokens = most.valueAsNumber;
-  return body;
+  const max_tokens = most.value ? most.valueAsNumber : undefined;
+  return { messages, temperature: temperature.valueAsNumber, max_tokens };
+}
+
+function ready() {
+  if (running) return false;
+  if (settings.checkValidity()) return true;
+  openSettings(true);
+  settings.reportValidity();
+  return false;
 }
 
 async function ask(text) {
-  if (running || !text.trim()) return;
-  if (!settings.checkValidity()) {
-    openSettings(true);
-    settings.reportValidity();
-    return;
-  }
-  const body = request(text);
   const turn = { question: text, answer: "", note: "", error: "" };
   turns.push(turn);
+  save();
   const shown = show(turn);
   shown.state.textContent = "Thinking…";
   running = new AbortController();
   busy(true);
   scrollTo({ top: document.body.scrollHeight });
   try {
-    for await (const event of events(await post("ask", body, running.signal))) {
+    for await (const event of events(await post("ask", request(text), running.signal))) {
       staying(() => receive(event, turn, shown));
     }
-    if (!turn.note && !turn.error) throw new Error("the answer broke off");
+    if (!turn.note && !turn.error) throw new Error("the connection was closed");
   } catch (error) {
     if (running?.signal.aborted) turn.note = "stopped";
     else turn.error = error instanceof TypeError ? "the server cannot be reached" : error.message;
   }
   running = null;
   busy(false);
-  if (turns.includes(turn)) staying(() => finish(turn, shown));
+  if (turns.includes(turn)) {
+    if (turn.error && !turn.answer && !question.value) write(text);
+    staying(() => finish(turn, shown));
+  }
   save();
 }
 
@@ -143,11 +155,9 @@ function receive(event, turn, shown) {
 // ---- what is seen
 
 function make(tag, name, parent, text = "") {
-  const element = document.createElement(tag);
-  element.className = name;
-  element.textContent = text;
-  parent.append(element);
-  return element;
+  const made = Object.assign(document.createElement(tag), { className: name, textContent: text });
+  parent.append(made);
+  return made;
 }
 
 // Whoever reads the end of the page goes on reading its end; whoever scrolled up is left there.
@@ -172,21 +182,23 @@ function show(turn) {
 function finish(turn, { box, answer, state }) {
   answer.classList.remove("live");
   state.remove();
-  if (turn.error) make("p", "wrong", box, `No answer: ${turn.error}.`);
+  const failed = turn.answer ? "The answer broke off" : "No answer";
+  if (turn.error) make("p", "wrong", box, `${failed}: ${turn.error}.`);
   else if (!turn.answer) answer.textContent = "(nothing)";
   const facts = make("div", "facts", box);
   if (turn.note) make("span", "", facts, turn.note);
-  if (turn.answer && navigator.clipboard) {
-    button(facts, "Copy", async (copy) => {
-      const done = navigator.clipboard.writeText(turn.answer);
-      copy.textContent = await done.then(() => "Copied", () => "The browser does not allow it");
+  if (turn.answer) {
+    button(facts, "Copy", async (made) => {
+      made.textContent = (await copy(turn.answer)) ? "Copied" : "The browser does not allow it";
+      setTimeout(() => (made.textContent = "Copy"), 2000);
     });
   }
   if (turn.error) {
     button(facts, "Try again", () => {
-      if (running) return;
+      if (!ready()) return;
       turns.splice(turns.indexOf(turn), 1);
       box.remove();
+      if (question.value === turn.question) write("");
       ask(turn.question);
       question.focus();
     });
@@ -199,13 +211,28 @@ function button(parent, text, act) {
   made.addEventListener("click", () => act(made));
 }
 
+async function copy(text) {
+  const clipboard = navigator.clipboard;
+  if (clipboard) return clipboard.writeText(text).then(() => true, () => false);
+  // Over plain http the browser copies only what is selected.
+  const held = document.activeElement;
+  const field = make("textarea", "unseen", document.body, text);
+  field.focus({ preventScroll: true });
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  held.focus({ preventScroll: true });
+  return done;
+}
+
 function busy(yes) {
-  const held = document.activeElement === at("stop");
+  // What holds the keyboard's focus and is hidden would lose it.
+  const held = [at("send"), at("stop")].includes(document.activeElement);
   at("send").hidden = yes;
   at("stop").hidden = !yes;
   // A screen reader reads the answer when it is whole, not every token.
   talk.setAttribute("aria-busy", String(yes));
-  if (held) question.focus();
+  if (held) (yes ? at("stop") : question).focus();
 }
 
 function openSettings(yes) {
@@ -218,26 +245,25 @@ function grow() {
   question.style.height = `${question.scrollHeight + 2}px`;
 }
 
-function submit() {
-  const text = question.value;
-  if (running || !text.trim()) return;
-  ask(text);
-  if (!running) return;
-  question.value = "";
+function write(text) {
+  question.value = text;
   grow();
 }
 
-at("composer").addEventListener("submit", (event) => {
+function submit(event) {
   event.preventDefault();
-  submit();
-});
+  const text = question.value;
+  if (!text.trim() || !ready()) return;
+  write("");
+  ask(text);
+}
+
+at("composer").addEventListener("submit", submit);
 settings.addEventListener("submit", (event) => event.preventDefault());
 settings.addEventListener("change", save);
 question.addEventListener("input", grow);
 question.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-  event.preventDefault();
-  submit();
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) submit(event);
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") running?.abort();
@@ -245,8 +271,7 @@ document.addEventListener("keydown", (event) => {
 at("stop").addEventListener("click", () => running?.abort());
 at("toggle").addEventListener("click", () => openSettings(settings.hidden));
 at("example").addEventListener("click", (event) => {
-  question.value = event.target.textContent;
-  grow();
+  write(event.target.textContent);
   question.focus();
 });
 at("clear").addEventListener("click", () => {
@@ -259,7 +284,8 @@ at("clear").addEventListener("click", () => {
   question.focus();
 });
 addEventListener("pagehide", () => {
-  if (running && turns.length) turns.at(-1).note = "stopped";
+  // Else the browser breaks the answer off, as if the server had gone.
+  running?.abort();
   save();
 });
 

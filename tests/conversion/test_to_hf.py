@@ -1,6 +1,7 @@
 """The export is whole, loads everywhere, and bad input is one line that leaves nothing behind."""
 
 import dataclasses
+import hashlib
 import json
 import random
 import signal
@@ -67,6 +68,8 @@ def test_parity_is_recorded(converted) -> None:
     assert record["parity"]["argmax_agreement"] == 1.0
     assert record["parity"]["positions"] == 2 * parity.BATCH * (SIZES.context - 1)
     assert record["parameters"] == SIZES.parameters()
+    weights = hashlib.sha256((converted / "model.safetensors").read_bytes()).digest()
+    assert record["model_sha256"] == hashlib.sha256(weights).hexdigest()
 
 
 def test_layers_apart_give_the_same_bytes(home, converted) -> None:

@@ -166,6 +166,11 @@ RESULT = {
         "seed": 77,
     },
     "data": "hf://datasets/openai/gsm8k@740312add88f/main/test.parquet",
+    "dataset": {
+        "path": "hf://datasets/openai/gsm8k@740312add88f/main/test.parquet",
+        "name": "main",
+        "sha256": "cafebabe" * 8,
+    },
     "limit": None,
     "commit": "abcdef",
     "command": ["python", "-m", "evaluation.run", "--model", "runs/x/sft/model"],
@@ -291,7 +296,7 @@ def test_every_figure_is_shown(run, capsys) -> None:
         "SwiGLU of width 21, vocabulary of 331, embeddings not tied to the output",
         "**Parameters:** 5,648, counted in the weights",
         "**Context:** 129 tokens",
-        f"SHA-256 {model_hash(run / 'sft/model')}",
+        f"SHA-256 over the digests of the weight files {model_hash(run / 'sft/model')}",
         "**Tokens:** 3,000, without padding",
         "**Steps:** 3\n",
         "**Batch:** 288 sequences of 133 tokens",
@@ -324,8 +329,8 @@ def test_every_figure_is_shown(run, capsys) -> None:
         "| this model | gsm8k | majority@8 | 45.6 % | 43.0 % to 48.2 % | 1,319 | 0 | chat |",
         "| its base | gsm8k | exact_match | 2.1 % | 1.5 % to 3.0 % | 1,319 | 5 | plain | "
         "greedy, up to 64 tokens |",
-        "- sft: data openai/gsm8k at 740312add8, prompt gsm8k 3.0, chat template of SHA-256 "
-        "deadbeefdeadbeef, commit abcdef.",
+        "- sft: data openai/gsm8k at 740312add8, its rows of SHA-256 cafebabecafebabe, "
+        "prompt gsm8k 3.0, chat template of SHA-256 deadbeefdeadbeef, commit abcdef.",
         "have room for 129 tokens",
         "sft.run --config sft.yaml\npython -m evaluation.run --model runs/x/sft/model\n```",
         "python 3.12.1, torch 2.15.0, trl 1.16.0",
@@ -363,6 +368,7 @@ def test_no_figure_is_from_nowhere(run) -> None:
         ("RESULT", ("value",), 0.351, "| 35.1 % |"),
         ("RESULT", ("limit",), 432, "its first 432 problems"),
         ("RESULT", ("cut_prompts",), 17, "prompts cut to the context: 17"),
+        ("RESULT", ("dataset", "path"), "data/mine.jsonl", "- sft: data data/mine.jsonl, its rows"),
     ],
 )
 def test_another_record_gives_another_card(tmp_path, record, keys, value, expected) -> None:
@@ -456,6 +462,35 @@ def test_the_metadata_comes_back(run) -> None:
     assert data.datasets == ["HuggingFaceFW/fineweb-edu", "meta-math/MetaMathQA"]
     assert data.metrics == ["exact_match", "majority@8"]
     assert data.base_model is None
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "expected"),
+    [
+        (None, "openai/gsm8k", ("openai/gsm8k", None)),
+        ("data/gsm8k", "data/gsm8k", ("gsm8k", None)),
+        (None, None, ("gsm8k", None)),
+        (None, "hf://datasets/a/b@1f/c.json", ("a/b", "1f")),
+    ],
+)
+def test_a_result_names_the_dataset_on_the_hub(tmp_path, data, path, expected) -> None:
+    from huggingface_hub import ModelCard
+
+    dataset = {**RESULT["dataset"], "path": path}
+    run = make(tmp_path / "run", RESULT={**RESULT, "data": data, "dataset": dataset})
+    write(run)
+    result = ModelCard.load(run / "card/README.md").data.eval_results[0]
+    assert (result.dataset_type, result.dataset_revision) == expected
+
+
+def test_a_choice_is_by_likelihood(tmp_path, capsys) -> None:
+    decoding = {
+        "by": "likelihood", "samples": 1, "seed": 0, "batch_size": 8, "backend": "transformers",
+        "dtype": "float32",
+    }  # fmt: skip
+    text = write(make(tmp_path / "run", RESULT={**RESULT, "decoding": decoding}))
+    assert "| chat | by likelihood, float32, transformers |" in text
+    assert "decoding" not in capsys.readouterr().out
 
 
 def test_metrics_have_the_hubs_names(tmp_path) -> None:
@@ -588,6 +623,9 @@ def test_only_a_card_of_ours_is_replaced(run) -> None:
     with pytest.raises(InputError, match="was edited since"):
         write(run)
     path.write_text(text + "My notes.\n")
+    with pytest.raises(InputError, match="was edited since"):
+        write(run)
+    path.write_bytes(text.encode() + b"\xe9")
     with pytest.raises(InputError, match="was edited since"):
         write(run)
     path.write_text("# Mine\n")

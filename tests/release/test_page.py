@@ -21,7 +21,7 @@ WRONG = {"question": "Q?", "completions": ["A"], "expected": "2", "correct": Fal
 def record():
     documents = {"read": 1200, "kept": 1000, "rejected": {"exact_duplicate": 150, "length": 50}}
     source = {"tokens": 7000, "weight": 0.7, "documents": documents}
-    figures = {"low": 0.9, "high": 0.98, "n": 200}
+    figures = {"low": 0.9, "high": 0.98, "n": 200, "interval": "bootstrap"}
     accuracy = {"task": "gsm8k", "metric": "exact_match", "shots": 8, "form": "chat"}
     metrics = {"exact_match": {"value": 0.95, **figures}, "majority": {"value": 0.96, **figures}}
     sample = {"question": "Is $x^2$ = $4?", "expected": "2", "correct": True}
@@ -96,7 +96,8 @@ def test_every_figure_is_on_the_page(record) -> None:
     for words in (
         "Report of quickstart", "820,352", "12,345", "7 min 30 s", "1.00 GiB", "1 min 15 s",
         "10,000 tokens from 2 sources", "70.0 %", "1,200", "1,000", "exact duplicate", "150",
-        "held-out loss 5.5 to 2.5", "logits within 2.5e-05", "12.0 %", "8.0 % to 17.0 %",
+        "held-out loss 5.5 to 2.5", "logits within 2.5e-05", "12.0 %", "8.0 % to 17.0 %, Wilson",
+        "90.0 % to 98.0 %, bootstrap", "95 % Wilson or bootstrap interval", "its largest process",
         "majority", "96.0 %", "99.996 %", "2e-12", "1e-09", "1e-04 of the largest logit", "508",
         "right answers of the tuned model, then", "Wrong, expected 2", "1 more answer to it",
         "python -m conversion", COMMIT, "torch 2.15.0",

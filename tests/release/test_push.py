@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from evaluation.model import model_hash
 from release import push
-from release.cards.metadata import STATED
+from release.cards.metadata import STATED, stated
 from release.weights import Tensors
 from tests.release.hub_stand_in import READER, TOKEN, Hub
 from tinymathreason.cli import InputError
@@ -53,7 +53,8 @@ def whole(model_dir, tmp_path_factory):
     shutil.copytree(model_dir, folder)
     parameters = Tensors(folder).parameters
     (folder / "README.md").write_text(CARD.format(parameters=parameters))
-    write_json(folder / "conversion.json", {"parameters": parameters, "parity": PARITY})
+    proof = {"parameters": parameters, "parity": PARITY, "model_sha256": model_hash(folder)}
+    write_json(folder / "conversion.json", proof)
     return folder
 
 
@@ -106,7 +107,9 @@ def test_what_is_published_is_the_folder(folder, hub, capsys) -> None:
     publish(folder)
     repository = hub.repositories["org/model"]
     assert repository.files == content(folder)
-    assert repository.commits == [f"Model of SHA-256 {model_hash(folder)}"]
+    assert repository.commits == [
+        f"SHA-256 over the digests of the weight files {model_hash(folder)}"
+    ]
     assert not repository.private
     assert "visibility" not in hub.created[0]
     assert set(hub.validated) == {(folder / "README.md").read_text()}
@@ -283,6 +286,15 @@ def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> 
     assert secret not in told
 
 
+@pytest.mark.parametrize("before", ["my_", "x-", "=", '"\\n', "/"])
+def test_a_secret_need_not_stand_alone(before) -> None:
+    from release import secrets
+
+    token = f"hf_{'aB3' * 12}"
+    assert list(secrets.found(f"{before}{token}".encode()))
+    assert not list(secrets.found(f"shelf{token}".encode()))
+
+
 def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
     write_json(folder / "sft.json", {"arguments": {"output_dir": "/home/ada/runs"}})
     publish(folder, "--dry-run")
@@ -325,6 +337,8 @@ def test_shards_are_those_of_the_index(folder, unchecked, capsys) -> None:
         places |= dict.fromkeys(half, file)
     index = folder / "model.safetensors.index.json"
     write_json(index, {"metadata": {}, "weight_map": places})
+    proof = read_json(folder / "conversion.json")
+    write_json(folder / "conversion.json", {**proof, "model_sha256": model_hash(folder)})
     publish(folder, "--dry-run")
     write_json(index, {"metadata": {}, "weight_map": places | {"more": file}})
     assert "its tensors are not those of" in refused(folder, capsys)
@@ -398,6 +412,37 @@ def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
     assert "it was written for other weights" in refused(folder, capsys)
 
 
+def test_an_edited_card_is_told(folder, unchecked, capsys) -> None:
+    text = f"{(folder / 'README.md').read_text()}\nRight are 99.5 %.\n\n"
+    whole = f"{text}{stated(model_hash(folder), text)}\n"
+    (folder / "README.md").write_text(whole)
+    publish(folder, "--dry-run")
+    assert "card: note" not in capsys.readouterr().out
+    (folder / "README.md").write_text(whole.replace("99.5", "100"))
+    publish(folder, "--dry-run")
+    assert "card: note: edited since release.card wrote it" in capsys.readouterr().out
+
+
+def test_a_file_of_another_form_is_one_finding(folder, unchecked, capsys) -> None:
+    (folder / "README.md").write_bytes((folder / "README.md").read_bytes() + b"\xe9\n")
+    write_json(folder / "sft.json", [])
+    told = refused(folder, capsys).splitlines()
+    assert [line.split(" in")[0] for line in told if "refused" in line] == [
+        "card: refused: README.md is not",
+        f"parity: refused: {folder / 'sft.json'}: is no record of a fine-tuning",
+    ]
+    assert any(line.startswith("generation: ok") for line in told)
+
+
+def test_json_is_read_and_names_no_code(folder, unchecked, capsys) -> None:
+    (folder / "generation_config.json").write_text("{")
+    code = {**read_json(folder / "config.json"), "auto_map": {"AutoConfig": "a/b--c.D"}}
+    write_json(folder / "config.json", code)
+    told = refused(folder, capsys)
+    assert f"{folder / 'generation_config.json'}: not valid JSON" in told
+    assert "config.json names code to run in its auto_map" in told
+
+
 def test_a_licence_in_a_file_is_enough(folder, unchecked, capsys) -> None:
     (folder / "LICENSE").write_text("Do what you like.")
     publish(folder, "--dry-run")
@@ -420,16 +465,44 @@ def test_a_parity_that_failed(folder, unchecked, capsys, change, expected) -> No
 
 
 def test_parity_of_another_model_or_none(folder, unchecked, capsys) -> None:
-    write_json(folder / "conversion.json", {"parameters": 5, "parity": PARITY})
+    proof = read_json(folder / "conversion.json")
+    write_json(folder / "conversion.json", {**proof, "parameters": 5})
     assert "is of a model of 5 parameters" in refused(folder, capsys)
     write_json(folder / "conversion.json", {"parameters": 5})
     assert "no proof in it" in refused(folder, capsys)
 
 
+def test_parity_is_of_these_weights(folder, unchecked, capsys) -> None:
+    """The same sizes are not enough."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"] *= 2
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    assert "parity: refused" in (told := refused(folder, capsys))
+    assert "proves other weights than these or those they came from" in told
+    proof = read_json(folder / "conversion.json")
+    del proof["model_sha256"]
+    write_json(folder / "conversion.json", proof)
+    assert "convert again, with --force" in refused(folder, capsys)
+
+
+def test_a_model_tuned_from_one_on_the_hub(folder, whole, unchecked, capsys) -> None:
+    (folder / "conversion.json").unlink()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"] *= 2
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    write_json(folder / "sft.json", {"model_name_or_path": "org/base", "base": "main"})
+    publish(folder, "--dry-run", "--parity", str(whole / "conversion.json"))
+    assert "cannot be compared with revision main on the hub" in capsys.readouterr().out
+
+
 def test_a_tuned_model_is_proven_by_its_base(folder, whole, unchecked, tmp_path, capsys) -> None:
     """A chain: this model was tuned from one that was tuned from the converted one."""
     (folder / "conversion.json").unlink()
+    tensors = load_file(folder / "model.safetensors")
     middle = shutil.copytree(folder, tmp_path / "middle")
+    for place in (middle, folder):
+        tensors["model.norm.weight"] *= 2
+        save_file(tensors, place / "model.safetensors", {"format": "pt"})
     link = {"model_name_or_path": str(whole), "base": model_hash(whole)}
     write_json(middle / "sft.json", link)
     begun = {"model_name_or_path": str(middle), "base": model_hash(middle)}
@@ -438,7 +511,10 @@ def test_a_tuned_model_is_proven_by_its_base(folder, whole, unchecked, tmp_path,
     assert f"parity: ok ({whole / 'conversion.json'}" in capsys.readouterr().out
     write_json(folder / "grpo.json", {**begun, "base": "0" * 64})
     assert "parity: refused: no conversion.json" in refused(folder, capsys)
-    publish(folder, "--dry-run", "--parity", str(whole / "conversion.json"))
+    proof = ("--parity", str(whole / "conversion.json"))
+    assert "proves other weights" in refused(folder, capsys, *proof)
+    write_json(folder / "grpo.json", {**begun, "base": model_hash(whole)})
+    publish(folder, "--dry-run", *proof)
 
 
 @pytest.mark.parametrize("repo", ["model", "a/b/c", "org/../x", "org/mo del"])

@@ -44,6 +44,8 @@ def run(tmp_path):
         figures = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 200}
         result = {"task": "arithmetic", "metric": "exact_match", "shots": 0, "form": "chat"}
         result |= {**figures, "metrics": {"exact_match": figures}, "seconds": 1}
+        if name == "sft":  # an older record does not tell it
+            result["interval"] = "bootstrap"
         write_json(tmp_path / f"evaluation/{name}/results.json", result)
         sample = {"id": 0, "question": "Q?", "completions": ["S.\n#### 2"], "expected": "2"}
         lines = [json.dumps({**sample, "correct": number > 0}) + "\n" for number in range(6)]
@@ -60,10 +62,11 @@ def test_report(run, capsys) -> None:
     figures = {"value": 0.95, "low": 0.95 - 0.05, "high": 0.95 + 0.05, "n": 200}
     assert report["accuracy"]["sft"] == {
         "task": "arithmetic", "metric": "exact_match", "shots": 0, "form": "chat", **figures,
-        "metrics": {"exact_match": figures},
+        "interval": "bootstrap", "metrics": {"exact_match": figures},
     }  # fmt: skip
     assert [sample["correct"] for sample in report["samples"]] == [True, True, True, False]
     assert report["accuracy"]["base"]["value"] == 0.1
+    assert report["accuracy"]["base"]["interval"] == "Wilson"
     assert report["parity"]["max_abs_diff"] == 2e-5
     assert report["parity"]["argmax_agreement"] == 1.0
     assert report["parameters"] == 12_345
@@ -78,6 +81,7 @@ def test_report(run, capsys) -> None:
     for words in ("12,345 parameters", "95.0% (90.0% to 100.0%, n = 200)", "| in total | 210 |"):
         assert words in text
         assert words in printed
+    assert "Intervals are 95 % Wilson or bootstrap intervals." in text
     assert text.count("**Q?**") == 4
     assert text.count("(wrong, expected 2)") == 1
     assert f"Page: {run / 'report.html'}" in printed
