@@ -69,9 +69,8 @@ def summary(result: dict[str, Any]) -> str:
     decoding = ", ".join(f"{key} {value}" for key, value in sorted(result["decoding"].items()))
     lines.append(f"asked: {result['shots']} shots, {asked}, prompt {result['prompt_version']}")
     lines.append(f"decoding: {decoding}")
-    lines.append(
-        f"model: {result['model']}, SHA-256 over the digests of its weight files {result['model_sha256']}"
-    )
+    lines.append(f"model: {result['model']}")
+    lines.append(f"SHA-256 over the digests of its weight files: {result['model_sha256']}")
     if result["cut_prompts"]:
         lines.append(f"{result['cut_prompts']} prompts were cut: longer than the model's context")
     return "\n".join([f"{result['task']} ({result['form']} form)", *(f"  {x}" for x in lines)])

@@ -197,6 +197,9 @@ def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None
     """The weights with the proof are the model's, or those it was tuned from."""
     if not isinstance(proven, str):
         raise InputError(f"{path}: tells not which weights it proves; convert again, with --force")
+    tuned = _tuning(folder).get("model_sha256")
+    if tuned not in (None, model_hash(folder)):
+        found.problems.append("the record of its fine-tuning is of other weights")
     known = set()
     for place in lineage(folder):
         known.add(model_hash(place))

@@ -513,8 +513,11 @@ def test_a_tuned_model_is_proven_by_its_base(folder, whole, unchecked, tmp_path,
     assert "parity: refused: no conversion.json" in refused(folder, capsys)
     proof = ("--parity", str(whole / "conversion.json"))
     assert "proves other weights" in refused(folder, capsys, *proof)
-    write_json(folder / "grpo.json", {**begun, "base": model_hash(whole)})
+    begun["base"] = model_hash(whole)
+    write_json(folder / "grpo.json", {**begun, "model_sha256": model_hash(folder)})
     publish(folder, "--dry-run", *proof)
+    write_json(folder / "grpo.json", {**begun, "model_sha256": "0" * 64})
+    assert "fine-tuning is of other weights" in refused(folder, capsys, *proof)
 
 
 @pytest.mark.parametrize("repo", ["model", "a/b/c", "org/../x", "org/mo del"])

@@ -105,6 +105,7 @@ def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> Non
     found = record(finished)
     assert found["base"] == model_hash(model_dir)
     assert found["model_name_or_path"] == str(model_dir)
+    assert found["model_sha256"] == model_hash(finished / MODEL)
     assert found["counts"]["problems"]["read"] == 60
     assert [entry["step"] for entry in found["history"] if "loss" in entry] == [1, 2]
     assert 2 * 4 * 30 < found["tokens"] < 2 * 4 * 128
