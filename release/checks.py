@@ -10,13 +10,11 @@ from typing import Any
 from evaluation.model import model_hash
 from release import secrets, weights
 from release.cards.metadata import STATED, edited, problems
+from release.lineage import PARITY, lineage, parity_record, tuning_record
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
 CARD = "README.md"
-PARITY = "conversion.json"
-TUNINGS = ("sft.json", "dpo.json", "grpo.json")
-"""Records that fine-tuning leaves in the folder of its model, each with the model it began with."""
 _BELONGS = re.compile(
     r"README\.md|LICENSE|NOTICE|config\.json|generation_config\.json|chat_template\.jinja"
     r"|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
@@ -197,13 +195,13 @@ def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None
     """The weights with the proof are the model's, or those it was tuned from."""
     if not isinstance(proven, str):
         raise InputError(f"{path}: tells not which weights it proves; convert again, with --force")
-    tuned = _tuning(folder).get("model_sha256")
+    tuned = tuning_record(folder).get("model_sha256")
     if tuned not in (None, model_hash(folder)):
         found.problems.append("the record of its fine-tuning is of other weights")
     known = set()
     for place in lineage(folder):
         known.add(model_hash(place))
-        if base := _tuning(place).get("base"):
+        if base := tuning_record(place).get("base"):
             known.add(str(base))
     if proven in known:
         return
@@ -219,36 +217,6 @@ def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def parity_record(folder: Path) -> Path | None:
-    """The record of the conversion from which a model comes; None when nothing leads to it."""
-    return next((p / PARITY for p in lineage(folder) if (p / PARITY).is_file()), None)
-
-
-def lineage(folder: Path) -> Iterator[Path]:
-    """A model's folder, the one it was tuned from, and so on, while the weights are those."""
-    seen = set()
-    while folder not in seen:
-        yield folder
-        seen.add(folder)
-        tuned = _tuning(folder)
-        start = tuned.get("model_name_or_path")
-        if not isinstance(start, str) or not Path(start).is_dir():
-            return
-        if model_hash(Path(start)) == tuned.get("base"):
-            folder = Path(start)
-
-
-def _tuning(folder: Path) -> dict[str, Any]:
-    """What fine-tuning recorded in the folder of its model; empty when it was not tuned."""
-    for name in TUNINGS:
-        if (folder / name).is_file():
-            value = read_json(folder / name)
-            if not isinstance(value, dict):
-                raise InputError(f"{folder / name}: is no record of a fine-tuning")
-            return value
-    return {}
 
 
 def _generation(folder: Path, found: Finding) -> None:

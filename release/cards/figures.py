@@ -208,7 +208,7 @@ def check_same_model(facts: Facts, places: Places) -> None:
     Where the base model's weights are still there, they must be those that the tuning began with.
     """
     from evaluation.model import model_hash
-    from release.checks import lineage
+    from release.lineage import lineage
 
     if places.tuning and (places.base / "config.json").is_file():
         begun = facts.record(places.model / places.tuning).maybe("base")

@@ -18,7 +18,7 @@ from release.cards.facts import (
     share,
     table,
 )
-from release.checks import lineage
+from release.lineage import lineage
 
 PACKAGES = ("python", "maxtext", "jax", "torch", "transformers", "trl")
 
