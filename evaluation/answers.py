@@ -5,10 +5,8 @@ numbers are compared here and exactly, all else by math-verify in a process that
 """
 
 import re
-from collections import Counter, deque
+from collections import deque
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 from tinymathreason.answers import FACTORS, PREFIX, bare, boxes
 from tinymathreason.latex import LONGEST, Judge
@@ -82,7 +80,7 @@ def final(completion: str) -> str | None:
     return _bare(_CLAIM_END.split(tail[claims[0].end() :], maxsplit=1)[0]) if claims else None
 
 
-class Checker:
+class Checker(Judge):
     r"""Whether an answer is the right one; a context manager, not for two threads at once.
 
     ==================  ===========================================================================
@@ -105,27 +103,7 @@ class Checker:
     """
 
     def __init__(self) -> None:
-        self._judge = Judge(SECONDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the child process, if there is one. A later comparison starts another."""
-        self._judge.close()
-
-    @property
-    def failures(self) -> Counter[str]:
-        """Answers that count as wrong unjudged, by reason: `Judge`'s own."""
-        return self._judge.failures
+        super().__init__(SECONDS)
 
     def correct(self, found: str | None, expected: str) -> bool:
         """Whether the answer ``found`` in a completion equals the ``expected`` one.
@@ -148,7 +126,7 @@ class Checker:
         if _WORDS.fullmatch(answer) or _WORDS.fullmatch(right):
             # math-verify would multiply their letters, in any order.
             return answer.casefold() == right.casefold()
-        return self._judge.equal(answer, right)
+        return self.equal(answer, right)
 
 
 def _bare(answer: str) -> str | None:

@@ -49,12 +49,13 @@ class Question:
 
 
 def evaluate(
-    folder: Path, question: Question, journal: Path | None = None
+    folder: Path, question: Question, journal: Path | None = None, weights: str = ""
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The result, ready for JSON, and one sample a problem.
 
-    ``journal`` is a file that keeps what is answered, so that a killed evaluation goes on. Raises
-    `InputError` for whatever is wrong with the model, the data or the question.
+    ``journal`` is a file that keeps what is answered, so that a killed evaluation of the same
+    ``weights``, by their hash, goes on. Raises `InputError` for whatever is wrong with the model,
+    the data or the question.
     """
     benchmark = catalogue.find(question.task)
     started = time.monotonic()
@@ -73,7 +74,7 @@ def evaluate(
             tokenizer_name=lm.tokenizer_name if form == "chat" else "",
         )
     requests = [request for task in tasks for request in task.instances]
-    responses, too_long = _respond(lm, requests, tasks[0], question, folder, journal)
+    responses, too_long = _respond(lm, requests, tasks[0], question, journal, weights)
     samples = _samples(tasks, requests, responses, benchmark.metric)
     metrics = _metrics(samples)
     documents = [request.doc for request in requests]
@@ -83,6 +84,7 @@ def evaluate(
         "task": question.task,
         "metric": benchmark.metric,
         **metrics[benchmark.metric],
+        "interval": "Wilson",
         "metrics": metrics,
         "form": form,
         "shots": tasks[0].get_config("num_fewshot"),
@@ -129,11 +131,11 @@ def _respond(
     requests: Sequence[Any],
     task: Any,
     question: Question,
-    folder: Path,
     journal: Path | None,
+    weights: str,
 ) -> tuple[list[list[Any]], int]:
     """The responses to each request, and how many prompts were cut to the context."""
-    texts = ["".join(request.args[:1]) for request in requests]
+    texts = [request.args[0] for request in requests]
     lengths = [len(lm.tok_encode(text)) for text in texts]
     room = 0
     if task.OUTPUT_TYPE == "generate_until":
@@ -146,7 +148,7 @@ def _respond(
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
     # vLLM fills its own batches; what it is given at once is what a kill can lose.
     size = question.batch_size if question.backend == "transformers" else 2048
-    key = [model.model_hash(folder), asdict(question), texts, [r.args[1] for r in requests]]
+    key = [weights, asdict(question), texts, [request.args[1] for request in requests]]
     known = hashlib.sha256(repr(key).encode()).hexdigest()
     kept = Journal(journal, known) if journal else None
     try:

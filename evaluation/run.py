@@ -29,7 +29,7 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
     from evaluation.model import files_hash, folder, model_hash
 
     path = folder(model)
-    inputs = {
+    inputs: dict[str, Any] = {
         "model": model,
         "model_sha256": model_hash(path),
         "asked": asdict(question),
@@ -47,7 +47,9 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
         return found, True
     journal = output.with_name(f"{output.name}.journal")
     with locked(journal, "evaluating"):
-        result, samples = evaluate(path, question, journal / "responses.jsonl")
+        result, samples = evaluate(
+            path, question, journal / "responses.jsonl", inputs["model_sha256"]
+        )
         result |= {**inputs, "data": question.data, "limit": question.limit}
         with new_directory(output) as aside:
             write_json(aside / "results.json", result)

@@ -109,12 +109,16 @@ def _mixture(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def examples_folder(run: Path) -> Path:
+    """Where the examples of a run of fine-tuning are: in its ``data``, or where it was told."""
+    inputs = read_json(run / "inputs.json") if (run / "inputs.json").is_file() else {}
+    chosen = inputs.get("values", {}).get("data_dir")
+    return Path(chosen) if chosen else run / "data"
+
+
 def _sft_data(run: Path) -> dict[str, dict[str, Any]] | None:
     """By source of fine-tuning: tokens, examples by their fate; None when nothing tells of them."""
-    if not (run / "inputs.json").is_file():
-        return None
-    chosen = read_json(run / "inputs.json").get("values", {}).get("data_dir")
-    path = (Path(chosen) if chosen else run / "data") / "manifest.json"
+    path = examples_folder(run) / "manifest.json"
     if not path.is_file():
         return None
     keys = ("read", "kept", "rejected")

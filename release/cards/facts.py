@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from release.records import examples_folder
 from tinymathreason.files import read_json
 
 NUMBER = (int, float)
@@ -106,7 +107,7 @@ class Places:
     @property
     def examples(self) -> Path:
         """The folder of the fine-tuning examples."""
-        return self.model.parent / "data"
+        return examples_folder(self.model.parent)
 
     @property
     def tuning(self) -> str | None:

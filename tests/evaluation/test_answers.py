@@ -276,7 +276,7 @@ def test_a_number_equals_itself_in_any_dress(number) -> None:
     for text in dressed:
         assert checker.correct(text, plain), text
         assert not checker.correct(text, f"{number + 1:f}"), text
-    assert checker._judge._child is None
+    assert checker._child is None
     assert strict(f"#### {number:,f}\n") == flexible(f"is {number:,f}.") == plain
 
 
@@ -286,7 +286,7 @@ def test_numbers_are_equal_when_their_values_are(left, right) -> None:
     assert checker.correct(str(left), str(right)) is (left == right)
     assert checker.correct(str(left), rf"\frac{{{left.numerator}}}{{{left.denominator}}}")
     assert checker.correct(str(left).replace("-", "\u2212"), str(left))
-    assert checker._judge._child is None
+    assert checker._child is None
 
 
 marks = ["#### ", "\\boxed{", "}", "the answer is ", "\n", "$", ".", ",", "-", "5", "\\text{", " "]
@@ -346,10 +346,10 @@ def test_hostile_answers_are_wrong_within_a_second(warm, text: str) -> None:
         if time.monotonic() - started < 1:
             break
         assert attempt == 1
-    child = warm._judge._child
+    child = warm._child
     assert child.poll() is None
     warm.correct("x+1", "1+x")
-    assert warm._judge._child is child  # and the next one waits for no import
+    assert warm._child is child  # and the next one waits for no import
 
 
 def test_what_was_not_judged_is_counted(warm) -> None:
@@ -403,6 +403,6 @@ def test_a_checker_without_math_verify_is_one_line(monkeypatch) -> None:
 def test_a_closed_checker_leaves_no_process() -> None:
     checker = Checker()
     checker.correct("x", "y")
-    child = checker._judge._child
+    child = checker._child
     checker.close()
     assert child.returncode is not None
