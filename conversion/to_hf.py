@@ -69,7 +69,7 @@ def convert(
         export.write_config(hf_sizes, folder, options)
         export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
         print(f"{hf_sizes.parameters():,} parameters written", flush=True)
-        record["model_sha256"] = provenance.weights_hash(folder)
+        record["model_sha256"] = provenance.model_hash(folder)
         if not skip_parity:
             from conversion.verify import verify
 

@@ -7,9 +7,7 @@ from typing import Any
 
 from data_prep.rows import reaching
 from tinymathreason.cli import InputError
-from tinymathreason.provenance import weights_hash
 
-model_hash = weights_hash
 FILES = ("*.json", "*.jinja", "*.safetensors")
 ASKING = (
     "config.json",

@@ -15,6 +15,7 @@ from typing import Any
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked, new_directory, read_json, write_json, write_text
+from tinymathreason.provenance import model_hash
 
 BACKENDS = ("transformers", "vllm")
 FORMS = ("chat", "plain")
@@ -26,7 +27,7 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
     Raises `InputError` when the folder holds the result of another evaluation.
     """
     from evaluation.measure import evaluate
-    from evaluation.model import files_hash, folder, model_hash
+    from evaluation.model import files_hash, folder
 
     path = folder(model)
     inputs: dict[str, Any] = {

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.model import model_hash
 from release import secrets, weights
 from release.cards.metadata import STATED, edited, problems
 from release.lineage import PARITY, lineage, parity_record, tuning_record
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
+from tinymathreason.provenance import model_hash
 
 CARD = "README.md"
 _BELONGS = re.compile(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluation.model import model_hash
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
+from tinymathreason.provenance import model_hash
 
 PARITY = "conversion.json"
 TUNINGS = ("sft.json", "dpo.json", "grpo.json")

@@ -43,8 +43,8 @@ def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
     from huggingface_hub import HfApi, ModelCard, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    from evaluation.model import model_hash
     from release.checks import CARD
+    from tinymathreason.provenance import model_hash
 
     with _reaching(repo):
         if get_token() is None:

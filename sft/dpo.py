@@ -87,13 +87,13 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
     Raises `InputError` for what `check` finds, for a folder that holds another run or in which
     another process is training, and for a full disk, which leaves the last checkpoint whole.
     """
-    from evaluation.model import model_hash
     from sft import checkpoints
     from sft.finish import finish
     from sft.model import load_tokenizer
     from sft.preferences import MANIFEST, PAIRS, prepare
     from tinymathreason.chat import Chat
     from tinymathreason.files import locked, read_json
+    from tinymathreason.provenance import model_hash
 
     started = time.monotonic()
     data, training, model = settings.data, settings.training, settings.model

@@ -36,7 +36,7 @@ def finish(
         whole = {
             **record,
             "model_name_or_path": model.model_name_or_path,
-            "model_sha256": provenance.weights_hash(folder),
+            "model_sha256": provenance.model_hash(folder),
             "history": trainer.state.log_history,
             "tokens": trainer.state.num_input_tokens_seen,
             "steps": trainer.state.global_step,

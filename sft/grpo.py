@@ -64,12 +64,12 @@ def train(settings: "Settings[GrpoData]") -> dict[str, Any]:
     Raises `InputError` for what `check` finds, for a folder that holds another run or in which
     another process is training, and for a full disk, which leaves the last checkpoint whole.
     """
-    from evaluation.model import model_hash
     from sft import checkpoints
     from sft.finish import finish
     from sft.model import load_tokenizer
     from sft.problems import load
     from tinymathreason.files import locked
+    from tinymathreason.provenance import model_hash
 
     started = time.monotonic()
     data, training, model = settings.data, settings.training, settings.model

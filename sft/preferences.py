@@ -78,11 +78,11 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
 
     Raises `InputError` for what cannot be read, and when there is no pair.
     """
-    from evaluation.model import model_hash
     from sft.model import check_folder, load_tokenizer
     from sft.problems import load
     from tinymathreason.chat import Chat
     from tinymathreason.latex import plain_number
+    from tinymathreason.provenance import model_hash
 
     check_folder(Path(model))
     tokenizer = load_tokenizer(model, data.chat_template)

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.model import model_hash
 from sft import checkpoints, checks, dataset
 from sft.finish import finish
 from sft.model import check_vocabulary, load_tokenizer, making, set_stop
 from tinymathreason.files import locked
+from tinymathreason.provenance import model_hash
 
 if TYPE_CHECKING:
     from sft.config import Settings, SftData

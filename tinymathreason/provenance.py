@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def weights_hash(model: Path) -> str:
+def model_hash(model: Path) -> str:
     """SHA-256 over the SHA-256 of each of a folder's weight files, in the order of their names."""
     digest = hashlib.sha256()
     for file in sorted(model.glob("*.safetensors")):

@@ -11,8 +11,8 @@ from tinymathreason.cli import InputError
 
 def architecture(facts: Facts, places: Places) -> dict[str, Any]:
     """Sizes by the model's configuration, parameters and hash by its weights."""
-    from evaluation.model import model_hash
     from release.weights import Tensors
+    from tinymathreason.provenance import model_hash
 
     take = facts.record(places.model / "config.json").take
     tied = take("tying of the embeddings", "tie_word_embeddings", kind=bool)
@@ -207,8 +207,8 @@ def check_same_model(facts: Facts, places: Places) -> None:
 
     Where the base model's weights are still there, they must be those that the tuning began with.
     """
-    from evaluation.model import model_hash
     from release.lineage import lineage
+    from tinymathreason.provenance import model_hash
 
     if places.tuning and (places.base / "config.json").is_file():
         begun = facts.record(places.model / places.tuning).maybe("base")

@@ -19,6 +19,7 @@ from tests.evaluation.stand_ins import Knows
 from tests.evaluation.trained import train
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
+from tinymathreason.provenance import model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -78,7 +79,7 @@ def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path
               "prompt_version", "decoding", "model", "model_sha256", "data", "limit", "metrics",
               "seconds", "commit", "command", "versions", "time"}  # fmt: skip
     assert result.keys() >= needed
-    assert result["model_sha256"] == model.model_hash(model_dir)
+    assert result["model_sha256"] == model_hash(model_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
     samples = [json.loads(x) for x in (tmp_path / "r" / "samples.jsonl").read_text().splitlines()]
     assert [sample["question"] for sample in samples] == [

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from evaluation.model import model_hash
 from release import card
 from release.cards.facts import fenced, md
 from tests.pretrain.event_files import write_events
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.provenance import model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

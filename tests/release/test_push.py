@@ -10,13 +10,13 @@ import sys
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from evaluation.model import model_hash
 from release import push
 from release.cards.metadata import STATED, stated
 from release.weights import Tensors
 from tests.release.hub_stand_in import READER, TOKEN, Hub
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.provenance import model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

@@ -100,7 +100,7 @@ def test_others_read_the_folder(finished, model_dir) -> None:
 
 
 def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> None:
-    from evaluation.model import model_hash
+    from tinymathreason.provenance import model_hash
 
     found = record(finished)
     assert found["base"] == model_hash(model_dir)
