@@ -255,6 +255,7 @@ class Start:
             "hosts": hosts,
             "devices": devices,
             "device": device,
+            "arithmetic": config["dtype"],
             "changed": {key: value for key, value in config.items() if first.get(key) != value},
             "mixture": mixture_record(config),
             "tokenizer_sha256": _sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,

@@ -42,6 +42,7 @@ def run(
     )
     arguments, rest = parser.parse_known_args(argv)
 
+    from sft import arithmetic
     from sft.checkpoints import MODEL, check_owner
     from sft.config import Settings, find, parse
 
@@ -51,6 +52,8 @@ def run(
     if (settings.output / MODEL).exists():
         print(f"{settings.output / MODEL} was already complete")
         return
+    numbers = arithmetic.describe(settings.training, settings.model)
+    print(f"Training on {numbers['device']} in {numbers['arithmetic']}", flush=True)
     record = parts.train(settings)
     if record:
         for line in parts.told(record["counts"]):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.recipe import Benchmark
+from sft import arithmetic
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.config import build, config, merge, nearest, parse_overrides, read_yaml
@@ -153,7 +154,7 @@ def parse[T](
     """The settings of a run from YAML and arguments, which win.
 
     ``ours`` is the dataclass of our keys, given as ``key=value``; ``trainer`` names TRL's dataclass
-    whose keys, and ModelConfig's, are given as ``--key value``.
+    whose keys, and ModelConfig's, are given as ``--key value``. On a CPU `arithmetic.FLOAT32` wins.
 
     Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
     """
@@ -182,6 +183,9 @@ def parse[T](
     parser = Parser(list(kinds))
     parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
     try:
+        if arithmetic.on_cpu(parser.parse_known_args(list(arguments))[0].use_cpu):
+            for key, value in arithmetic.FLOAT32.items():
+                arguments += [f"--{key}", str(value)]  # the last one counts
         training, model = parser.parse_args_into_dataclasses(list(arguments))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error

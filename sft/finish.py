@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sft import arithmetic
 from sft.checkpoints import MODEL, writing
 from sft.curves import draw
 from sft.model import save
@@ -41,6 +42,7 @@ def finish(
             "tokens": trainer.state.num_input_tokens_seen,
             "steps": trainer.state.global_step,
             "arguments": trainer.args.to_dict(),
+            **arithmetic.describe(trainer.args, model),
             "seconds": round(time.monotonic() - record["seconds"], 1),
             **provenance.record(),
         }

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from tinymathreason.processor import wait_passively
+
 
 class InputError(ValueError):
     """The user's input is wrong; the message says what, where, and what to do about it."""
@@ -14,6 +16,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     Exit status: 0 when ``main`` returns; 2 for an `InputError` or an `OSError` (missing file,
     full disk); 130 after Ctrl-C. Any other exception is a bug of ours and keeps its traceback.
     """
+    wait_passively()
     try:
         main(sys.argv[1:] if argv is None else argv)
     except (InputError, OSError) as error:

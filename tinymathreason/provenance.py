@@ -1,4 +1,4 @@
-"""Where an artefact comes from: commit, command line, versions and time."""
+"""Where an artefact comes from: commit, command line, versions, processor and time."""
 
 import datetime
 import hashlib
@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tinymathreason import processor
 
 PACKAGES = (
     "datatrove", "numpy", "pyarrow", "gigatoken", "tokenizers", "array-record",
@@ -51,10 +53,11 @@ def model_hash(model: Path) -> str:
 
 
 def record() -> dict[str, Any]:
-    """Commit, command line, versions and UTC time of now, ready for JSON."""
+    """Commit, command line, versions, processor and UTC time of now, ready for JSON."""
     return {
         "commit": commit(),
         "command": ["python", *sys.orig_argv[1:]],
         "versions": versions(),
+        "processor": processor.record(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

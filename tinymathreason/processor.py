@@ -1,0 +1,70 @@
+"""The processor: its name, its instruction sets, and how threads share it."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+INSTRUCTION_SETS = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16",  # x86
+    "asimd", "sve", "sve2", "bf16", "i8mm",  # ARM
+)  # fmt: skip
+"""The instruction sets, as Linux names them, on which the speed or last bits of sums depend."""
+LIMITS = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "XLA_FLAGS",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+)
+"""Environment variables that have a library use less of the processor than it has."""
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def wait_passively() -> None:
+    """Have the threads of this process and of its children sleep while they wait.
+
+    OpenMP's threads spin by default: beside any other work on the machine they take the processor
+    from the very threads that they wait for, and a training is three to four times as slow. Takes
+    effect when it is called before torch is imported; what the user has set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def record() -> dict[str, Any]:
+    """Name, instruction sets, usable cores, threads and limits of the processor, for JSON.
+
+    ``threads`` is what torch computes with, where it is loaded; else it is not told.
+    """
+    fields = _cpuinfo()
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    found: dict[str, Any] = {
+        "name": fields.get("model name") or platform.processor() or platform.machine(),
+        "machine": platform.machine(),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
+        "cores": usable_cores(),
+        "limits": {name: os.environ[name] for name in LIMITS if name in os.environ},
+    }
+    # Where torch is loaded it has settled its threads; loading it for this would take seconds.
+    if "torch" in sys.modules:
+        found["threads"] = sys.modules["torch"].get_num_threads()
+    return found
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, of those that the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The fields that Linux tells of the first core; empty elsewhere."""
+    fields: dict[str, str] = {}
+    if _CPUINFO.is_file():
+        for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, colon, value = line.partition(":")
+            if colon:
+                fields.setdefault(name.strip(), value.strip())
+    return fields
