@@ -7,14 +7,21 @@ no bound, and it does not tell when a prompt is longer than the model's context.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release.serving.completions import Asked, Refusal, Reply, read_asked, read_object
+from release.serving.completions import (
+    UNNAMED,
+    Asked,
+    Refusal,
+    Reply,
+    read_asked,
+    read_object,
+)
 from release.serving.decoding import Request
 from release.serving.engine import Done, Engine, Event, Failure, FullError, Piece, TooLongError
-from release.serving.guard import Guard, loopback
+from release.serving.guard import Guard
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
@@ -138,11 +145,23 @@ async def page_lines(answer: Answer) -> AsyncIterator[str]:
                 yield event_line({"done": done})
 
 
-def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.FastAPI":
-    """The application: ``name`` is the model's, ``max_tokens`` the most that an answer may have."""
+def make_app(
+    engine: Engine,
+    name: str,
+    max_tokens: int,
+    host: str,
+    hosts: Collection[str] = (),
+    origins: Collection[str] = (),
+) -> "fastapi.FastAPI":
+    """The application: ``name`` is the model's, ``max_tokens`` the most that an answer may have.
+
+    ``host`` is where it listens. It is asked for by that name and by those in ``hosts``, and by
+    pages of its own and of ``origins``.
+    """
     import fastapi
     from fastapi.responses import JSONResponse, Response, StreamingResponse
     from starlette.exceptions import HTTPException
+    from starlette.middleware.cors import CORSMiddleware
     from starlette.requests import ClientDisconnect
 
     from release.typeset import STYLE, typeset
@@ -166,14 +185,13 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         if engine.full:  # before the work of encoding
             raise unavailable()
         messages = [said.model_dump() for said in asked.messages]
+        most = min(max_tokens, asked.max_completion_tokens or asked.max_tokens or max_tokens)
         try:
             ids = await asyncio.to_thread(engine.encode, messages)
+            wanted = Request(ids, most, asked.temperature, asked.top_p, asked.stop, asked.seed)
+            return asked, Answer(engine, wanted), Reply(name, len(ids))
         except InputError as error:
             raise Refusal(400, str(error), "invalid_value", "messages") from error
-        most = min(max_tokens, asked.max_completion_tokens or asked.max_tokens or max_tokens)
-        wanted = Request(ids, most, asked.temperature, asked.top_p, asked.stop, asked.seed)
-        try:
-            return asked, Answer(engine, wanted), Reply(name, len(ids))
         except TooLongError as error:
             raise Refusal(400, str(error), "context_length_exceeded", "messages") from error
         except FullError as error:
@@ -185,7 +203,7 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         return Refusal(503, "too many are asking; try again soon", "queue_full")
 
     def check_model(asked: Any) -> None:
-        if asked not in (None, name):
+        if asked not in (name, *UNNAMED):
             message = f"the model {asked!r} is not here; {name!r} is"
             raise Refusal(404, message, "model_not_found", "model")
 
@@ -199,8 +217,16 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
 
     # The pages that describe a FastAPI application load scripts from another site.
     app = fastapi.FastAPI(openapi_url=None)
-    names = {"localhost", "127.0.0.1", "::1", host.lower()}
-    app.add_middleware(Guard, hosts=frozenset(names if loopback(host) else ()))
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+            allow_private_network=True,
+        )
+    app.add_middleware(Guard, host=host, hosts=hosts, origins=origins)
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, refuse)
     # Nobody reads it: the client left while it was sending.
