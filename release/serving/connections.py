@@ -32,7 +32,7 @@ class Limits:
     body: float = 60
     """For a request's body."""
     send: float = 30
-    """For reading what the server has to send, piece by piece."""
+    """For reading a piece of what the server sends."""
     idle: int = 5
     """Between an answer and the next request."""
 
@@ -65,7 +65,7 @@ class Connection(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.limits
-        self._awaited: tuple[str, object] | None = None
+        self._awaited: str | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
 
@@ -82,7 +82,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self._await(None, 0)
+        self._await(None)
         self._sent()
 
     def handle_events(self) -> None:
@@ -111,20 +111,20 @@ class Connection(H11Protocol):
     def _watch(self) -> None:
         """Have a time run for what is missing of a request; uvicorn has its own between two."""
         if self.conn.their_state is h11.SEND_BODY:
-            self._await(("body", self.cycle), self._limits.body)
+            self._await("body", self._limits.body)
         elif self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
-            self._await(("head", self.cycle), self._limits.head)
+            self._await("head", self._limits.head)
         else:
-            self._await(None, 0)
+            self._await(None)
 
-    def _await(self, awaited: tuple[str, object] | None, seconds: float) -> None:
+    def _await(self, part: str | None, seconds: float = 0) -> None:
         # A byte more of the same does not begin the time again.
-        if awaited == self._awaited:
+        if part == self._awaited:
             return
         if self._reading:
             self._reading.cancel()
-        self._awaited = awaited
-        self._reading = self.loop.call_later(seconds, self._late, awaited[0]) if awaited else None
+        self._awaited = part
+        self._reading = self.loop.call_later(seconds, self._late, part) if part else None
 
     def _late(self, part: str) -> None:
         said_nothing = part == "head" and not self.conn.trailing_data[0]

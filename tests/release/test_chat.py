@@ -16,7 +16,7 @@ import pytest
 from release import chat
 from release.serving import engine as engines
 from release.serving.engine import Engine
-from release.serving.server import MAX_BODY, make_app
+from release.serving.server import BEAT, MAX_BODY, make_app
 from tests.release.test_engine import DEADLINE, generated, load, prompt, until
 from tinymathreason.cli import InputError
 
@@ -53,6 +53,15 @@ def serving(engine, host: str = "127.0.0.1", hosts=(), origins=(), **limits):
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False) as client:
             yield client
+
+
+def connect(address, sent: bytes = b"") -> socket.socket:
+    client = socket.socket()
+    client.settimeout(DEADLINE)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(address)
+    client.sendall(sent)
+    return client
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +229,20 @@ def test_nor_one_that_waits_for_all_at_once(client, engine) -> None:
     with pytest.raises(httpx.ReadTimeout):
         client.post("/v1/chat/completions", json={"messages": ASKED}, timeout=1)
     until(lambda: engine.state()["active"] == 0)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_client_that_does_not_read_keeps_no_place(engine, monkeypatch) -> None:
+    monkeypatch.setattr(chat, "SEND_BUFFER", 4096)
+    body = json.dumps({"messages": ASKED, "stream": True}).encode()
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(engine, send=3 * BEAT) as client:
+        address = (client.base_url.host, client.base_url.port)
+        for path in (b"/ask", b"/v1/chat/completions"):
+            sent = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s" % (path, head, body)
+            with connect(address, sent):
+                until(lambda: engine.state()["active"] == 1)
+                until(lambda: engine.state()["active"] == 0)
 
 
 @pytest.mark.usefixtures("slow")
