@@ -60,12 +60,10 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._known(host):
-            message = (
-                f"host {host!r} is not served; ask for an address, or start with --allowed-hosts"
-            )
+            message = f"host {host!r} is not served; use its address, or allow it by --allowed-hosts"
             refusal = Refusal(403, message)
         elif not (origin is None or self._friendly(origin, host)):
-            message = f"origin {origin!r} may not ask here; --allowed-origins lets it"
+            message = f"origin {origin!r} may not ask here; allow it by --allowed-origins"
             refusal = Refusal(403, message)
         else:
             await self._app(scope, receive, send_guarded)
