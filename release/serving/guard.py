@@ -60,7 +60,7 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._known(host):
-            message = f"host {host!r} is not served; use its address, or allow it by --allowed-hosts"
+            message = f"host {host!r} is not served; use an address, or allow it by --allowed-hosts"
             refusal = Refusal(403, message)
         elif not (origin is None or self._friendly(origin, host)):
             message = f"origin {origin!r} may not ask here; allow it by --allowed-origins"

@@ -5,23 +5,15 @@ no bound, and it does not tell when a prompt is longer than the model's context.
 """
 
 import asyncio
-import contextlib
-import json
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release.serving.completions import (
-    UNNAMED,
-    Asked,
-    Refusal,
-    Reply,
-    read_asked,
-    read_object,
-)
+from release.serving.completions import UNNAMED, Asked, Refusal, Reply, read_asked, read_object
 from release.serving.decoding import Request
-from release.serving.engine import Done, Engine, Event, Failure, FullError, Piece, TooLongError
+from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
 from release.serving.guard import Guard
+from release.serving.stream import Answer, completion_lines, event_line, page_lines
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
@@ -33,15 +25,12 @@ MAX_BODY = 1_000_000
 """Most bytes of a request."""
 RETRY_AFTER = 5
 """Seconds after which a refused client may ask again."""
-BEAT = 0.5
-"""Seconds of silence after which a stream shows that it is alive."""
-FRAME = 0.05
-"""Seconds between two pictures of an answer on the page, each of which holds all of it."""
 
 
 async def read_body(request: "fastapi.Request") -> bytes:
     """The JSON in a request; `Refusal` when it says to be something else or is too large."""
-    # A browser sends no other site's JSON without asking this server first, which never agrees.
+    # A browser asks this server before it sends another site's JSON, and the server agrees
+    # for allowed sites only.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "send JSON: content-type must be application/json")
@@ -57,92 +46,6 @@ async def read_body(request: "fastapi.Request") -> bytes:
     if size > MAX_BODY:
         raise Refusal(413, f"the body has {size:,} bytes; the most is {MAX_BODY:,}")
     return bytes(body)
-
-
-class Answer:
-    """A request that the engine works on, as seen from the event loop."""
-
-    def __init__(self, engine: Engine, request: Request) -> None:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event] = asyncio.Queue()
-
-        def listen(event: Event) -> None:
-            # The loop may have ended, and with it everyone who listened.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        self._engine = engine
-        self._events = events
-        self._job = engine.submit(request, listen)
-
-    def before(self) -> int | None:
-        """How many requests wait before this one; None when it does not wait."""
-        return self._engine.before(self._job)
-
-    def cancel(self) -> None:
-        """Have no more of it generated."""
-        self._engine.cancel(self._job)
-
-    async def events(self) -> AsyncIterator[Event | None]:
-        """What the engine says, pieces that came meanwhile in one; None after a silence."""
-        while True:
-            try:
-                found = [await asyncio.wait_for(self._events.get(), BEAT)]
-            except TimeoutError:
-                yield None
-                continue
-            found += [self._events.get_nowait() for _ in range(self._events.qsize())]
-            text = "".join(event.text for event in found if isinstance(event, Piece))
-            if text:
-                yield Piece(text)
-            if not isinstance(found[-1], Piece):
-                yield found[-1]
-                return
-
-
-def event_line(content: dict[str, Any] | str) -> str:
-    """One server-sent event."""
-    text = content if isinstance(content, str) else json.dumps(content)
-    return f"data: {text}\n\n"
-
-
-async def completion_lines(answer: Answer, reply: Reply, usage: bool) -> AsyncIterator[str]:
-    """An answer as OpenAI's clients read a stream."""
-    yield event_line(reply.chunk({"role": "assistant", "content": ""}))
-    async for event in answer.events():
-        match event:
-            case None:
-                yield ": waiting\n\n"
-            case Piece():
-                yield event_line(reply.chunk({"content": event.text}))
-            case Failure():
-                yield event_line(Refusal(500, event.message).content)
-            case Done():
-                yield event_line(reply.chunk({}, event.reason))
-                if usage:
-                    yield event_line(reply.usage_chunk(event))
-    yield event_line("[DONE]")
-
-
-async def page_lines(answer: Answer) -> AsyncIterator[str]:
-    """An answer as our page reads it: its place in the queue, its text, that typeset, its end."""
-    from release.typeset import typeset
-
-    text = ""
-    async for event in answer.events():
-        match event:
-            case None:
-                yield event_line({"waiting": answer.before()})
-            case Piece():
-                text += event.text
-                html = await asyncio.to_thread(typeset, text)
-                yield event_line({"text": event.text, "html": html})
-                await asyncio.sleep(FRAME)
-            case Failure():
-                yield event_line({"error": event.message})
-            case Done():
-                done = {"reason": event.reason, "tokens": event.tokens, "seconds": event.seconds}
-                yield event_line({"done": done})
 
 
 def make_app(
