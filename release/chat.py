@@ -1,44 +1,111 @@
 """Command: serve a page to ask a model at, and an OpenAI-compatible endpoint beside it.
 
-python -m release.chat --model DIR [--host 127.0.0.1] [--port 8000] [--parallel 2] [--queue 8]
+python -m release.chat --model DIR [--host 127.0.0.1] [--port 8000] [--served-model-name NAME]
 """
 
 import argparse
 import asyncio
+import re
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinymathreason import cli
 from tinymathreason.cli import InputError
+
+SEND_BUFFER = 131_072
+"""Bytes that the system keeps of an answer that its client does not read."""
+OTHERS = 100
+"""Connections that may be open beside those whose questions are answered or wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is served, where and to whom. `InputError` names the flag of a wrong value."""
+
+    model: Path
+    """Folder of a chat model."""
+    name: str = ""
+    """What the model is called; by default after its folder."""
+    host: str = "127.0.0.1"
+    """Address to listen at."""
+    port: int = 8000
+    """Port to listen at; 0 for any free one."""
+    hosts: Sequence[str] = ()
+    """Further names by which the server is asked for; ``*`` is any."""
+    origins: Sequence[str] = ()
+    """Web sites whose pages may ask, like ``http://localhost:3000``; ``*`` is any."""
+    parallel: int = 2
+    """Requests answered at a time."""
+    queue: int = 8
+    """Further requests that may wait."""
+    max_tokens: int = 1024
+    """Most tokens that an answer may have."""
+
+    def __post_init__(self) -> None:
+        for flag, value, least, most in (
+            ("--port", self.port, 0, 65_535),
+            ("--parallel", self.parallel, 1, 64),
+            ("--queue", self.queue, 0, 10_000),
+            ("--max-new-tokens", self.max_tokens, 1, 1_000_000),
+        ):
+            if not least <= value <= most:
+                raise InputError(f"{flag}: expected {least} to {most} (got {value})")
+        for host in self.hosts:
+            if not re.fullmatch(r"\*|[^\s/@:*]+", host):
+                raise InputError(
+                    f"--allowed-hosts: expected a name without a port, or * (got {host!r})"
+                )
+        for origin in self.origins:
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^\s/A-Z*]+", origin):
+                raise InputError(
+                    "--allowed-origins: expected one like http://localhost:3000, or * "
+                    f"(got {origin!r})"
+                )
+
+
+def name_of(folder: Path) -> str:
+    """What to call a folder's model: a name without a path, of its run and stage if it has them.
+
+    ``runs/quickstart/sft/model`` is ``quickstart-sft``.
+    """
+    parts = folder.resolve().parts[1:]
+    if len(parts) > 1 and parts[-1] == "model":
+        parts = parts[:-1]
+    within = parts[len(parts) - parts[::-1].index("runs") :] if "runs" in parts else ()
+    return "-".join(within or parts[-1:]) or "model"
 
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens; `InputError` when the address or the port cannot be had."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((str(address[0]), port), family=family)
+        listening = socket.create_server((str(address[0]), port), family=family)
     except (OSError, UnicodeError) as error:
         said = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise InputError(f"--host {host!r} --port {port}: {said}; choose another one") from error
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # its clients' too
+    return listening
 
 
-def serve(model: Path, host: str, port: int, parallel: int, queue: int, max_tokens: int) -> None:
-    """Serve until a signal ends the process; prints where. `InputError` for a wrong model or port.
+def serve(options: Options) -> None:
+    """Serve until a signal ends the process; prints where.
 
-    ``parallel`` requests are answered at a time, ``queue`` more may wait, and an answer has at most
-    ``max_tokens`` tokens.
+    Raises `InputError` for a wrong model or port.
     """
+    host = options.host
     # Before the model is loaded: a port in use is told at once.
-    with bind(host, port) as listening:
+    with bind(host, options.port) as listening:
         import uvicorn
 
+        from release.serving.connections import Config, Limits
         from release.serving.engine import Engine
         from release.serving.guard import loopback
         from release.serving.server import make_app
 
-        engine = Engine.load(model, parallel, queue)
+        engine = Engine.load(options.model, options.parallel, options.queue)
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -46,15 +113,12 @@ def serve(model: Path, host: str, port: int, parallel: int, queue: int, max_toke
                 await asyncio.to_thread(engine.close)
                 await super().shutdown(sockets)
 
-        app = make_app(engine, str(model), max_tokens, host)
-        # The second is for clients that do not read what they are told.
-        server = Server(
-            uvicorn.Config(
-                app, log_level="warning", timeout_graceful_shutdown=1, server_header=False
-            )
-        )
-        name = f"[{host}]" if ":" in host else host
-        url = f"http://{name}:{listening.getsockname()[1]}"
+        name = options.name or name_of(options.model)
+        app = make_app(engine, name, options.max_tokens, host, options.hosts, options.origins)
+        limits = Limits(connections=options.parallel + options.queue + OTHERS)
+        server = Server(Config(app, limits))
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}"
         print(f"Ask it: {url}\nOpenAI-compatible endpoint: {url}/v1", flush=True)
         if not loopback(host):
             print(f"warning: anyone who can reach {host} can ask, unencrypted", file=sys.stderr)
@@ -69,29 +133,32 @@ def serve(model: Path, host: str, port: int, parallel: int, queue: int, max_toke
 def main(argv: Sequence[str]) -> None:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(
-        prog="release.chat", description="Serve a page and an endpoint to ask a model at."
+        prog="release.chat",
+        description="Serve a page and an endpoint to ask a model at.",
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a chat model")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; this machine's")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen at; 0: any free one")
-    parser.add_argument("--parallel", type=int, default=2, help="requests answered at a time")
-    parser.add_argument("--queue", type=int, default=8, help="further requests that may wait")
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=1024, help="most tokens that an answer may have"
-    )
-    arguments = parser.parse_args(argv)
-    for name, value, least, most in (
-        ("--port", arguments.port, 0, 65_535),
-        ("--parallel", arguments.parallel, 1, 64),
-        ("--queue", arguments.queue, 0, 10_000),
-        ("--max-new-tokens", arguments.max_new_tokens, 1, 1_000_000),
-    ):
-        if not least <= value <= most:
-            raise InputError(f"{name}: expected {least} to {most} (got {value})")
-    serve(
-        arguments.model, arguments.host, arguments.port, arguments.parallel, arguments.queue,
-        arguments.max_new_tokens,
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="folder of a chat model")
+    add("--host", default=Options.host, help="address to listen at; this machine's")
+    add("--port", type=int, default=Options.port, help="port to listen at; 0: any free one")
+    add(
+        "--served-model-name", dest="name", default=Options.name, metavar="NAME",
+        help="what the model is called; after its folder",
     )  # fmt: skip
+    add(
+        "--allowed-hosts", dest="hosts", nargs="+", default=Options.hosts, metavar="NAME",
+        help="further names by which the server is asked for, behind a proxy say; *: any",
+    )  # fmt: skip
+    add(
+        "--allowed-origins", dest="origins", nargs="+", default=Options.origins, metavar="ORIGIN",
+        help="web sites whose pages may ask, like http://localhost:3000; *: any",
+    )  # fmt: skip
+    add("--parallel", type=int, default=Options.parallel, help="requests answered at a time")
+    add("--queue", type=int, default=Options.queue, help="further requests that may wait")
+    add(
+        "--max-new-tokens", dest="max_tokens", type=int, default=Options.max_tokens,
+        metavar="MAX_NEW_TOKENS", help="most tokens that an answer may have",
+    )  # fmt: skip
+    serve(Options(**vars(parser.parse_args(argv))))
 
 
 if __name__ == "__main__":

@@ -1,37 +1,19 @@
 """A request as OpenAI's clients send it in; a checked question, or an error for them, out."""
 
+import json
 import time
 import uuid
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic_core import from_json
 
 from release.serving.engine import Done
 
-_NEUTRAL: dict[str, Any] = {
-    "n": 1,
-    "frequency_penalty": 0,
-    "presence_penalty": 0,
-    "logprobs": False,
-    "top_logprobs": 0,
-    "logit_bias": {},
-    "response_format": {"type": "text"},
-    "modalities": ["text"],
-    "tools": [],
-}
-"""Values of parameters that are not supported which change nothing."""
-_NO_MATTER = {
-    "tool_choice",
-    "parallel_tool_calls",
-    "user",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-}
-"""Parameters on which no answer depends."""
+UNNAMED = (None, "", "dummy", "tgi")
+"""What stands in ``model`` when nobody named one: huggingface_hub's client sends ``dummy``, and
+text-generation-inference's documents say to send ``tgi``."""
 
 
 class Refusal(Exception):  # noqa: N818 (it is an answer, not an error of ours)
@@ -46,73 +28,126 @@ class Refusal(Exception):  # noqa: N818 (it is an answer, not an error of ours)
         self.content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _joined(content: Any) -> Any:
-    """A message's text parts as one text; anything else as it is."""
-    if not isinstance(content, list) or not content:
-        return content
-    texts = []
-    for part in content:
-        match part:
-            case {"type": "text", "text": str(text)}:
-                texts.append(text)
-            case _:
-                return content
-    return "".join(texts)
+def _whole(value: Any) -> Any:
+    """A whole number that a client wrote as 100.0; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _given(content: Any) -> Any:
-    """A mapping without its nulls, which clients send for what they do not set."""
-    if not isinstance(content, dict):
-        return content
-    return {key: value for key, value in content.items() if value is not None}
-
-
-_STRICT = pydantic.ConfigDict(strict=True, extra="forbid")
-_WITHOUT_NULLS = pydantic.BeforeValidator(_given)
+Whole = Annotated[int, pydantic.BeforeValidator(_whole)]
 MAX_MESSAGES = 1_000
 """Most messages of a conversation."""
 
 
-class Said(pydantic.BaseModel):
+class Schema(pydantic.BaseModel):
+    """Fields that are supported, and what is known of others that clients send.
+
+    An unsupported field that is null or empty asks for nothing, whatever its name.
+    """
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid")
+    IGNORED: ClassVar[frozenset[str]] = frozenset()
+    """Unsupported fields on which no answer depends."""
+    NEUTRAL: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Values of other unsupported fields that change nothing."""
+
+
+class Said(Schema):
     """A message of a conversation."""
 
-    model_config = _STRICT
+    # A template is given roles and texts; what was thought before an earlier answer is not read.
+    IGNORED = frozenset({"name", "id", "annotations", "reasoning", "reasoning_content"})
+    NEUTRAL: ClassVar = {"type": ("text", "message")}
     role: Annotated[
         Literal["system", "user", "assistant"],
         pydantic.BeforeValidator(lambda role: "system" if role == "developer" else role),
     ]
-    content: Annotated[str, pydantic.BeforeValidator(_joined)]
+    content: str
 
 
-class StreamOptions(pydantic.BaseModel):
+class StreamOptions(Schema):
     """What a stream holds beside the answer."""
 
-    model_config = _STRICT
+    NEUTRAL: ClassVar = {"include_obfuscation": (False,), "continuous_usage_stats": (False,)}
     include_usage: bool = False
-    include_obfuscation: Literal[False] = False
 
 
-class Asked(pydantic.BaseModel):
+class Asked(Schema):
     """What chat completions take. Without a temperature the answer is the likeliest one."""
 
-    model_config = _STRICT
+    IGNORED = frozenset(
+        {
+            "cache_salt",
+            "include_reasoning",
+            "metadata",
+            "parallel_tool_calls",
+            "prediction",
+            "priority",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "request_id",
+            "return_tokens_as_token_ids",
+            "safety_identifier",
+            "service_tier",
+            "session_id",
+            "store",
+            "tool_prompt",
+            "truncation_side",
+            "use_cache",
+            "user",
+        }
+    )
+    NEUTRAL: ClassVar = {
+        # OpenAI's
+        "n": (1,),
+        "frequency_penalty": (0,),
+        "presence_penalty": (0,),
+        "logprobs": (False,),
+        "top_logprobs": (0,),
+        "response_format": ({"type": "text"},),
+        "modalities": (["text"],),
+        "tool_choice": ("none", "auto"),
+        "function_call": ("none", "auto"),
+        "reasoning_effort": ("none", "medium"),
+        "verbosity": ("medium",),
+        # vLLM's and transformers'
+        "top_k": (-1, 0),
+        "min_p": (0,),
+        "typical_p": (1,),
+        "repetition_penalty": (1,),
+        "length_penalty": (1,),
+        "no_repeat_ngram_size": (0,),
+        "min_tokens": (0,),
+        "min_new_tokens": (0,),
+        "best_of": (1,),
+        "num_beams": (1,),
+        "num_return_sequences": (1,),
+        "use_beam_search": (False,),
+        "early_stopping": (False,),
+        "ignore_eos": (False,),
+        "include_stop_str_in_output": (False,),
+        "skip_special_tokens": (True,),
+        "spaces_between_special_tokens": (True,),
+        "add_generation_prompt": (True,),
+        "continue_final_message": (False,),
+        "add_special_tokens": (False,),
+        "echo": (False,),
+        "return_token_ids": (False,),
+        "return_prompt_text": (False,),
+    }
     model: str | None = None
-    messages: Annotated[
-        list[Annotated[Said, _WITHOUT_NULLS]],
-        pydantic.Field(min_length=1, max_length=MAX_MESSAGES),
-    ]
+    messages: Annotated[list[Said], pydantic.Field(min_length=1, max_length=MAX_MESSAGES)]
     temperature: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
-    max_tokens: Annotated[int, pydantic.Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, pydantic.Field(ge=1)] | None = None
+    max_tokens: Annotated[Whole, pydantic.Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[Whole, pydantic.Field(ge=1)] | None = None
     stop: Annotated[
         list[Annotated[str, pydantic.Field(min_length=1, max_length=100)]],
         pydantic.Field(max_length=4),
         pydantic.BeforeValidator(lambda stop: [stop] if isinstance(stop, str) else stop),
     ] = []
-    seed: Annotated[int, pydantic.Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[Whole, pydantic.Field(ge=-(2**63), lt=2**63)] | None = None
     stream: bool = False
-    stream_options: Annotated[StreamOptions, _WITHOUT_NULLS] = StreamOptions()
+    stream_options: StreamOptions = StreamOptions()
 
 
 def read_object(body: bytes) -> dict[str, Any]:
@@ -123,26 +158,72 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise Refusal(400, f"the body is not valid JSON: {error}") from error
     if not isinstance(found, dict):
         raise Refusal(400, "the body is no JSON object")
-    return {key: value for key, value in found.items() if value is not None}
+    return _given(found)
 
 
 def read_asked(body: bytes) -> Asked:
     """The question in a request's body; `Refusal` naming what is wrong or not supported."""
     given = read_object(body)
-    if "generation_config" in given:
-        given = {**_generation_config(given.pop("generation_config")), **given}
-    kept = {}
-    for key, value in given.items():
-        if key in Asked.model_fields:
-            kept[key] = value
-        elif key not in _NO_MATTER and (key not in _NEUTRAL or value != _NEUTRAL[key]):
-            raise Refusal(400, f"{key}: not supported here", "unsupported_parameter", key)
+    config = given.pop("generation_config", None)
+    given = _supported(given, Asked)
+    if config:
+        given = {**_generation_config(config), **given}
+    if isinstance(given.get("stream_options"), dict):
+        given["stream_options"] = _supported(
+            given["stream_options"], StreamOptions, "stream_options."
+        )
+    messages = given.get("messages")
+    if isinstance(messages, list) and len(messages) <= MAX_MESSAGES:
+        given["messages"] = [_message(said, f"messages.{i}.") for i, said in enumerate(messages)]
     try:
-        return Asked.model_validate(kept)
+        return Asked.model_validate(given)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise Refusal(400, f"{where}: {first['msg']}", "invalid_value", where) from error
+
+
+def _given(content: dict[str, Any]) -> dict[str, Any]:
+    """A mapping without its nulls, which clients send for what they do not set."""
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def _supported(content: dict[str, Any], schema: type[Schema], where: str = "") -> dict[str, Any]:
+    """The fields of a schema; `Refusal` for another one that would change the answer."""
+    kept = {}
+    for key, value in _given(content).items():
+        plain = _given(value) if isinstance(value, dict) else value
+        neutral = schema.NEUTRAL.get(key, ())
+        if key in schema.model_fields:
+            kept[key] = value
+        elif key not in schema.IGNORED and plain not in ([], {}, "", *neutral):
+            raise _unsupported(f"{where}{key}", neutral)
+    return kept
+
+
+def _unsupported(name: str, neutral: Iterable[Any] = ()) -> Refusal:
+    message = f"{name}: not supported here"
+    if neutral:
+        message += f"; leave it out or send {' or '.join(map(json.dumps, neutral))}"
+    return Refusal(400, message, "unsupported_parameter", name)
+
+
+def _message(said: Any, where: str) -> Any:
+    """A message's supported fields, its text parts as one text; what is no message as it is."""
+    if not isinstance(said, dict):
+        return said
+    said = _supported(said, Said, where)
+    content = said.get("content")
+    if isinstance(content, list) and content:
+        for i, part in enumerate(content):
+            match part:
+                case {"type": "text", "text": str()}:
+                    pass
+                case _:
+                    message = f"{where}content: part {i} is no text, which is all that is read here"
+                    raise Refusal(400, message, "invalid_value", f"{where}content")
+        said["content"] = "".join(part["text"] for part in content)
+    return said
 
 
 def _generation_config(text: Any) -> dict[str, Any]:
@@ -156,9 +237,8 @@ def _generation_config(text: Any) -> dict[str, Any]:
     for ours, theirs in (("max_tokens", "max_new_tokens"), ("top_p", "top_p")):
         if theirs in config:
             found[ours] = config.pop(theirs)
-    for key in config:
-        name = f"generation_config.{key}"
-        raise Refusal(400, f"{name}: not supported here", "unsupported_parameter", name)
+    for key in _supported(config, Asked, "generation_config."):
+        raise _unsupported(f"generation_config.{key}")
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from release.serving.decoding import Request, Text, tokens
+from release.serving.prompt import least_tokens
 from tinymathreason.chatml import Messages
 from tinymathreason.cli import InputError
 
@@ -77,6 +78,7 @@ class Engine:
 
         self._model = model
         self._chat = Chat(tokenizer, tokenizer.chat_template)
+        self._least_tokens = least_tokens(tokenizer.backend_tokenizer)
         # One user's text may not be looked up in the encoder's memory while another's is written.
         self._encoding = threading.Lock()
         ends = model.generation_config.eos_token_id
@@ -124,8 +126,12 @@ class Engine:
     def encode(self, messages: Messages) -> list[int]:
         """The prompt that asks for the answer to a conversation, as token ids.
 
-        Raises `InputError` when the template does not take it.
+        Raises `InputError` when the template does not take it, and `TooLongError`, without reading
+        it, when a text is so long that its tokens cannot be few enough.
         """
+        least = sum(self._least_tokens(message["content"]) for message in messages)
+        if least >= self.context:
+            raise TooLongError(self._too_long(f"at least {least:,}"))
         with self._encoding:
             return self._chat.encode([messages], prompt=True)[0].ids
 
@@ -135,10 +141,7 @@ class Engine:
         Raises `TooLongError` when the prompt fills the context, `FullError` when the queue is full.
         """
         if len(request.ids) >= self.context:
-            raise TooLongError(
-                f"the conversation has {len(request.ids):,} tokens; the model's context has room "
-                f"for {self.context:,}, the answer included"
-            )
+            raise TooLongError(self._too_long(f"{len(request.ids):,}"))
         job = Job(self._events(request), listen)
         with self._changed:
             if self.closed or len(self._waiting) >= self._room():
@@ -146,6 +149,12 @@ class Engine:
             self._waiting.append(job)
             self._changed.notify()
         return job
+
+    def _too_long(self, tokens: str) -> str:
+        return (
+            f"the conversation has {tokens} tokens; the model's context has room "
+            f"for {self.context:,}, the answer included"
+        )
 
     def before(self, job: Job) -> int | None:
         """How many requests wait before this one; None when it does not wait."""

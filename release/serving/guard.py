@@ -1,6 +1,8 @@
 """What a browser sends in; what another web site could have made it send is refused."""
 
 import ipaddress
+import socket
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,14 +26,23 @@ HEADERS = {
 class Guard:
     """A wrapped application that another web site cannot make a browser talk to.
 
-    A site may give its own name this machine's address (DNS rebinding), so ``Host`` must be one of
-    ``hosts``, where there are any; and it may send forms and beacons here, so ``Origin`` must be
-    this server. Every answer gets `HEADERS`.
+    A site may give its own name this machine's address (DNS rebinding), so ``Host`` must be a name
+    by which a server at ``host`` is known, or one of ``hosts``; and it may send forms and beacons
+    here, so ``Origin`` must be this server or one of ``origins``. Either may hold ``*``, which is
+    any. Every answer gets `HEADERS`.
     """
 
-    def __init__(self, app: "ASGIApp", hosts: frozenset[str]) -> None:
+    def __init__(
+        self, app: "ASGIApp", host: str, hosts: Collection[str] = (), origins: Collection[str] = ()
+    ) -> None:
         self._app = app
-        self._hosts = hosts
+        self._hosts = {"localhost", "127.0.0.1", "::1", host.lower(), *map(str.lower, hosts)}
+        self._origins = frozenset(origins)
+        # Elsewhere than on loopback a machine has addresses that it does not know itself. They are
+        # as good as its name: no site can claim one.
+        self._addresses = not loopback(host)
+        if self._addresses:
+            self._hosts.add(socket.gethostname().lower())
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request."""
@@ -48,14 +59,26 @@ class Guard:
             return
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
-        if self._hosts and _hostname(host) not in self._hosts:
-            refusal = Refusal(403, f"host {host!r} is not served; use http://127.0.0.1")
-        elif origin is not None and origin.partition("://")[2].lower() != host.lower():
-            refusal = Refusal(403, f"origin {origin!r} may not ask here")
+        if not self._known(host):
+            message = f"host {host!r} is not served; use an address, or allow it by --allowed-hosts"
+            refusal = Refusal(403, message)
+        elif not (origin is None or self._friendly(origin, host)):
+            message = f"origin {origin!r} may not ask here; allow it by --allowed-origins"
+            refusal = Refusal(403, message)
         else:
             await self._app(scope, receive, send_guarded)
             return
         await JSONResponse(refusal.content, refusal.status)(scope, receive, send_guarded)
+
+    def _known(self, host: str) -> bool:
+        name = _hostname(host)
+        if name is None:
+            return False
+        return name in self._hosts or "*" in self._hosts or (self._addresses and _address(name))
+
+    def _friendly(self, origin: str, host: str) -> bool:
+        same = origin.partition("://")[2].lower() == host.lower()
+        return same or not self._origins.isdisjoint({origin, "*"})
 
 
 def _hostname(netloc: str) -> str | None:
@@ -65,6 +88,14 @@ def _hostname(netloc: str) -> str | None:
         return urlsplit(f"//{netloc}").hostname
     except ValueError:
         return None
+
+
+def _address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def loopback(host: str) -> bool:

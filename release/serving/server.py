@@ -5,16 +5,15 @@ no bound, and it does not tell when a prompt is longer than the model's context.
 """
 
 import asyncio
-import contextlib
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release.serving.completions import Asked, Refusal, Reply, read_asked, read_object
+from release.serving.completions import UNNAMED, Asked, Refusal, Reply, read_asked, read_object
 from release.serving.decoding import Request
-from release.serving.engine import Done, Engine, Event, Failure, FullError, Piece, TooLongError
-from release.serving.guard import Guard, loopback
+from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
+from release.serving.guard import Guard
+from release.serving.stream import Answer, completion_lines, event_line, page_lines
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
@@ -26,15 +25,12 @@ MAX_BODY = 1_000_000
 """Most bytes of a request."""
 RETRY_AFTER = 5
 """Seconds after which a refused client may ask again."""
-BEAT = 0.5
-"""Seconds of silence after which a stream shows that it is alive."""
-FRAME = 0.05
-"""Seconds between two pictures of an answer on the page, each of which holds all of it."""
 
 
 async def read_body(request: "fastapi.Request") -> bytes:
     """The JSON in a request; `Refusal` when it says to be something else or is too large."""
-    # A browser sends no other site's JSON without asking this server first, which never agrees.
+    # A browser asks this server before it sends another site's JSON, and the server agrees
+    # for allowed sites only.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "send JSON: content-type must be application/json")
@@ -52,97 +48,23 @@ async def read_body(request: "fastapi.Request") -> bytes:
     return bytes(body)
 
 
-class Answer:
-    """A request that the engine works on, as seen from the event loop."""
+def make_app(
+    engine: Engine,
+    name: str,
+    max_tokens: int,
+    host: str,
+    hosts: Collection[str] = (),
+    origins: Collection[str] = (),
+) -> "fastapi.FastAPI":
+    """The application: ``name`` is the model's, ``max_tokens`` the most that an answer may have.
 
-    def __init__(self, engine: Engine, request: Request) -> None:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event] = asyncio.Queue()
-
-        def listen(event: Event) -> None:
-            # The loop may have ended, and with it everyone who listened.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        self._engine = engine
-        self._events = events
-        self._job = engine.submit(request, listen)
-
-    def before(self) -> int | None:
-        """How many requests wait before this one; None when it does not wait."""
-        return self._engine.before(self._job)
-
-    def cancel(self) -> None:
-        """Have no more of it generated."""
-        self._engine.cancel(self._job)
-
-    async def events(self) -> AsyncIterator[Event | None]:
-        """What the engine says, pieces that came meanwhile in one; None after a silence."""
-        while True:
-            try:
-                found = [await asyncio.wait_for(self._events.get(), BEAT)]
-            except TimeoutError:
-                yield None
-                continue
-            found += [self._events.get_nowait() for _ in range(self._events.qsize())]
-            text = "".join(event.text for event in found if isinstance(event, Piece))
-            if text:
-                yield Piece(text)
-            if not isinstance(found[-1], Piece):
-                yield found[-1]
-                return
-
-
-def event_line(content: dict[str, Any] | str) -> str:
-    """One server-sent event."""
-    text = content if isinstance(content, str) else json.dumps(content)
-    return f"data: {text}\n\n"
-
-
-async def completion_lines(answer: Answer, reply: Reply, usage: bool) -> AsyncIterator[str]:
-    """An answer as OpenAI's clients read a stream."""
-    yield event_line(reply.chunk({"role": "assistant", "content": ""}))
-    async for event in answer.events():
-        match event:
-            case None:
-                yield ": waiting\n\n"
-            case Piece():
-                yield event_line(reply.chunk({"content": event.text}))
-            case Failure():
-                yield event_line(Refusal(500, event.message).content)
-            case Done():
-                yield event_line(reply.chunk({}, event.reason))
-                if usage:
-                    yield event_line(reply.usage_chunk(event))
-    yield event_line("[DONE]")
-
-
-async def page_lines(answer: Answer) -> AsyncIterator[str]:
-    """An answer as our page reads it: its place in the queue, its text, that typeset, its end."""
-    from release.typeset import typeset
-
-    text = ""
-    async for event in answer.events():
-        match event:
-            case None:
-                yield event_line({"waiting": answer.before()})
-            case Piece():
-                text += event.text
-                html = await asyncio.to_thread(typeset, text)
-                yield event_line({"text": event.text, "html": html})
-                await asyncio.sleep(FRAME)
-            case Failure():
-                yield event_line({"error": event.message})
-            case Done():
-                done = {"reason": event.reason, "tokens": event.tokens, "seconds": event.seconds}
-                yield event_line({"done": done})
-
-
-def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.FastAPI":
-    """The application: ``name`` is the model's, ``max_tokens`` the most that an answer may have."""
+    ``host`` is where it listens. It is asked for by that name and by those in ``hosts``, and by
+    pages of its own and of ``origins``.
+    """
     import fastapi
     from fastapi.responses import JSONResponse, Response, StreamingResponse
     from starlette.exceptions import HTTPException
+    from starlette.middleware.cors import CORSMiddleware
     from starlette.requests import ClientDisconnect
 
     from release.typeset import STYLE, typeset
@@ -166,14 +88,13 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         if engine.full:  # before the work of encoding
             raise unavailable()
         messages = [said.model_dump() for said in asked.messages]
+        most = min(max_tokens, asked.max_completion_tokens or asked.max_tokens or max_tokens)
         try:
             ids = await asyncio.to_thread(engine.encode, messages)
+            wanted = Request(ids, most, asked.temperature, asked.top_p, asked.stop, asked.seed)
+            return asked, Answer(engine, wanted), Reply(name, len(ids))
         except InputError as error:
             raise Refusal(400, str(error), "invalid_value", "messages") from error
-        most = min(max_tokens, asked.max_completion_tokens or asked.max_tokens or max_tokens)
-        wanted = Request(ids, most, asked.temperature, asked.top_p, asked.stop, asked.seed)
-        try:
-            return asked, Answer(engine, wanted), Reply(name, len(ids))
         except TooLongError as error:
             raise Refusal(400, str(error), "context_length_exceeded", "messages") from error
         except FullError as error:
@@ -185,7 +106,7 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
         return Refusal(503, "too many are asking; try again soon", "queue_full")
 
     def check_model(asked: Any) -> None:
-        if asked not in (None, name):
+        if asked not in (name, *UNNAMED):
             message = f"the model {asked!r} is not here; {name!r} is"
             raise Refusal(404, message, "model_not_found", "model")
 
@@ -199,8 +120,16 @@ def make_app(engine: Engine, name: str, max_tokens: int, host: str) -> "fastapi.
 
     # The pages that describe a FastAPI application load scripts from another site.
     app = fastapi.FastAPI(openapi_url=None)
-    names = {"localhost", "127.0.0.1", "::1", host.lower()}
-    app.add_middleware(Guard, hosts=frozenset(names if loopback(host) else ()))
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+            allow_private_network=True,
+        )
+    app.add_middleware(Guard, host=host, hosts=hosts, origins=origins)
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, refuse)
     # Nobody reads it: the client left while it was sending.

@@ -17,32 +17,52 @@ from release import chat
 from release.serving import engine as engines
 from release.serving.engine import Engine
 from release.serving.server import MAX_BODY, make_app
+from release.serving.stream import BEAT
 from tests.release.test_engine import DEADLINE, generated, load, prompt, until
 from tinymathreason.cli import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 ASKED = [{"role": "user", "content": "2 + 3?"}]
+TEXT = {"type": "text", "text": "2 +"}
 OTHER = [{"role": "system", "content": "Count."}, {"role": "user", "content": "Ann has 4 pens."}]
 
 
 @contextlib.contextmanager
-def serving(engine, host: str = "127.0.0.1"):
-    """A client of a server of an engine, on a port of its own."""
+def running(app, **limits):
+    """A server of an application, on a port of its own; its address, and its state."""
     import uvicorn
 
-    app = make_app(engine, "tiny", 50_000, host)
+    from release.serving.connections import Config, Limits
+
     listening = chat.bind("127.0.0.1", 0)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(Config(app, Limits(**limits)))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        with httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False) as client:
-            yield client
+        yield listening.getsockname(), server.server_state
     finally:
         server.should_exit = True
         thread.join(DEADLINE)
+        listening.close()
+
+
+@contextlib.contextmanager
+def serving(engine, host: str = "127.0.0.1", hosts=(), origins=(), **limits):
+    """A client of a server of an engine."""
+    app = make_app(engine, "tiny", 50_000, host, hosts, origins)
+    with running(app, **limits) as ((_, port), _):
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False) as client:
+            yield client
+
+
+def connect(address, sent: bytes = b"") -> socket.socket:
+    client = socket.socket()
+    client.settimeout(DEADLINE)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(address)
+    client.sendall(sent)
+    return client
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +233,21 @@ def test_nor_one_that_waits_for_all_at_once(client, engine) -> None:
 
 
 @pytest.mark.usefixtures("slow")
+def test_a_client_that_does_not_read_keeps_no_place(engine, monkeypatch) -> None:
+    monkeypatch.setattr(chat, "SEND_BUFFER", 4096)
+    body = json.dumps({"messages": ASKED, "stream": True}).encode()
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with serving(engine, send=3 * BEAT) as client:
+        address = (client.base_url.host, client.base_url.port)
+        for path in (b"/ask", b"/v1/chat/completions"):
+            sent = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s" % (path, head, body)
+            before = engine.state()["generated"]
+            with connect(address, sent):
+                until(lambda begun=before: engine.state()["generated"] > begun)
+                until(lambda: engine.state()["active"] == 0)
+
+
+@pytest.mark.usefixtures("slow")
 def test_beyond_the_queue_is_a_503_with_a_time(client, engine) -> None:
     body = {"messages": ASKED, "stream": True}
     with contextlib.ExitStack() as stack:
@@ -281,9 +316,26 @@ WRONG = {
         "messages.0.content: ",
     ),
     "a tool's call": (
-        {"messages": [{"role": "user", "content": "x", "tool_calls": []}]},
+        {"messages": [{"role": "user", "content": "x", "tool_calls": [{"id": "1"}]}]},
         "messages.0.tool_calls: ",
     ),
+    "a tool's answer": ({"messages": [{"role": "tool", "content": "4"}]}, "messages.0.role: "),
+    "a picture beside": (
+        {"messages": [ASKED[0], {"role": "user", "content": [TEXT, {"type": "image_url"}]}]},
+        "messages.1.content: part 1 ",
+    ),
+    "a refusal": (
+        {"messages": [{"role": "assistant", "content": "x", "refusal": "no"}]},
+        "messages.0.refusal: ",
+    ),
+    "a voice": (
+        {"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]},
+        "messages.0.audio: ",
+    ),
+    "a message's unknown": (
+        {"messages": [{"role": "user", "content": "x", "prefix": True}]}, "messages.0.prefix: ",
+    ),
+    "no message": ({"messages": ["x"]}, "messages.0: "),
     "temperature": ({"temperature": -1}, "temperature: "),
     "hot": ({"temperature": 2.1}, "temperature: "),
     "a text's temperature": ({"temperature": "0"}, "temperature: "),
@@ -301,7 +353,20 @@ WRONG = {
     "probabilities": ({"logprobs": True}, "logprobs: not supported"),
     "a form": ({"response_format": {"type": "json_object"}}, "response_format: not supported"),
     "unknown": ({"beams": 4}, "beams: not supported"),
+    "likeliest": ({"top_k": 5}, "top_k: not supported here; leave it out or send -1 or 0"),
+    "repetition": ({"repetition_penalty": 1.1}, "repetition_penalty: not supported"),
+    "tools": ({"tools": [{"type": "function"}]}, "tools: not supported"),
+    "a tool's choice": ({"tool_choice": "required"}, "tool_choice: not supported"),
+    "bias": ({"logit_bias": {"5": 100}}, "logit_bias: not supported"),
+    "a voice's answer": ({"modalities": ["text", "audio"]}, "modalities: not supported"),
+    "special tokens": ({"skip_special_tokens": False}, "skip_special_tokens: not supported"),
+    "effort": ({"reasoning_effort": "high"}, "reasoning_effort: not supported"),
+    "stream option": (
+        {"stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage",
+    ),
+    "half a seed": ({"seed": 0.5}, "seed: "),
     "configuration": ({"generation_config": '{"num_beams": 4}'}, "generation_config.num_beams: "),
+    "configured": ({"generation_config": '{"seed": 4}'}, "generation_config.seed: "),
     "no configuration": ({"generation_config": "["}, "not valid JSON"),
 }  # fmt: skip
 
@@ -317,22 +382,111 @@ def test_wrong_input_is_one_clear_400(client, name, path) -> None:
     assert refused.status_code == 400
     error = refused.json()["error"]
     assert message in error["message"]
+    assert error["param"] is None or error["message"].startswith(f"{error['param']}: ")
     assert "\n" not in error["message"]
     assert set(error) == {"message", "type", "param", "code"}
 
 
-def test_what_clients_send_for_nothing_is_nothing(client) -> None:
-    plain = complete(client, max_tokens=3, stream_options={"include_usage": None})
-    nulls = [{**message, "name": None, "refusal": None, "tool_calls": None} for message in ASKED]
-    assert (
-        complete(client, nulls, max_tokens=3, tool_choice="auto").json()["choices"]
-        == (plain.json()["choices"])
-    )
-    told = [{"role": role, "content": "Count."} for role in ("system", "developer")]
-    asked = [complete(client, [first, *ASKED], max_tokens=3).json() for first in told]
-    assert asked[0]["usage"] == asked[1]["usage"]
+NOTHING = {
+    "openai": {
+        "audio": None, "frequency_penalty": 0, "function_call": "none", "functions": [],
+        "logit_bias": {}, "logprobs": False, "metadata": {"a": "b"}, "modalities": ["text"], "n": 1,
+        "parallel_tool_calls": True, "prediction": {"type": "content", "content": "5"},
+        "presence_penalty": 0.0, "prompt_cache_key": "k", "reasoning_effort": None,
+        "response_format": {"type": "text"}, "safety_identifier": "x", "seed": 7.0,
+        "service_tier": "auto", "stop": None, "store": True, "tool_choice": "auto", "tools": [],
+        "top_logprobs": None, "user": "me", "verbosity": "medium", "web_search_options": None,
+        "stream_options": {"include_usage": None, "include_obfuscation": False},
+    },
+    "vllm": {
+        "add_generation_prompt": True, "add_special_tokens": False, "allowed_token_ids": None,
+        "bad_words": [], "chat_template_kwargs": {}, "continue_final_message": False,
+        "documents": [], "echo": False, "guided_json": None, "ignore_eos": False,
+        "include_stop_str_in_output": False, "length_penalty": 1.0, "min_p": 0, "min_tokens": 0,
+        "priority": 0, "repetition_penalty": 1.0, "skip_special_tokens": True,
+        "spaces_between_special_tokens": True, "stop": [], "stop_token_ids": [], "top_k": -1,
+        "use_beam_search": False,
+    },
+    "zero": {"top_k": 0, "min_p": 0.0, "n": 1.0, "best_of": 1, "response_format": {
+        "type": "text", "json_schema": None}},
+    "huggingface_hub": {
+        "logit_bias": [], "model": "dummy", "response_format": None, "tool_prompt": "x",
+    },
+    "text-generation-inference": {"model": "tgi"},
+    "no model": {"model": ""},
+    "transformers": {
+        "generation_config": json.dumps(
+            {"do_sample": False, "max_new_tokens": 4.0, "num_beams": 1, "repetition_penalty": 1.0}
+        ),
+        "max_tokens": None,
+    },
+    "limits": {"max_completion_tokens": 4.0, "max_tokens": None},
+}  # fmt: skip
+"""Fields by which a client asks for no more than without them."""
+SAID = {
+    "openai": {
+        "name": "bob", "refusal": None, "audio": None, "function_call": None, "tool_calls": [],
+        "annotations": [{"type": "url_citation"}],
+    },
+    "vllm": {"reasoning_content": "so", "reasoning": "so", "tool_calls": None, "annotations": None},
+    "lm-eval": {"type": "text"},
+    "agents": {"type": "message", "id": "msg_1", "refusal": ""},
+}  # fmt: skip
+"""The same in a message."""
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_what_clients_send_for_nothing_is_nothing(client, name) -> None:
+    plain = complete(client, max_tokens=4.0).json()["choices"]
+    asked = complete(client, **{"max_tokens": 4, **NOTHING[name]}).json()
+    assert asked.get("choices") == plain, asked
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_so_it_is_in_a_message(client, name) -> None:
+    said = [*OTHER, {"role": "assistant", "content": "4"}, *ASKED]
+    plain = complete(client, said, max_tokens=4).json()
+    more = complete(client, [message | SAID[name] for message in said], max_tokens=4).json()
+    assert [more.get(key) for key in ("choices", "usage")] == [plain["choices"], plain["usage"]]
+    parts = [{"type": "text", "text": m["content"], "cache_control": {}} for m in said]
+    told = [m | {"content": [part]} for m, part in zip(said, parts, strict=True)]
+    assert complete(client, told, max_tokens=4).json()["choices"] == plain["choices"]
+    assert told[0]["role"] == "system"
+    told[0]["role"] = "developer"
+    assert complete(client, told, max_tokens=4).json()["choices"] == plain["choices"]
+
+
+def test_the_model_has_its_name(client) -> None:
     assert client.get("/v1/models/tiny").json()["id"] == "tiny"
     assert client.get("/v1/models/org/other").status_code == 404
+    assert complete(client, model="dummy", max_tokens=1).json()["model"] == "tiny"
+
+
+def test_huggingface_hubs_client_needs_no_models_name(client, monkeypatch) -> None:
+    from huggingface_hub import InferenceClient, constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    expected = complete(client, max_tokens=8).json()["choices"][0]["message"]["content"]
+    for url in (str(client.base_url), f"{client.base_url}/v1"):
+        asking = InferenceClient(base_url=url)
+        found = asking.chat_completion(ASKED, max_tokens=8)
+        assert found.choices[0].message.content == expected
+        # What it was told, as it sends it again.
+        again = [*ASKED, dict(found.choices[0].message), *ASKED]
+        assert asking.chat_completion(again, max_tokens=1).usage.completion_tokens == 1
+        pieces = asking.chat_completion(ASKED, max_tokens=8, stream=True)
+        assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == expected
+
+
+def test_a_long_text_is_refused_before_it_is_read(client, engine, monkeypatch) -> None:
+    monkeypatch.setattr(engine._chat, "encode", None)
+    longest = max(map(len, engine._chat.tokenizer.get_vocab()))
+    text = "a" * (longest * engine.context)
+    for said in ([{"role": "user", "content": text}], [{"role": "user", "content": "a"}] * 256):
+        error = complete(client, said).json()["error"]
+        assert error["code"] == "context_length_exceeded"
+        assert f"at least {engine.context} tokens" in error["message"]
 
 
 def test_a_client_that_leaves_while_it_sends_leaves_no_trace(client, caplog) -> None:
@@ -396,11 +550,49 @@ def test_other_web_sites_cannot_ask(client, engine) -> None:
     preflight = client.options("/ask", headers={"access-control-request-method": "POST"})
     assert preflight.status_code == 405
     assert "access-control-allow-origin" not in preflight.headers
-    # Elsewhere than on loopback a server is known by names that it does not know itself.
-    with serving(engine, "10.0.0.1") as public:
-        assert public.get("/health", headers={"host": "machine.example"}).status_code == 200
-        crossed = {"host": "machine.example", "origin": "http://evil.example"}
-        assert public.get("/health", headers=crossed).status_code == 403
+
+
+def test_elsewhere_than_on_loopback_a_server_has_its_names(engine) -> None:
+    with serving(engine, "10.0.0.2", hosts=["Machine.example"]) as public:
+
+        def status(host, **headers):
+            return public.get("/health", headers={"host": host, **headers}).status_code
+
+        for name in ("machine.example:80", "10.0.0.1", "[fe80::1]:8000", "localhost"):
+            assert status(name) == 200
+        assert status(socket.gethostname()) == 200
+        for name in ("evil.example", "machine.example.evil.example", "10.0.0.1.evil.example", ""):
+            assert status(name) == 403
+        assert "--allowed-hosts" in public.get("/", headers={"host": "evil.example"}).text
+        assert status("machine.example", origin="http://evil.example") == 403
+        assert status("machine.example", origin="https://machine.example") == 200
+    with serving(engine, hosts=["*"]) as public:
+        assert public.get("/health", headers={"host": "any.example"}).status_code == 200
+
+
+def test_an_allowed_site_may_ask(engine) -> None:
+    site = "http://localhost:3000"
+    wanted = {"access-control-request-method": "POST", "access-control-request-headers": "x-a"}
+    with serving(engine, origins=[site]) as client:
+        before = client.options("/v1/chat/completions", headers={"origin": site, **wanted})
+        assert before.status_code == 200
+        assert before.headers["access-control-allow-origin"] == site
+        assert before.headers["access-control-allow-headers"] == "x-a"
+        body = {"messages": ASKED, "max_tokens": 1}
+        asked = client.post("/v1/chat/completions", json=body, headers={"origin": site})
+        assert asked.status_code == 200
+        assert asked.headers["access-control-allow-origin"] == site
+        wrong = client.post("/v1/chat/completions", json={}, headers={"origin": site})
+        assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (400, site)
+        other = client.get("/health", headers={"origin": "http://localhost:3001"})
+        assert other.status_code == 403
+        assert "--allowed-origins" in other.json()["error"]["message"]
+        assert "access-control-allow-origin" not in other.headers
+        rebound = {"host": "evil.example", "origin": site}
+        assert client.get("/health", headers=rebound).status_code == 403
+    with serving(engine, origins=["*"]) as client:
+        found = client.get("/health", headers={"origin": "http://any.example"})
+        assert (found.status_code, found.headers["access-control-allow-origin"]) == (200, "*")
 
 
 def test_a_port_in_use_and_a_missing_model_are_told_in_one_line(tmp_path) -> None:
@@ -412,9 +604,26 @@ def test_a_port_in_use_and_a_missing_model_are_told_in_one_line(tmp_path) -> Non
         chat.main(["--model", str(tmp_path), "--port", "0", "--host", "a..b"])
     with pytest.raises(InputError, match=r"no config\.json there"):
         chat.main(["--model", str(tmp_path), "--port", "0"])
-    for words in (["--port", "70000"], ["--queue", "-1"], ["--max-new-tokens", "0"]):
+    for words in (
+        ["--port", "70000"], ["--queue", "-1"], ["--max-new-tokens", "0"],
+        ["--allowed-hosts", "a.example:80"], ["--allowed-origins", "a.example"],
+        ["--allowed-origins", "http://a.example", "http://b.example/"],
+    ):  # fmt: skip
         with pytest.raises(InputError, match=words[0]):
             chat.main(["--model", str(tmp_path), *words])
+
+
+def test_a_model_is_called_after_its_run_or_its_folder(tmp_path) -> None:
+    for folder, name in (
+        ("runs/quickstart/sft/model", "quickstart-sft"),
+        ("runs/sft/model", "sft"),
+        ("runs/quickstart/base", "quickstart-base"),
+        ("models/TinyMathReason-1B-sft", "TinyMathReason-1B-sft"),
+        ("mine/model", "mine"),
+        ("runs", "runs"),
+        ("/", "model"),
+    ):
+        assert chat.name_of(tmp_path / folder) == name
 
 
 def test_the_command_tells_where_it_is_and_ends_at_ctrl_c(model_dir, tmp_path, capsys) -> None:
@@ -441,7 +650,7 @@ def test_the_command_tells_where_it_is_and_ends_at_ctrl_c(model_dir, tmp_path, c
     visitor.start()
     chat.main(["--model", str(tmp_path), "--port", str(port)])
     visitor.join(DEADLINE)
-    assert found == [str(tmp_path), "data: ", "data: [DONE]"]
+    assert found == [tmp_path.name, "data: ", "data: [DONE]"]
     said = capsys.readouterr()
     assert said.out == f"Ask it: {url}\nOpenAI-compatible endpoint: {url}/v1\nstopped\n"
     assert "Traceback" not in said.err

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from release.serving import engine as engines
 from release.serving.decoding import Request, Text, sample
 from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
+from release.serving.prompt import least_tokens
 from tinymathreason.chatml import EOS, IM_END, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
@@ -280,9 +281,30 @@ def test_text_in_a_message_is_no_control_token(engine) -> None:
     assert ids.count(STOP) == 1
 
 
-def test_a_message_of_every_private_character_is_refused(engine) -> None:
+def test_a_message_of_every_private_character_is_refused(engine, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "context", 10_000)  # so that it is not too long already
     with pytest.raises(InputError, match="private use area"):
         prompt(engine, "".join(map(chr, range(0xE000, 0xF900))))
+
+
+@given(st.text() | st.text("aehrt \n0") | st.integers(0, 5_000).map(" ".__mul__))
+def test_a_text_has_no_fewer_tokens_than_least_tokens_says(parts, text) -> None:
+    tokenizer = parts[1].backend_tokenizer
+    least = least_tokens(tokenizer)(text)
+    assert least <= len(tokenizer.encode(text, add_special_tokens=False).ids)
+    assert least > 0 or not text
+
+
+def test_nothing_is_said_of_a_tokenizer_that_changes_text(parts) -> None:
+    import tokenizers
+    from tokenizers import normalizers, pre_tokenizers
+
+    changes = tokenizers.Tokenizer.from_str(parts[1].backend_tokenizer.to_str())
+    changes.normalizer = normalizers.NFC()
+    assert least_tokens(changes)("a" * 1_000) == 0
+    drops = tokenizers.Tokenizer(tokenizers.models.BPE())
+    drops.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert least_tokens(drops)(" " * 1_000) == 0
 
 
 @given(st.text() | st.lists(st.integers(16, 300)))

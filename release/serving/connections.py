@@ -1,0 +1,143 @@
+"""The time that a client may take, and the number of clients, over uvicorn's own protocol.
+
+uvicorn ends a connection that idles after an answer, and nothing else: a request that arrives byte
+by byte, and an answer that nobody reads, would stay for good.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from release.serving.completions import Refusal
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from uvicorn.server import ServerState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a client may take; times in seconds."""
+
+    connections: int = 100
+    """Most connections that are open at a time."""
+    head: float = 10
+    """For a request's head, from its first byte; on a new connection from the beginning."""
+    body: float = 60
+    """For a request's body."""
+    send: float = 30
+    """For reading a piece of what the server sends."""
+    idle: int = 5
+    """Between an answer and the next request."""
+
+
+class Config(uvicorn.Config):
+    """uvicorn's configuration with `Limits`."""
+
+    def __init__(self, app: "ASGIApp", limits: Limits) -> None:
+        super().__init__(
+            app,
+            http=Connection,
+            log_level="warning",
+            timeout_keep_alive=limits.idle,
+            # For clients that do not read what they are told.
+            timeout_graceful_shutdown=1,
+            server_header=False,
+        )
+        self.limits = limits
+
+
+class Connection(H11Protocol):
+    """A client's connection, which ends when it takes longer than it may."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: "ServerState",
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = config.limits
+        self._awaited: str | None = None
+        self._reading: asyncio.TimerHandle | None = None
+        self._sending: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, or refuse one connection too many."""
+        super().connection_made(transport)
+        # So that whatever is not sent yet pauses the writing.
+        transport.set_write_buffer_limits(high=0)
+        if len(self.connections) > self._limits.connections:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again soon")
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self._await(None)
+        self._sent()
+
+    def handle_events(self) -> None:
+        """Take up what was received."""
+        super().handle_events()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """The client is to read first."""
+        super().pause_writing()
+        self._sending = self.loop.call_later(self._limits.send, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._sent()
+
+    def _should_upgrade(self) -> bool:
+        return False  # to web sockets, which nothing here speaks
+
+    def _sent(self) -> None:
+        if self._sending:
+            self._sending.cancel()
+            self._sending = None
+
+    def _watch(self) -> None:
+        """Have a time run for what is missing of a request; uvicorn has its own between two."""
+        if self.conn.their_state is h11.SEND_BODY:
+            self._await("body", self._limits.body)
+        elif self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
+            self._await("head", self._limits.head)
+        else:
+            self._await(None)
+
+    def _await(self, part: str | None, seconds: float = 0) -> None:
+        # A byte more of the same does not begin the time again.
+        if part == self._awaited:
+            return
+        if self._reading:
+            self._reading.cancel()
+        self._awaited = part
+        self._reading = self.loop.call_later(seconds, self._late, part) if part else None
+
+    def _late(self, part: str) -> None:
+        said_nothing = part == "head" and not self.conn.trailing_data[0]
+        if said_nothing or (part == "body" and self.cycle.response_started):
+            self.transport.close()
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's {part} took too long")
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = json.dumps(Refusal(status, message).content)
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        more = f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.transport.write((head + more + body).encode())
+        self.transport.close()
