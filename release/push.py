@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinymathreason import cli
 from tinymathreason.cli import InputError
+from tinymathreason.files import whole
 
 STALE = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
 """Files of an earlier push that must not stay beside other weights."""
@@ -31,7 +32,7 @@ def check(folder: Path, parity: Path | None) -> dict[str, int]:
         raise InputError(
             f"{folder}: {refused} problem{'s' * (refused > 1)}, told above; nothing was sent"
         )
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return {path.name: path.stat().st_size for path in whole(folder)}
 
 
 def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:

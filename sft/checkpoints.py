@@ -1,7 +1,6 @@
 """A run's folder: whose it is, its newest whole checkpoint, and what a full disk leaves of it."""
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,8 +89,8 @@ def _checkpoints(output: Path) -> list[Path]:
 
 def _whole(checkpoint: Path, processes: int) -> bool:
     try:
-        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        read_json(checkpoint / _STATE)
+    except InputError:
         return False
     states = [checkpoint / f"rng_state_{rank}.pth" for rank in range(processes)]
     return processes == 1 or all(state.is_file() for state in states)

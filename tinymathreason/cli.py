@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from tinymathreason import disk
+
 
 class InputError(ValueError):
     """The user's input is wrong; the message says what, where, and what to do about it."""
@@ -12,12 +14,14 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     """Call ``main`` with the arguments and end the process.
 
     Exit status: 0 when ``main`` returns; 2 for an `InputError` or an `OSError` (missing file,
-    full disk); 130 after Ctrl-C. Any other exception is a bug of ours and keeps its traceback.
+    full disk), which `disk` tells; 130 after Ctrl-C. Any other exception is a bug of ours and
+    keeps its traceback.
     """
     try:
         main(sys.argv[1:] if argv is None else argv)
     except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = str(error) if isinstance(error, InputError) else disk.told(error)
+        print(f"error: {' '.join(line.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: run the same command again", file=sys.stderr)
