@@ -86,7 +86,7 @@ def profile(path: Path, topology: Topology, overrides: Sequence[str] = ()) -> Pr
     config = overlay.load(path, overrides)
     entry = cache_directory() / key(config, topology)
     if not entry.exists():
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        check_room(entry)
         with new_directory(entry) as folder:
             _compile(path, folder, [*overrides, *topology.overrides, *FIXED], topology)
     return read(entry)

@@ -19,8 +19,11 @@ NUMBERS = (
     errno.EEXIST, errno.EIO, errno.EMFILE, errno.ENFILE,
 )  # fmt: skip
 """Errors that are told with what to do."""
-_WITHOUT_NUMBER = re.compile(r"inline_container|PytorchStreamWriter|\d+ requested and \d+ written")
-"""torch's and numpy's words for a write that failed, whatever the reason."""
+_WITHOUT_NUMBER = re.compile(
+    r"inline_container|PytorchStreamWriter|\d+ requested and \d+ written"
+    r"|\b(open|write|close|sync)\(\) failed"
+)
+"""The words of torch, numpy and ArrayRecord for a write that failed, whatever the reason."""
 
 
 def failure(error: BaseException) -> int | None:

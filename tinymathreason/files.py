@@ -48,7 +48,8 @@ def new_file(final: str | Path, needed: int | None = None) -> Iterator[Path]:
     """
     final = Path(final)
     with writing(final, needed), _made(final.parent), _aside(final) as aside:
-        yield aside
+        with writing(final, needed):  # told before what was written is removed: how much is free
+            yield aside
         aside.replace(final)
 
 
@@ -161,7 +162,8 @@ def new_directory(
             aside.rmdir()
             raise InputError(f"{final}: already exists; remove it first or name another folder")
         try:
-            yield aside
+            with writing(final):
+                yield aside
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
