@@ -19,6 +19,7 @@ from pretrain.model import Model
 from pretrain.topology import Topology
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json
+from tinymathreason.writes import check_room
 
 UNRELATED = (
     "base_output_directory", "run_name", "grain_", "tokenizer", "tokenize_", "checkpoint_", "eval_",
