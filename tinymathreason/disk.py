@@ -9,6 +9,7 @@ import pwd
 import re
 import resource
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def told(error: BaseException, place: Path | None = None, needed: int | None = N
 def _is_input(place: Path) -> bool:
     """Whether it is a file that was to be read."""
     # Unlike Path's, os.path's functions take a name that is too long for one of nothing.
-    return os.path.isfile(place) and not os.access(place, os.R_OK)  # noqa: PTH113
+    return os.path.isfile(place) and not os.access(place, os.R_OK, effective_ids=True)  # noqa: PTH113
 
 
 def _reason(number: int, place: Path, needed: int | None) -> tuple[str, str]:
@@ -97,7 +98,9 @@ def _reason(number: int, place: Path, needed: int | None) -> tuple[str, str]:
         return f"{folder} is mounted read-only", "write elsewhere"
     if number in (errno.EACCES, errno.EPERM):
         owned = place if place.exists() else folder
-        reason = f"{owned} is {_user(owned.stat().st_uid)}'s, you are {_user(os.geteuid())}"
+        found = owned.stat()
+        who = f"{_user(found.st_uid)}'s, {stat.filemode(found.st_mode)}"
+        reason = f"{owned} is {who}, you are {_user(os.geteuid())}"
         return reason, "name another place, or have its permissions changed"
     if number == errno.ENAMETOOLONG:
         most = os.pathconf(folder, "PC_NAME_MAX")

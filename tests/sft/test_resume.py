@@ -1,9 +1,7 @@
 """A run killed at any moment ends as one that was not; a full disk costs nothing."""
 
-import contextlib
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from transformers import TrainerCallback, trainer
 from sft import checkpoints, run
 from sft.checkpoints import MODEL, check_owner, claim, last_checkpoint, sweep
 from sft.model import save
+from tests.limits import room_for
 from tests.sft.test_run import history, record, weights, write
 from tinymathreason.cli import InputError
 
@@ -131,17 +130,6 @@ def test_two_processes_give_one_model_and_go_on_as_two(model_dir, tmp_path) -> N
     assert record(found["whole"])["processes"] == 2
 
 
-@contextlib.contextmanager
-def room_for(size: int):
-    """No file may be longer than ``size`` bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def interrupt(config, step: int) -> None:
     """Run until ``step`` is done."""
 
@@ -166,8 +154,14 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     weights, state = ((kept / name).stat() for name in ("model.safetensors", "optimizer.pt"))
     assert weights.st_size < 500_000 < state.st_size
+    with room_for(500_000), pytest.raises(InputError) as told:
+        run.main(["--config", str(config)])
+    assert str(told.value).startswith(f"{output}: cannot be written (File too large: ")
+    assert "a file may have at most 500.0 kB here" in str(told.value)
     for size in (300_000, 500_000):
-        with room_for(size), pytest.raises(InputError) as told:
+        with room_for(size), pytest.raises(InputError) as told, monkeypatch.context() as patch:
+            # As when the disk fills up meanwhile.
+            patch.setattr(checkpoints, "check_room", lambda *a: None)
             run.main(["--config", str(config)])
         assert str(told.value).startswith(f"{output / 'checkpoint-4'}: cannot be written (")
         assert str(told.value).endswith("it goes on from the last checkpoint")
