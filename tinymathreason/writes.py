@@ -54,12 +54,15 @@ def check_room(folder: Path, needed: int = 0, largest: int = 0, remedy: str = ""
     ``needed`` are bytes in all, ``largest`` those of the largest file; ``remedy`` is what else a
     user can do about too little room. A quota is known only when it is used up.
     """
-    with writing(folder):
+    try:
         with contextlib.suppress(FileNotFoundError):
             folder.lstat()  # a name that is too long, or below a file
         with tempfile.TemporaryFile(dir=disk.existing(folder), suffix=PARTIAL) as file:
             file.write(bytes(4096))
             file.flush()
+    except OSError as error:
+        # Without the name of the file that was tried.
+        raise WriteError(disk.told(OSError(error.errno, error.strerror), folder)) from error
     most, room = disk.limit(), disk.free(disk.existing(folder))
     line = ""
     if most is not None and largest > most:

@@ -109,7 +109,9 @@ def test_what_is_no_failed_write_stays_what_it_is(tmp_path) -> None:
 def test_room_is_looked_for_before_the_work(tmp_path, monkeypatch) -> None:
     check_room(tmp_path / "a" / "b", needed=1000, largest=1000)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(WriteError, match=r"a: cannot be written .* TB needed\); make room") as error:
+    with pytest.raises(
+        WriteError, match=r"a: cannot be written .* TB needed\); make room"
+    ) as error:
         check_room(tmp_path / "a", needed=10**18, remedy="take less")
     assert str(error.value).endswith("write elsewhere, or take less")
     with room_for(5000), pytest.raises(WriteError, match=r"at most 5\.0 kB .* 6\.0 kB needed"):
@@ -122,7 +124,7 @@ def test_room_is_looked_for_before_the_work(tmp_path, monkeypatch) -> None:
     with pytest.raises(WriteError, match="a name may have at most"):
         check_room(tmp_path / ("x" * 300))
     (tmp_path / "locked").mkdir(mode=0o555)
-    with unprivileged(), pytest.raises(WriteError, match="locked is .*, you are "):
+    with unprivileged(), pytest.raises(WriteError, match=r"locked is .*, you are "):
         check_room(tmp_path / "locked" / "new")
 
 

@@ -198,9 +198,14 @@ def test_a_folder_that_was_held_for_nothing_goes_again(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(RuntimeError), locked(tmp_path / "empty", "testing"):
         raise RuntimeError
-    with pytest.raises(RuntimeError), locked(tmp_path / "begun", "testing"):
-        (tmp_path / "begun" / "work").touch()
-        raise RuntimeError
+
+    def begin() -> None:
+        with locked(tmp_path / "begun", "testing"):
+            (tmp_path / "begun" / "work").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        begin()
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "begun"}
 
 
