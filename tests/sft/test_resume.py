@@ -2,11 +2,13 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -234,3 +236,36 @@ def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
 def test_a_bug_is_no_failed_write(tmp_path) -> None:
     with pytest.raises(RuntimeError, match="shapes"), checkpoints.writing(tmp_path / "c"):
         raise RuntimeError("shapes do not fit")
+
+
+def test_room_for_the_model_and_the_kept_checkpoints_is_looked_for(tmp_path, monkeypatch) -> None:
+    arguments = SimpleNamespace(optim="adamw_torch", save_strategy="steps", save_total_limit=2)
+    model = torch.nn.Linear(1000, 100)  # 100,100 numbers of four bytes
+    trainer = SimpleNamespace(
+        args=arguments, model=model, is_fsdp_enabled=False, is_deepspeed_enabled=False
+    )
+
+    def check(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+        checkpoints._check_room(trainer, tmp_path)
+
+    size = 400_400  # the model, and each checkpoint with two moments
+    for strategy, limit, optimiser, most in (
+        ("steps", 2, "adamw_torch", 7 * size),
+        ("steps", None, "adamw_torch_fused", 4 * size),
+        ("steps", 1, "adafactor", 2 * size),
+        ("no", 2, "adamw_torch", size),
+    ):
+        arguments.save_strategy, arguments.save_total_limit = strategy, limit
+        arguments.optim = optimiser
+        check(most)
+        with pytest.raises(InputError, match=r"cannot be written \(No space left .* needed\)") as e:
+            check(most - 1)
+        assert str(e.value).endswith("set a lower save_total_limit") == (most == 7 * size)
+    arguments.save_strategy, arguments.optim = "steps", "adamw_torch"
+    (checkpoint(tmp_path, 2) / "optimizer.pt").write_bytes(bytes(1000))
+    check(7 * size - 1002)
+    model.weight.requires_grad_(False)
+    check(size + 2 * 3 * 400)
+    with room_for(300_000), pytest.raises(InputError, match=r"at most 300\.0 kB here"):
+        check(10**9)
