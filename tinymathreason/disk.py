@@ -25,6 +25,8 @@ _WITHOUT_NUMBER = re.compile(
     r"|\b(open|write|close|sync)\(\) failed"
 )
 """The words of torch, numpy and ArrayRecord for a write that failed, whatever the reason."""
+_NAMED = re.compile(r"\(\) failed: [^;]*; (?:opening|writing) ([^;]+)")
+"""How ArrayRecord names the file: of several that are open, the innermost need not be it."""
 
 
 def failure(error: BaseException) -> int | None:
@@ -51,11 +53,14 @@ def told(error: BaseException, place: Path | None = None, needed: int | None = N
     """
     number = failure(error)
     named = isinstance(error, OSError) and (error.filename2 or error.filename)
+    if not named and (match := _NAMED.search(str(error))):
+        named = match[1]
     if isinstance(named, str | bytes):
         file = Path(os.fsdecode(named))
         # What is written aside is no name that a user knows.
-        if place is None or not file.name.startswith(f".{place.name}."):
-            place = file
+        if place is None or not str(file).startswith(f"{place.with_name(f'.{place.name}.')}"):
+            aside = re.fullmatch(r"\.(.+)\.partial", file.name)
+            place = file.with_name(aside[1]) if aside else file
     if number is None:
         if isinstance(error, OSError) and error.strerror and named:
             return f"{place}: {error.strerror}"
