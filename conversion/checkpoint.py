@@ -9,7 +9,6 @@ stream is told, a flipped bit that leaves a stream of the right length is not.
 import hashlib
 import io
 import itertools
-import json
 import math
 import struct
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import zstandard
 from conversion.architecture import Architecture
 from conversion.mapping import DTYPES, Region, check_types, differences, stored
 from tinymathreason.cli import InputError
+from tinymathreason.parsing import parse_json
 
 METADATA = "_CHECKPOINT_METADATA"
 """Orbax's record of a step, with the times of its start and its commit."""
@@ -101,7 +101,7 @@ class Checkpoint:
             self._store = tensorstore.KvStore.open(self._items(), context=context).result()
             keys = [key.decode() for key in self._store.list().result()]
             found = {
-                path: json.loads(self._store[f"{path}/zarr.json"])
+                path: parse_json(bytes(self._store[f"{path}/zarr.json"]), path)
                 for path, _, file in (key.rpartition("/") for key in keys)
                 if file == "zarr.json"
             }

@@ -60,6 +60,12 @@ def trimmed(sizes: Architecture, tokenizer: Path) -> Architecture:
     return replace(sizes, vocab=rows)
 
 
+def weights_bytes(sizes: Architecture, dtype: str) -> int:
+    """Bytes of all tensors of LlamaForCausalLM in a type of `DTYPES`."""
+    count = sum(math.prod(shape) for shape in hf_tensors(sizes).values())
+    return count * DTYPES[dtype].itemsize
+
+
 def write_weights(
     checkpoint: Checkpoint,
     sizes: Architecture,

@@ -1,5 +1,6 @@
 """Parameters in; a step's folder that MaxText's trainer restores, out."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,15 @@ def save(folder: Path, state: dict[str, Any], scanned: bool) -> None:
     )
     # Orbax makes the folder that it writes.
     made = folder.resolve() / "step"
-    with ocp.Context(memory_options=memory):
-        ocp.save_checkpointables(made, {"items": state}, custom_metadata={"scan_layers": scanned})
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # Orbax logs the traceback of what it raises as well
+    try:
+        with ocp.Context(memory_options=memory):
+            ocp.save_checkpointables(
+                made, {"items": state}, custom_metadata={"scan_layers": scanned}
+            )
+    finally:
+        logging.disable(before)
     for part in made.iterdir():
         part.replace(folder / part.name)
     made.rmdir()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinymathreason import cli, provenance
 from tinymathreason.files import new_directory, read_json, write_json
+from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
     from conversion.export import Export
@@ -33,7 +34,8 @@ def convert(
     """Write ``output``; it appears only when the logits of both models agree.
 
     Raises `InputError` for a checkpoint or tokenizer that does not fit the config, for an
-    ``output`` that holds something else already (unless ``force``), and when parity fails.
+    ``output`` that holds something else already (unless ``force``), when there is no room for the
+    weights, and when parity fails.
     """
     from conversion import export
     from conversion.architecture import Architecture
@@ -61,6 +63,9 @@ def convert(
             print(f"{output} was already complete")
             return
     record = {**inputs, "parameters": hf_sizes.parameters(), **provenance.record()}
+    nbytes = export.weights_bytes(hf_sizes, options.dtype)
+    exact = 0 if skip_parity or options.dtype == "float32" else 2 * nbytes  # `verify`'s scratch
+    check_room(output, nbytes + exact, min(nbytes, options.max_shard_bytes))
     kept = [options.tokenizer, config, *([] if "://" in str(step_dir) else [step_dir])]
     with new_directory(output, replace=force, inputs=kept) as folder:
         if rows := sizes.vocab - hf_sizes.vocab:

@@ -4,6 +4,7 @@ python -m conversion.to_maxtext --model HF_DIR --output STEP_DIR [--scan-layers 
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json, write_text
+from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,12 +36,13 @@ def convert(
     """Write ``step_dir``, with float32 weights and without optimiser state.
 
     Raises `InputError` for a model that MaxText's Llama cannot hold, tensors that do not fit its
-    config.json or are not finite (unless allowed), and an existing ``step_dir`` (unless ``force``).
+    config.json or are not finite (unless allowed), an existing ``step_dir`` (unless ``force``), and
+    when there is no room for it.
     """
     import yaml
 
     from conversion.architecture import Architecture
-    from conversion.mapping import check_types, differences, hf_tensors, stored
+    from conversion.mapping import DTYPES, check_types, differences, hf_tensors, stored
     from conversion.safetensors_files import Tensors
     from conversion.step import save, tree
 
@@ -48,6 +51,12 @@ def convert(
     if wrong := differences(hf_tensors(sizes), tensors.shapes):
         raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
     check_types(model, tensors.dtypes)
+    # Orbax compresses: of a bfloat16 model's float32 weights, the half that is zero takes no room.
+    stored_bytes = (
+        math.prod(shape) * DTYPES[tensors.dtypes[name]].itemsize
+        for name, shape in tensors.shapes.items()
+    )
+    check_room(step_dir, sum(stored_bytes))
     with new_directory(step_dir, replace=force, inputs=[model]) as folder:
         arrays = (
             (path, _array(array, tensors, sizes, allow_nonfinite))

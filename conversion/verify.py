@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tinymathreason import cli, vocabulary
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
+from tinymathreason.writes import check_room, writing
 
 if TYPE_CHECKING:
     from conversion.architecture import Architecture
@@ -30,7 +31,7 @@ def verify(
     Then every tensor must be the checkpoint's to the bit, also the rows that no token asked for. A
     bfloat16 model's logits are those of its configuration with the weights before rounding, kept in
     ``scratch`` meanwhile (by default where temporary files are). Raises `InputError` when anything
-    differs.
+    differs, and when there is no room for that.
     """
     from conversion import export, parity
     from conversion.architecture import Architecture
@@ -47,7 +48,9 @@ def verify(
     if set(found.dtypes.values()) == {"float32"}:
         logits = parity.hf_logits(model, tokens)
     else:
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="exact-") as name:
+        place = scratch or Path(tempfile.gettempdir())
+        check_room(place, export.weights_bytes(hf_sizes, "float32"))
+        with writing(place), tempfile.TemporaryDirectory(dir=place, prefix="exact-") as name:
             options = export.Export(model, allow_nonfinite=True)
             export.write_weights(checkpoint, sizes, hf_sizes, Path(name), options)
             shutil.copyfile(model / "config.json", Path(name) / "config.json")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinymathreason import cli
+from tinymathreason import cli, disk
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import locked, read_json
@@ -71,7 +71,7 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output_dir: {folder} cannot be made: {error}") from error
+        raise InputError(f"output_dir: {disk.told(error, folder)}") from error
     with locked(folder, "building"):
         try:
             yield

@@ -11,6 +11,8 @@ from data_prep.rows import decompressed
 from data_prep.similarity import fingerprint
 from data_prep.work import SMALLER, Work
 from tinymathreason.cli import InputError
+from tinymathreason.disk import existing
+from tinymathreason.disk import size as _size
 
 SAMPLE_FILES = 16
 """Files of an ``hf`` dataset whose size is asked for."""
@@ -199,9 +201,7 @@ def disk(estimates: dict[str, Estimate]) -> float:
 
 def check(work: Work, estimates: dict[str, Estimate]) -> None:
     """Raise `InputError` when there is too little disk, or a source would be repeated too often."""
-    place = work.folder.absolute()
-    while not place.exists():
-        place = place.parent
+    place = existing(work.folder)
     free = shutil.disk_usage(place).free
     if disk(estimates) > free:
         raise InputError(
@@ -222,14 +222,6 @@ def check(work: Work, estimates: dict[str, Estimate]) -> None:
                 f"sources.{name}.weight: a budget of {_count(budget or 0)} tokens would read it "
                 f"about {passes:.1f} times, max_epochs is {work.recipe.max_epochs:g}"
             )
-
-
-def _size(value: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} TB"
 
 
 def _time(seconds: float) -> str:

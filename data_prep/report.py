@@ -98,7 +98,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
     def save(name: str) -> None:
         with new_file(folder / name) as aside:
             # The version of the library in a picture would be its only difference.
-            figure.savefig(aside, dpi=100, metadata={"Software": None})
+            figure.savefig(aside, dpi=100, format="png", metadata={"Software": None})
         pyplot.close(figure)
 
     names = list(sources)

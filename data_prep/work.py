@@ -24,6 +24,7 @@ from data_prep.contamination import questions
 from data_prep.recipe import Recipe
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, read_json, write_json
+from tinymathreason.writes import failed_write
 
 STAGES = ("documents", "duplicates", "decisions", "tokenizer", "records", "publish")
 """The stages of a build, each a run of datatrove's executor."""
@@ -109,7 +110,10 @@ class Work:
 
     def failed(self, error: Exception) -> InputError:
         """What to tell of an error that is the machine's, such as a full disk."""
-        return InputError(f"{self.folder}: {error}; the same command goes on from here")
+        line = str(failed_write(error, self.folder) or error)
+        if not line.startswith(f"{self.folder}: "):
+            line = f"{self.folder}: {line}"
+        return InputError(f"{line}; the same command goes on from here")
 
     def of(self, source: str) -> list[Task]:
         """The tasks of one source."""
@@ -254,15 +258,14 @@ def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]
     progress = Progress(work.path(f"progress/{stage}", rank, ".json"), total)
     try:
         yield progress
-    except InputError as error:
-        write_json(error_path, {"message": str(error)})
-        raise
-    except (OSError, RuntimeError) as error:
-        # What ArrayRecord raises when a file cannot be written.
-        if isinstance(error, RuntimeError) and "() failed" not in str(error):
+    except Exception as error:
+        is_machines = isinstance(error, OSError) or failed_write(error, work.folder)
+        if not (is_machines or isinstance(error, InputError)):
             raise
-        told = work.failed(error)
+        told = work.failed(error) if is_machines else error
         with suppress(OSError):
             write_json(error_path, {"message": str(told)})
+        if told is error:
+            raise
         raise told from error
     progress.tell()

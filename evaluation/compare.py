@@ -4,7 +4,6 @@ python -m evaluation.compare A B [--metric NAME] [--show N] [--output FILE]
 """
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 from tinymathreason.files import read_json, write_json
+from tinymathreason.parsing import parse_json
 
 PROBLEM = ("id", "question", "expected")
 """What two samples must share to be of the same problem."""
@@ -120,17 +120,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     samples: dict[Any, dict[str, Any]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            for number, line in enumerate(lines, 1):
-                sample = json.loads(line)
-                _check_keys(sample, (*PROBLEM, "metrics", "completions"), f"{path}:{number}")
-                if not isinstance(sample["id"], int) or not isinstance(sample["metrics"], dict):
-                    raise InputError(f"{path}:{number}: 'id' is no number, or 'metrics' no mapping")
-                if samples.setdefault(sample["id"], sample) is not sample:
-                    raise InputError(f"{path}:{number}: a second problem {sample['id']}")
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON lines: {error}") from error
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            sample = parse_json(line, f"{path}:{number}")
+            _check_keys(sample, (*PROBLEM, "metrics", "completions"), f"{path}:{number}")
+            if not isinstance(sample["id"], int) or not isinstance(sample["metrics"], dict):
+                raise InputError(f"{path}:{number}: 'id' is no number, or 'metrics' no mapping")
+            if samples.setdefault(sample["id"], sample) is not sample:
+                raise InputError(f"{path}:{number}: a second problem {sample['id']}")
     if not samples:
         raise InputError(f"{path}: no problem in it")
     return results, [samples[i] for i in sorted(samples)]

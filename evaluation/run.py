@@ -16,6 +16,7 @@ from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked, new_directory, read_json, write_json, write_text
 from tinymathreason.provenance import model_hash
+from tinymathreason.writes import check_room
 
 BACKENDS = ("transformers", "vllm")
 FORMS = ("chat", "plain")
@@ -24,11 +25,14 @@ FORMS = ("chat", "plain")
 def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any], bool]:
     """Evaluate into a folder, or into none; the result, and whether it was there before.
 
-    Raises `InputError` when the folder holds the result of another evaluation.
+    Raises `InputError` when the folder holds the result of another evaluation, and, before a model
+    is loaded, when it cannot be written.
     """
     from evaluation.measure import evaluate
     from evaluation.model import files_hash, folder
 
+    if output is not None and not output.exists():
+        check_room(output)
     path = folder(model)
     inputs: dict[str, Any] = {
         "model": model,

@@ -5,7 +5,6 @@ lines hold no time, every host appends to it, and each evaluation empties it.
 """
 
 import contextlib
-import json
 import re
 import struct
 from array import array
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymathreason.cli import InputError
+from tinymathreason.parsing import parse_json
 
 LOSS = "learning/loss"
 HELD_OUT = "eval/avg_loss"
@@ -209,11 +209,10 @@ class History:
         """The value in a JSON file of the run's folder; None when there is no such file."""
         with self._reaching():
             try:
-                return json.loads(self._system.cat_file(f"{self._path}/{name}"))
+                content = self._system.cat_file(f"{self._path}/{name}")
             except FileNotFoundError:
                 return None
-            except ValueError as error:
-                raise InputError(f"{self.run}/{name}: not valid JSON: {error}") from error
+        return parse_json(content, f"{self.run}/{name}")
 
     def checkpoint(self) -> Checkpoint | None:
         """The last complete checkpoint.

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
+from tinymathreason.parsing import parse_yaml
 
 
 def upstream_configs() -> Path:
@@ -40,7 +41,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             raise InputError(f"argument {override!r}: expected key=value")
     try:
         command_line: Any = OmegaConf.to_container(OmegaConf.from_cli(list(overrides)))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise InputError(f"command line: {' '.join(overrides)!r}: {error}") from error
     values.update(_checked(command_line, base, "command line"))
     return values
@@ -64,6 +65,8 @@ def _chain(path: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    if not path.is_relative_to(upstream_configs()):
+        parse_yaml(path.read_bytes(), path)  # equal keys, and what would not end
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:

@@ -19,6 +19,7 @@ from pretrain.model import Model
 from pretrain.topology import Topology
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json
+from tinymathreason.writes import check_room
 
 UNRELATED = (
     "base_output_directory", "run_name", "grain_", "tokenizer", "tokenize_", "checkpoint_", "eval_",
@@ -86,7 +87,7 @@ def profile(path: Path, topology: Topology, overrides: Sequence[str] = ()) -> Pr
     config = overlay.load(path, overrides)
     entry = cache_directory() / key(config, topology)
     if not entry.exists():
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        check_room(entry)
         with new_directory(entry) as folder:
             _compile(path, folder, [*overrides, *topology.overrides, *FIXED], topology)
     return read(entry)

@@ -17,7 +17,8 @@ from etils import epath
 from pretrain.model import Model
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
+from tinymathreason.files import read_json, write_json
+from tinymathreason.parsing import parse_json
 
 COMMITTED = ("commit_success.txt", "_CHECKPOINT_METADATA")
 """Orbax writes both into a step's folder; the first is the last that it writes."""
@@ -126,7 +127,7 @@ def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
         keys = (key.decode() for key in store.list().result())
         found = re.compile(r"params\.params\.(.+)/zarr\.json").fullmatch
         return {
-            match[1]: tuple(json.loads(store[match[0]])["shape"])
+            match[1]: tuple(parse_json(bytes(store[match[0]]), step_dir)["shape"])
             for match in map(found, keys)
             if match
         }
@@ -281,15 +282,12 @@ class Start:
 
 
 def _read(path: epath.Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
+    return parse_json(path.read_bytes(), path)
 
 
 def _write(path: epath.Path, value: Any) -> None:
-    # As tinymathreason.files does, also in a bucket.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    aside.replace(path)
+    if "://" in str(path):
+        # An object in a bucket is there when it is whole.
+        path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    else:
+        write_json(str(path), value)

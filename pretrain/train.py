@@ -20,6 +20,7 @@ from typing import Any
 from pretrain import overlay, run
 from tinymathreason import vocabulary
 from tinymathreason.cli import InputError
+from tinymathreason.writes import check_room
 
 PREEMPTED = 75
 """Exit status of a run that saved and stopped before its last step: sysexits.h's EX_TEMPFAIL."""
@@ -144,6 +145,7 @@ def train(path: Path, overrides: Sequence[str]) -> None:
         # with it upstream writes no TensorBoard events.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if "://" not in config["base_output_directory"]:
+        check_room(Path(directory))
         # Orbax refuses relative folders.
         output = Path(config["base_output_directory"]).resolve()
         arguments.append(f"base_output_directory={output}")

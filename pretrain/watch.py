@@ -104,7 +104,7 @@ def plot(history: History, path: Path) -> None:
         axes.set(xlabel="step")
         axes.grid(alpha=0.3)
     with new_file(path) as aside:
-        figure.savefig(aside, dpi=120)
+        figure.savefig(aside, dpi=120, format="png")
     pyplot.close(figure)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from release import secrets, weights
 from release.cards.metadata import STATED, edited, problems
 from release.lineage import PARITY, lineage, parity_record, tuning_record
+from tinymathreason import disk
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
+from tinymathreason.files import read_json, whole
 from tinymathreason.provenance import model_hash
 
 CARD = "README.md"
@@ -77,13 +78,14 @@ def _checked(name: str, check: Callable[[Path, Finding], None], folder: Path) ->
     try:
         check(folder, found)
     except (InputError, OSError) as error:
-        found.problems.append(" ".join(str(error).split()))
+        line = str(error) if isinstance(error, InputError) else disk.told(error)
+        found.problems.append(" ".join(line.split()))
     return found
 
 
 def _files(folder: Path, found: Finding) -> None:
     """Only what a model's folder needs, each a file of its own."""
-    paths = sorted(folder.iterdir())
+    paths = whole(folder)
     for path in paths:
         if path.is_symlink():
             found.problems.append(f"{path.name} is a link: put the file itself there")
@@ -115,7 +117,7 @@ def _wrong_json(path: Path) -> Iterator[str]:
 
 
 def _secrets(folder: Path, found: Finding) -> None:
-    for path in sorted(folder.iterdir()):
+    for path in whole(folder):
         if path.is_file() and not path.is_symlink():
             content = weights.header(path) if path.suffix == ".safetensors" else path.read_bytes()
             found.problems += [f"{path.name} {line}" for line in secrets.found(content)]

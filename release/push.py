@@ -8,8 +8,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tinymathreason import cli
+from tinymathreason import cli, disk
 from tinymathreason.cli import InputError
+from tinymathreason.files import whole
 
 STALE = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
 """Files of an earlier push that must not stay beside other weights."""
@@ -31,7 +32,7 @@ def check(folder: Path, parity: Path | None) -> dict[str, int]:
         raise InputError(
             f"{folder}: {refused} problem{'s' * (refused > 1)}, told above; nothing was sent"
         )
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return {path.name: path.stat().st_size for path in whole(folder)}
 
 
 def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
@@ -88,7 +89,7 @@ def _reaching(repo: str) -> Iterator[None]:
         # The upload of a large file wraps what the hub said.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        said = " ".join(str(cause).split())
+        said = " ".join((disk.told(cause) if isinstance(cause, OSError) else str(cause)).split())
         if status == 401:
             said = "the hub does not accept the token (401): run hf auth login, or set HF_TOKEN"
         elif status == 403:

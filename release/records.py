@@ -1,6 +1,5 @@
 """The folder of a pipeline's run in; everything its stages recorded out, as one dictionary."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from pretrain.history import HELD_OUT, LOSS, WEIGHTS, History
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
+from tinymathreason.files import read_json, read_json_lines, whole
 
 SAMPLES = 3
 """Right answers that a report shows, and wrong ones."""
@@ -25,7 +24,7 @@ def collect(run: Path) -> dict[str, Any]:
 
     Raises `InputError` naming the record that is missing.
     """
-    stages = {path.stem: read_json(path) for path in sorted((run / "stages").glob("*.json"))}
+    stages = {path.stem: read_json(path) for path in whole(run / "stages", "*.json")}
     if not stages:
         raise InputError(f"{run}: no stage was run there; run a pipeline first")
     for name, stage in stages.items():
@@ -135,7 +134,7 @@ def _sft_data(run: Path) -> dict[str, dict[str, Any]] | None:
 def _accuracies(run: Path) -> dict[str, dict[str, Any]]:
     """By model: its primary metric with the interval and how it was asked, and all metrics."""
     found = {}
-    for path in sorted((run / "evaluation").glob("*/results.json")):
+    for path in whole(run / "evaluation", "*/results.json"):
         result = read_json(path)
         found[path.parent.name] = {
             **_only(result, _ACCURACY, path),
@@ -147,14 +146,11 @@ def _accuracies(run: Path) -> dict[str, dict[str, Any]]:
 
 def _samples(path: Path) -> list[dict[str, Any]]:
     """The tuned model's first right answers, then its first wrong ones."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     right: list[dict[str, Any]] = []
     wrong: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            sample = _only(json.loads(line), _SAMPLE, path)
-            (right if sample["correct"] else wrong).append(sample)
+    for line in read_json_lines(path):
+        sample = _only(line, _SAMPLE, path)
+        (right if sample["correct"] else wrong).append(sample)
     return right[:SAMPLES] + wrong[:SAMPLES]
 
 

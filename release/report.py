@@ -89,7 +89,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     with new_file(path) as aside:
-        figure.savefig(aside, dpi=120)
+        figure.savefig(aside, dpi=120, format="png")
     pyplot.close(figure)
 
 

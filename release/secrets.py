@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinymathreason.cli import InputError
+from tinymathreason.parsing import parse_json
+
 _START = rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 """Not within a word; JSON spells the end of a line with a letter."""
 SECRETS = {
@@ -50,8 +53,8 @@ def homes(content: bytes) -> Iterator[str]:
 
 def _place(content: bytes, match: re.Match[bytes]) -> str:
     try:
-        value = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError):
+        value = parse_json(content, "")
+    except InputError:
         return f"in line {1 + content.count(b'\n', 0, match.start())}"
     # As JSON spells the text, with its escapes.
     needle = match[0].decode("utf-8", errors="replace")

@@ -1,12 +1,12 @@
 """A model's safetensors files in; their tensors' shapes and values, checked, out."""
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
+from tinymathreason.parsing import parse_json
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -55,7 +55,7 @@ class Tensors:
                 safe_open(path, "np")
             except SafetensorError as error:
                 raise InputError(f"{path}: truncated, or malformed: {error}") from error
-            tensors = json.loads(header(path))
+            tensors = parse_json(header(path), path)
             tensors.pop("__metadata__", None)
             if places is not None and {key for key in places if places[key] == name} != set(
                 tensors

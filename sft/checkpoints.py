@@ -1,15 +1,18 @@
 """A run's folder: whose it is, its newest whole checkpoint, and what a full disk leaves of it."""
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sft.model import SHARD
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.writes import check_room, failed_write
 
+AGAIN = "run the same command again: it goes on from the last checkpoint"
+"""What becomes of a training whose checkpoint or model cannot be written."""
 MODEL = "model"
 """Name of the finished model's folder under output_dir."""
 INPUTS = "inputs.json"
@@ -81,7 +84,29 @@ def train(trainer: Any, output: Path, inputs: dict[str, Any], state: Any) -> Non
         sweep(output, state.num_processes)
     state.wait_for_everyone()
     resume = last_checkpoint(output, state.num_processes)
+    if state.is_main_process:
+        _check_room(trainer, output)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def _check_room(trainer: Any, output: Path) -> None:
+    """Raise `InputError` when the disk has no room for the checkpoints that are kept and the model.
+
+    What the folder holds of them already is not needed again. Sharded weights are not counted.
+    """
+    args = trainer.args
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        return
+    parameters = list(trainer.model.parameters())
+    model = sum(p.numel() * p.element_size() for p in parameters)
+    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    # Two numbers for each weight; what another optimiser keeps is not known here.
+    moments = 2 * trained if str(args.optim).startswith("adamw_torch") else 0
+    kept = 0 if args.save_strategy == "no" else args.save_total_limit or 1
+    there = sum(p.stat().st_size for folder in _checkpoints(output) for p in folder.rglob("*"))
+    needed = model + max(0, kept * (trained + moments) - there)
+    largest = max(min(model, SHARD), moments if kept else 0)
+    check_room(output, needed, largest, "set a lower save_total_limit" if kept > 1 else "")
 
 
 def _checkpoints(output: Path) -> list[Path]:
@@ -90,8 +115,8 @@ def _checkpoints(output: Path) -> list[Path]:
 
 def _whole(checkpoint: Path, processes: int) -> bool:
     try:
-        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        read_json(checkpoint / _STATE)
+    except InputError:
         return False
     states = [checkpoint / f"rng_state_{rank}.pth" for rank in range(processes)]
     return processes == 1 or all(state.is_file() for state in states)
@@ -100,23 +125,14 @@ def _whole(checkpoint: Path, processes: int) -> bool:
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Turn a write that fails, as on a full disk, into one line; ``folder`` is then removed."""
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        # torch.save tells a failed write by a plain RuntimeError.
-        if type(error) is RuntimeError and not _is_torch_write(str(error)):
+    except Exception as error:
+        told = failed_write(error, folder, AGAIN)
+        if told is None:
             raise
         shutil.rmtree(folder, ignore_errors=True)
-        raise InputError(
-            f"{folder}: cannot be written ({str(error).splitlines()[0]}); make room and run the "
-            "same command again: it goes on from the last checkpoint"
-        ) from error
-
-
-def _is_torch_write(message: str) -> bool:
-    return "inline_container" in message or "PytorchStreamWriter" in message
+        raise told from error
 
 
 class WholeCheckpoints:

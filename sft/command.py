@@ -1,10 +1,12 @@
-"""What the commands that train have in common: a configuration in, a finished model told."""
+"""What the commands of fine-tuning share: a configuration in, a finished model told."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tinymathreason.writes import check_room
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,24 @@ class Trained:
     """Lines for a user from the counts of a record."""
 
 
+def words(
+    argv: Sequence[str], prog: str, description: str, example: str, trainer: str
+) -> tuple[Path, list[str]]:
+    """The configuration that a command line names, and the words for its keys."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=f"Any key of ours or of TRL's {trainer} and ModelConfig can follow as --key value, "
+        f"--key=value or key=value, a nested one with dots: --{example}.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
+    )
+    arguments, rest = parser.parse_known_args(argv)
+    return arguments.config, rest
+
+
 def run(
     argv: Sequence[str],
     prog: str,
@@ -31,27 +51,19 @@ def run(
 
     ``trainer`` names TRL's configuration, ``example`` is one of our keys with a value.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=f"Any field of TRL's {trainer} or ModelConfig can follow as --field value, and one "
-        f"of ours as field=value, such as {example}.",
-    )
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
-    )
-    arguments, rest = parser.parse_known_args(argv)
+    path, rest = words(argv, prog, description, example, trainer)
 
     from sft import arithmetic
     from sft.checkpoints import MODEL, check_owner
     from sft.config import Settings, find, parse
 
     parts = load()
-    settings: Settings[Any] = parse(find(arguments.config), rest, parts.ours, trainer)
+    settings: Settings[Any] = parse(find(path), rest, parts.ours, trainer)
     check_owner(settings.output, settings.inputs)
     if (settings.output / MODEL).exists():
         print(f"{settings.output / MODEL} was already complete")
         return
+    check_room(settings.output)
     numbers = arithmetic.describe(settings.training, settings.model)
     print(f"Training on {numbers['device']} in {numbers['arithmetic']}", flush=True)
     record = parts.train(settings)

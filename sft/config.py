@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from data_prep.recipe import Benchmark
 from sft import arithmetic
+from sft.arguments import read
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
-from tinymathreason.config import build, config, merge, nearest, parse_overrides, read_yaml
+from tinymathreason.config import build, config, merge, nearest, read_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
 """Where a configuration is looked for after the working folder."""
@@ -153,40 +154,48 @@ def parse[T](
 ) -> Settings[T]:
     """The settings of a run from YAML and arguments, which win.
 
-    ``ours`` is the dataclass of our keys, given as ``key=value``; ``trainer`` names TRL's dataclass
-    whose keys, and ModelConfig's, are given as ``--key value``. On a CPU `arithmetic.FLOAT32` wins.
+    ``ours`` is the dataclass of our keys; ``trainer`` names TRL's, whose keys and ModelConfig's are
+    taken too. How all are given tells `sft.arguments`. On a CPU `arithmetic.FLOAT32`
+    wins.
 
     Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
     """
     import trl
 
     class Parser(trl.TrlParser):  # type: ignore[misc]
+        def keys(self) -> dict[str, Any]:
+            """The keys, those that switch one off too, and how many words each takes."""
+            actions = self._option_string_actions.items()
+            return {name[2:]: action.nargs for name, action in actions if name[:2] == "--"}
+
         def error(self, message: str) -> None:
             raise InputError(f"{path}: {message}")
 
     kinds = (getattr(trl, trainer), trl.ModelConfig)
+    parser = Parser(list(kinds))
     names = {field.name for field in dataclasses.fields(ours)}  # type: ignore[arg-type]
-    overrides = [word for word in arguments if re.split(r"[.=]", word)[0] in names]
-    values = merge(read_yaml(path), parse_overrides(overrides))
     theirs = {f.name for kind in kinds for f in dataclasses.fields(kind)}
-    arguments = [argument for argument in arguments if argument not in overrides]
-    options = _options(arguments)
-    for key in [*values, *options]:
-        if key in names | theirs:
-            continue
+
+    def unknown(key: str) -> InputError:
         hint = nearest(key, names | theirs).partition("accepted:")[0]
-        raise InputError(
+        return InputError(
             f"{path}: unknown key {key!r}; {hint}accepted: "
             f"{', '.join(sorted(names))} and the fields of TRL's {trainer} and ModelConfig"
         )
+
+    given = read(arguments, names, parser.keys(), unknown)
+    values = merge(read_yaml(path), given.overrides)
+    for key in values:
+        if key not in names | theirs:
+            raise unknown(key)
     data = build(ours, {key: values[key] for key in values.keys() & names}, path)
-    parser = Parser(list(kinds))
     parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
     try:
-        if arithmetic.on_cpu(parser.parse_known_args(list(arguments))[0].use_cpu):
-            for key, value in arithmetic.FLOAT32.items():
-                arguments += [f"--{key}", str(value)]  # the last one counts
-        training, model = parser.parse_args_into_dataclasses(list(arguments))
+        words = given.words()
+        if arithmetic.on_cpu(parser.parse_known_args(words)[0].use_cpu):
+            # The last word counts.
+            words += [f"--{key}={value}" for key, value in arithmetic.FLOAT32.items()]
+        training, model = parser.parse_args_into_dataclasses(words)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error
     if not model.model_name_or_path:
@@ -195,19 +204,4 @@ def parse[T](
     # ORG/NAME may be on the hub; anything else is a folder.
     if not Path(start).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", start):
         raise InputError(f"{start}: no model there; model_name_or_path takes a folder or ORG/NAME")
-    return Settings(data, training, model, {"values": values, "arguments": options})
-
-
-def _options(arguments: Sequence[str]) -> dict[str, list[str]]:
-    """The words that follow each ``--key``; the key itself of a word that stands alone."""
-    found: dict[str, list[str]] = {}
-    key = ""
-    for word in arguments:
-        if word.startswith("--") or not key:
-            key, equals, value = word.removeprefix("--").partition("=")
-            found[key] = [value] if equals else []
-        elif "=" in word and not found[key][1:] and found[key]:
-            found[word.partition("=")[0].split(".")[0]] = []
-        else:
-            found[key].append(word)
-    return found
+    return Settings(data, training, model, {"values": values, "arguments": given.options})

@@ -5,7 +5,6 @@ python -m sft.dpo --config sft/configs/NAME.yaml [--learning_rate 1e-6 ...]
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import field
@@ -18,6 +17,7 @@ from tinymathreason import cli
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.config import config
+from tinymathreason.parsing import parse_json
 
 if TYPE_CHECKING:
     from sft.config import Settings
@@ -146,11 +146,12 @@ def rows(chat: "Chat", pairs: bytes) -> list[dict[str, list[int]]]:
     Both answers end with the stop token. TRL's own tokenising would put behind it the newline of
     the template, which no model is asked for, and read what looks like a control token as one.
     """
+    from sft.preferences import PAIRS
     from sft.sampler import tokens
 
     found = []
-    for line in pairs.splitlines():
-        pair = json.loads(line)
+    for number, line in enumerate(pairs.splitlines(), start=1):
+        pair = parse_json(line, f"{PAIRS}:{number}")
         question = pair["prompt"][0]["content"]
         prompt, chosen = tokens(chat, question, pair["chosen"][0]["content"])
         rejected = tokens(chat, question, pair["rejected"][0]["content"])[1]

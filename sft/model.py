@@ -11,8 +11,8 @@ from tinymathreason.chatml import IM_END, conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
-SHARD = "5GB"
-"""Largest file of weights; transformers' own default is ten times that."""
+SHARD = 5 * 10**9
+"""Bytes of the largest file of weights; transformers' own default is ten times that."""
 _INDEX = "model.safetensors.index.json"
 
 

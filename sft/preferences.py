@@ -3,7 +3,6 @@
 python -m sft.preferences --config sft/configs/dpo.yaml [sampling.samples=4 ...]
 """
 
-import argparse
 import dataclasses
 import hashlib
 import itertools
@@ -16,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft import command
 from sft.sampler import Sample, Sampler
 from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import check_replaceable, locked, new_directory, read_json, write_json
+from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
     from sft.dpo import DpoData, Sampling
@@ -116,6 +117,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
 
     if is_fresh() and not work.exists():
         return folder
+    check_room(folder)
     with locked(work, "sampling"):
         if not is_fresh():
             if not (work / MANIFEST).is_file() or read_json(work / MANIFEST) != sampled:
@@ -205,20 +207,15 @@ def table(counts: dict[str, Any]) -> Iterator[str]:
 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, make the pairs and print their counts."""
-    parser = argparse.ArgumentParser(
-        prog="sft.preferences",
-        description="Sample a tuned model's answers, and pair right with wrong ones.",
-        epilog="Keys of the configuration can follow, as for sft.dpo.",
+    described = "Sample a tuned model's answers, and pair right with wrong ones."
+    path, rest = command.words(
+        argv, "sft.preferences", described, "sampling.samples=4", "DPOConfig"
     )
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
-    )
-    arguments, rest = parser.parse_known_args(argv)
 
     from sft.config import find, parse
     from sft.dpo import DpoData
 
-    settings = parse(find(arguments.config), rest, DpoData, "DPOConfig")
+    settings = parse(find(path), rest, DpoData, "DPOConfig")
     model, length = settings.model.model_name_or_path, settings.training.max_length
     folder = prepare(settings.data, model, length, settings.output)
     for line in table(read_json(folder / MANIFEST)["counts"]):

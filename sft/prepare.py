@@ -3,7 +3,6 @@
 python -m sft.prepare --config sft/configs/NAME.yaml [sources.gsm8k.path=FILE ...]
 """
 
-import argparse
 import dataclasses
 import hashlib
 import itertools
@@ -14,10 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sft import command
 from tinymathreason import cli, provenance
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import check_replaceable, new_directory, read_json, write_json
+from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
     from sft.config import Questions, SftData
@@ -56,6 +57,7 @@ def prepare(
     check_replaceable(folder, MANIFEST, KIND, (*(f"{split}.parquet" for split in SPLITS), REJECTED))
     if folder.exists() and read_json(folder / MANIFEST)["inputs"] == inputs:
         return folder
+    check_room(folder)
     examples, rejected = select(data)
     with new_directory(folder, replace=True, inputs=inputs["files"]) as aside:
         counts = _write(
@@ -208,21 +210,16 @@ def table(counts: dict[str, Any]) -> Iterator[str]:
 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, prepare the examples and print their counts."""
-    parser = argparse.ArgumentParser(
-        prog="sft.prepare",
-        description="Join question sets into one clean, tokenised and masked set of examples.",
-        epilog="Keys of the configuration can follow, as for sft.run.",
+    described = "Join question sets into one clean, tokenised and masked set of examples."
+    path, rest = command.words(
+        argv, "sft.prepare", described, "sources.gsm8k.path=FILE", "SFTConfig"
     )
-    parser.add_argument(
-        "--config", type=Path, required=True, help="YAML file; sft/configs has some"
-    )
-    arguments, rest = parser.parse_known_args(argv)
 
     from sft.config import SftData, find, parse
     from sft.dataset import manifest
 
     # A configuration for a GPU may be prepared on a machine without one.
-    settings = parse(find(arguments.config), [*rest, "--use_cpu", "true"], SftData)
+    settings = parse(find(path), [*rest, "--use_cpu", "true"], SftData)
     model, length = settings.model, settings.training.max_length
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision

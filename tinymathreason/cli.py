@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from tinymathreason import disk
 from tinymathreason.processor import wait_passively
 
 
@@ -14,13 +15,15 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     """Call ``main`` with the arguments and end the process.
 
     Exit status: 0 when ``main`` returns; 2 for an `InputError` or an `OSError` (missing file,
-    full disk); 130 after Ctrl-C. Any other exception is a bug of ours and keeps its traceback.
+    full disk), which `disk` tells; 130 after Ctrl-C. Any other exception is a bug of ours and
+    keeps its traceback.
     """
     wait_passively()
     try:
         main(sys.argv[1:] if argv is None else argv)
     except (InputError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = str(error) if isinstance(error, InputError) else disk.told(error)
+        print(f"error: {' '.join(line.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: run the same command again", file=sys.stderr)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, dataclass_transform
 
 import pydantic
-import yaml
 
 from tinymathreason.cli import InputError
+from tinymathreason.parsing import parse_yaml
 
 UNKNOWN = "unexpected_keyword_argument"
 """Pydantic's name for a key that a dataclass does not have."""
@@ -35,10 +35,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+    values = parse_yaml(path.read_bytes(), path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of keys to values")
     return values
@@ -57,10 +54,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise InputError(f"argument {argument!r}: {parent!r} was given a value before")
-        try:
-            node[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"argument {argument!r}: the value is not valid YAML") from error
+        node[last] = parse_yaml(value, f"argument {argument!r}")
     return overrides
 
 

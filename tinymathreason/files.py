@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -11,12 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from tinymathreason.cli import InputError
+from tinymathreason.parsing import parse_json
+from tinymathreason.writes import PARTIAL, writing
+
+_numbers = itertools.count()
+
+
+def whole(folder: Path, pattern: str = "*") -> list[Path]:
+    """The paths in ``folder`` that match a glob, by name, without what is `PARTIAL`."""
+    return [
+        path
+        for path in sorted(folder.glob(pattern))
+        if all(PARTIAL not in Path(part).suffixes for part in path.relative_to(folder).parts)
+    ]
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) under ``path``; a crash leaves the old content or the new."""
-    with new_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    content = text.encode("utf-8")
+    with new_file(path, len(content)) as aside:
+        aside.write_bytes(content)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -25,19 +40,77 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def new_file(final: str | Path) -> Iterator[Path]:
-    """A path to write, which takes its final name only when the block ends without an error."""
+def new_file(final: str | Path, needed: int | None = None) -> Iterator[Path]:
+    """A path to write, which takes its final name only when the block ends without an error.
+
+    Its name is hidden and ends with `PARTIAL`, whatever that of the file; what a killed writer left
+    is written over. A failed write is a `WriteError`; ``needed`` are the file's bytes, if known.
+    """
     final = Path(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    # Hosts that share a file system may write the same file at once.
-    writer = f"{socket.gethostname()}-{os.getpid()}"
-    aside = final.with_name(f"{final.stem}.{writer}.partial{final.suffix}")
+    with writing(final, needed), _made(final.parent), _aside(final) as aside:
+        with writing(final, needed):  # told before what was written is removed: how much is free
+            yield aside
+        aside.replace(final)
+
+
+@contextlib.contextmanager
+def _aside(final: Path) -> Iterator[Path]:
+    """An empty file beside ``final`` that no other writer has; it goes again after an error."""
+    aside = final.with_name(f".{final.name}{PARTIAL}")
+    handle = _lock_file(aside)
+    if handle is None:
+        # Hosts that share a file system may write the same file at once.
+        writer = f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
+        aside = final.with_name(f".{final.name}.{writer}{PARTIAL}")
+        handle = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
     try:
         yield aside
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         raise
-    aside.replace(final)
+    finally:
+        os.close(handle)
+
+
+def _lock_file(path: Path) -> int | None:
+    """The handle of a file that is this writer's alone, made or emptied; None when it cannot be."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(handle, path):
+                os.truncate(handle, 0)
+                return handle
+        except OSError:
+            os.close(handle)
+            return None
+        os.close(handle)
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether what was opened is still there; its last owner may have renamed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; after an error, those that were made go if empty."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def read_json(path: str | Path) -> Any:
@@ -45,10 +118,18 @@ def read_json(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
+    return parse_json(path.read_bytes(), path)
+
+
+def read_json_lines(path: str | Path) -> Iterator[Any]:
+    """The values in a JSONL file, which has one a line; `InputError` names the line."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield parse_json(line, f"{path}:{number}")
 
 
 @contextlib.contextmanager
@@ -69,9 +150,9 @@ def new_directory(
     for path in inputs if replace else ():
         if Path(path).resolve().is_relative_to(final.resolve()):
             raise InputError(f"{final}: replacing it would remove the input {path}")
-    aside = final.with_name(final.name + ".partial")
-    replaced = final.with_name(final.name + ".partial.replaced")
-    with locked(aside, "writing"):
+    aside = final.with_name(final.name + PARTIAL)
+    replaced = final.with_name(final.name + f"{PARTIAL}.replaced")
+    with writing(final), _locked(aside, "writing"):
         for path in aside.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if replaced.exists():
@@ -81,9 +162,10 @@ def new_directory(
             aside.rmdir()
             raise InputError(f"{final}: already exists; remove it first or name another folder")
         try:
-            yield aside
+            with writing(final):
+                yield aside
         except BaseException:
-            shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)
             raise
         if replace and final.exists():
             final.replace(replaced)
@@ -100,9 +182,9 @@ def check_replaceable(folder: Path, manifest: str, kind: str, names: Iterable[st
     """
     if not folder.exists():
         return
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    whole = manifest in found and read_json(folder / manifest).get("kind") == kind
-    if not whole or found - {manifest, *names}:
+    found = {path.name for path in whole(folder)} if folder.is_dir() else {folder.name}
+    ours = manifest in found and read_json(folder / manifest).get("kind") == kind
+    if not ours or found - {manifest, *names}:
         raise InputError(f"{folder}: is not, or not only, made by {kind}; name another folder")
 
 
@@ -110,21 +192,42 @@ def check_replaceable(folder: Path, manifest: str, kind: str, names: Iterable[st
 def locked(folder: Path, doing: str) -> Iterator[None]:
     """Hold ``folder`` alone, made if need be; the kernel lets go of it when this process dies.
 
-    Raises `InputError` saying that another process is ``doing`` there.
+    It goes again when an error leaves it empty. Raises `InputError` saying that another process is
+    ``doing`` there, and `WriteError` for a failed write in the block.
     """
+    with writing(folder), _locked(folder, doing):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, doing: str) -> Iterator[None]:
+    with _made(folder.parent):
+        made = not folder.exists()
+        handle = _lock_folder(folder, doing)
+        try:
+            yield
+        except BaseException:
+            # Only while it is ours: without the lock it may be another's the next moment.
+            if made and _is(handle, folder):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
+        finally:
+            os.close(handle)
+
+
+def _lock_folder(folder: Path, doing: str) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # its last owner renamed or removed it
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             raise InputError(f"{folder}: another process is {doing} there") from None
-        # Its last owner may have renamed it between our opening and our locking it.
-        if folder.is_dir() and os.path.samestat(os.fstat(handle), folder.stat()):
-            break
-        os.close(handle)
-    try:
-        yield
-    finally:
+        if _is(handle, folder):
+            return handle
         os.close(handle)

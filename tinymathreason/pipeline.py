@@ -28,6 +28,7 @@ from tinymathreason import cli, provenance
 from tinymathreason.cli import InputError
 from tinymathreason.config import config, load, read_yaml
 from tinymathreason.files import read_json, write_json
+from tinymathreason.writes import check_room, writing
 
 PATIENCE = 15.0
 """Seconds to wait for a killed predecessor's processes to end."""
@@ -54,13 +55,12 @@ def run(pipeline: Pipeline) -> None:
     Raises `InputError` when a stage fails (its log is named), when a finished stage was run by
     another command or configuration, and when another process works in the same folder.
     """
+    stages = {name: _expand(command) for name, command in pipeline.stages.items()}
     records = pipeline.run / "stages"
+    check_room(records)
     records.mkdir(parents=True, exist_ok=True)
     with _alone(pipeline.run):
-        ran = [
-            _stage(name, _expand(command), records, pipeline.run)
-            for name, command in pipeline.stages.items()
-        ]
+        ran = [_stage(name, words, records, pipeline.run) for name, words in stages.items()]
         reports = [
             subprocess.run(_expand(command), env=_environment(), check=False).returncode
             for command in pipeline.report
@@ -129,6 +129,8 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
     record["peak_bytes"] = max(peak, record.get("peak_bytes", 0))
     write_json(record_path, record)
     if status != 0:
+        with writing(log_path), log_path.open("ab") as log:
+            log.write(b"\n")  # of a full log, the stage could not tell
         raise InputError(f"stage {name} failed: {_last_line(log_path)} (log: {log_path})")
     print(
         f"{name}: {record['seconds']:.0f} s, peak {record['peak_bytes'] / 2**30:.2f} GiB",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from release.cards.facts import Facts, Places, Record, listed, md, plain, say, share, table
 from release.cards.metadata import HUB_ID
 from release.cards.sources import hub_dataset, name_of
+from tinymathreason.files import whole
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -23,7 +24,7 @@ def scores(facts: Facts, places: Places, sha256: str) -> dict[str, Any]:
     measured: list[str] = []
     results: list[EvalResult] = []
     commands: list[list[str]] = []
-    paths = sorted(places.evaluation.glob("*/results.json"))
+    paths = whole(places.evaluation, "*/results.json")
     if not paths:
         facts.lack("accuracy", f"{places.evaluation}: no evaluation there")
     base = _base_hash(places)

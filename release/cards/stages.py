@@ -19,6 +19,7 @@ from release.cards.facts import (
     table,
 )
 from release.lineage import lineage
+from tinymathreason.files import whole
 
 PACKAGES = ("python", "maxtext", "jax", "torch", "transformers", "trl")
 
@@ -52,7 +53,7 @@ def stages(facts: Facts, places: Places, shown: list[list[str]]) -> dict[str, An
     Trainings of other models are left out, and evaluations whose command is not ``shown``.
     """
     found = sorted(
-        (facts.record(path) for path in places.stages.glob("*.json")),
+        (facts.record(path) for path in whole(places.stages, "*.json")),
         key=lambda record: str((record.maybe("attempts") or [{}])[0].get("started", record.name)),
     )
     if not found:

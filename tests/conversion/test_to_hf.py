@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -359,8 +361,20 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path) -> None:
     options = arguments(home, "--skip-parity", output=tmp_path / "model")
     done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith(f"error: {tmp_path / 'model'}: cannot be written (File too large")
+    assert "a file may have at most 100.0 kB here" in done.stderr
+    assert " kB needed" in done.stderr
     assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_for_the_weights_is_looked_for_first(home, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=200_000))
+    monkeypatch.setattr("conversion.export.write_config", None)  # nothing is written
+    with pytest.raises(
+        InputError, match=r"model: cannot be written .*: 200\.0 kB free in .*needed"
+    ):
+        main(arguments(home, "--skip-parity", output=tmp_path / "model"))
     assert list(tmp_path.iterdir()) == []
 
 

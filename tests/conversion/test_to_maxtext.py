@@ -20,6 +20,7 @@ from conversion.to_maxtext import main
 from conversion.verify import verify
 from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
 from tests.conversion.test_to_hf import model_bytes
+from tests.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
@@ -224,3 +225,13 @@ def test_damaged_models_are_refused(home, tmp_path) -> None:
     with pytest.raises(InputError, match=r"the tensors do not fit config.json: model.layers.3"):
         main([*words, "--force"])
     assert yaml.safe_load((output / "overlay.yml").read_text())["base_num_decoder_layers"] == 3
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path, capfd) -> None:
+    with room_for(100_000), pytest.raises(InputError) as error:
+        back(home, "scanned", "float32", tmp_path / "0")
+    told = str(error.value)
+    assert told.startswith(f"{tmp_path / '0'}: cannot be written (File too large: a file may have ")
+    assert "\n" not in told
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in capfd.readouterr().err

@@ -175,7 +175,7 @@ def test_broken_folders_are_one_line(tmp_path) -> None:
         compare(a, tmp_path / "c")
     for content, words in (
         ("", "no problem in it"),
-        ("{", "not valid JSON lines"),
+        ("{", "samples.jsonl:1: not valid JSON: "),
         ("[]", "samples.jsonl:1: no 'id' there; evaluate again"),
         ('{"id": 0}', "samples.jsonl:1: no 'question' there"),
     ):

@@ -17,6 +17,7 @@ from evaluation.generate import Generator
 from evaluation.run import main
 from tests.evaluation.stand_ins import Knows
 from tests.evaluation.trained import train
+from tests.limits import room_for
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import model_hash
@@ -204,3 +205,17 @@ def test_wrong_options_are_told(capsys, words, told) -> None:
         main(["--model", "m", "--task", "arithmetic", *words])
     assert exit_.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_the_journal_goes_on(model_dir, tmp_path, known) -> None:
+    words = ["--model", str(model_dir), "--task", "arithmetic", "--limit", "100", "--batch-size"]
+    words += ["4", "--output", str(tmp_path / "r")]
+    with (
+        room_for(6000),
+        pytest.raises(InputError, match=r"cannot be written \(File too large: a f"),
+    ):
+        main(words)
+    assert not (tmp_path / "r").exists()
+    main(words)
+    assert (tmp_path / "r" / "results.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]

@@ -35,7 +35,7 @@ def test_chain_inherits_and_the_nearest_wins(tmp_path) -> None:
         ("base_config: ../PARENT/x.yml\n", "leads back to itself"),
         ("steps: 5\n", "key 'base_config' must name"),
         ("base_config: x.yml\n", "leads back to itself"),
-        ("a: [\n", "not a valid overlay"),
+        ("a: [\n", "not valid YAML: line 2: "),
         ("- 1\n", "expected a mapping"),
     ],
 )

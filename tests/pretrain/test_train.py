@@ -14,6 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pretrain import overlay, run, train
 from pretrain.train import main
+from tests.limits import room_for, unprivileged
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -344,3 +345,19 @@ def test_the_entry_in_maxtext_is_ours() -> None:
         [sys.executable, "-m", "maxtext.train", "none.yml"], capture_output=True, text=True
     )
     assert (found.returncode, found.stderr) == (2, "error: none.yml: no such file\n")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_upstream_is_imported(
+    words, tmp_path
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o555)
+    told = r"locked/run: cannot be written \(Permission denied: .*/locked is "
+    with unprivileged(), pytest.raises(InputError, match=told):
+        main([*words, f"base_output_directory={tmp_path / 'locked'}"])
+
+
+def test_a_record_without_room_is_one_line(words, tmp_path) -> None:
+    config = overlay.load(words[0], words[1:])
+    with room_for(100), pytest.raises(InputError, match=r"config\.json: cannot be written \(File"):
+        run.Start(config, 1, 1, "cpu")
+    assert not run.run_directory(config).exists()

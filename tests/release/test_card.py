@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from release import card
 from release.cards.facts import fenced, md
+from tests.limits import room_for
 from tests.pretrain.event_files import write_events
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -666,3 +667,20 @@ def test_wrong_input_is_one_line(run, tmp_path) -> None:
     (run / "pretrain/config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json: not valid JSON"):
         write(run)
+
+
+def test_a_card_without_room_leaves_no_folder(run) -> None:
+    with (
+        room_for(500),
+        pytest.raises(InputError, match=r"README\.md: cannot be written \(File too"),
+    ):
+        card.main(["--run", str(run), "--output", str(run / "new" / "card")])
+    assert not (run / "new").exists()
+
+
+def test_what_is_half_written_is_no_stage_and_no_evaluation(run, capsys) -> None:
+    text = write(run)
+    shutil.copytree(run / "evaluation/sft", run / "evaluation/sft.partial")
+    for name in (".sft.json.partial", "sft.vm-1.partial.json"):
+        (run / "stages" / name).write_text("{")
+    assert write(run) == text

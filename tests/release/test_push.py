@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from release import push
 from release.cards.metadata import STATED, stated
 from release.weights import Tensors
+from tests.limits import unprivileged
 from tests.release.hub_stand_in import READER, TOKEN, Hub
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -538,3 +539,18 @@ def test_sent_names_are_the_checked_ones(folder, hub, unchecked, monkeypatch) ->
     push.push(folder, "org/model", list(files), False)
     assert "late.txt" not in hub.repositories["org/model"].files
     assert json.loads(hub.repositories["org/model"].files["config.json"])
+
+
+def test_what_a_killed_writer_left_is_neither_refused_nor_sent(folder) -> None:
+    for name in (".README.md.partial", "README.vm-1.partial.md"):
+        (folder / name).write_text("half")
+    sent = push.check(folder, None)
+    assert "README.md" in sent
+    assert not any("partial" in name for name in sent)
+
+
+def test_a_file_that_may_not_be_read_is_told(folder, capsys) -> None:
+    (folder / "README.md").chmod(0)
+    with unprivileged(), pytest.raises(InputError):
+        push.check(folder, None)
+    assert "README.md: cannot be used (Permission denied: " in capsys.readouterr().out

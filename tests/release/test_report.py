@@ -8,6 +8,7 @@ import pytest
 from release.bars import Bar, load, missed
 from release.records import collect
 from release.report import main
+from tests.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -184,3 +185,24 @@ def test_the_stages_are_told_in_the_order_they_ran(run) -> None:
     stages = collect(run)["stages"]
     assert list(stages) == list(reversed(STAGES))
     assert stages["sft"]["command"] == "run sft"
+
+
+def test_what_is_half_written_is_no_stage_and_no_evaluation(run) -> None:
+    main(["--run", str(run)])
+    before = (run / "report.md").read_text()
+    for name in ("sft.vm-20778.partial.json", ".sft.json.partial"):
+        (run / "stages" / name).write_text('{"finished": false}')
+    write_json(run / "evaluation/sft.partial/results.json", {})
+    main(["--run", str(run)])
+    assert (run / "report.md").read_text().splitlines()[:-1] == before.splitlines()[:-1]
+
+
+def test_a_report_without_room_names_its_file(run) -> None:
+    with (
+        room_for(5000),
+        pytest.raises(InputError, match=r"losses\.png: cannot be written \(File to"),
+    ):
+        main(["--run", str(run)])
+    assert {path.name for path in run.iterdir()} == {
+        "base", "evaluation", "mixture", "pretrain", "sft", "stages",
+    }  # fmt: skip

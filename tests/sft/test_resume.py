@@ -1,14 +1,14 @@
 """A run killed at any moment ends as one that was not; a full disk costs nothing."""
 
-import contextlib
 import os
 import random
-import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from transformers import TrainerCallback, trainer
 from sft import checkpoints, run
 from sft.checkpoints import MODEL, check_owner, claim, last_checkpoint, sweep
 from sft.model import save
+from tests.limits import room_for
 from tests.sft.test_run import history, record, weights, write
 from tinymathreason.cli import InputError
 
@@ -131,17 +132,6 @@ def test_two_processes_give_one_model_and_go_on_as_two(model_dir, tmp_path) -> N
     assert record(found["whole"])["processes"] == 2
 
 
-@contextlib.contextmanager
-def room_for(size: int):
-    """No file may be longer than ``size`` bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def interrupt(config, step: int) -> None:
     """Run until ``step`` is done."""
 
@@ -166,9 +156,16 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     weights, state = ((kept / name).stat() for name in ("model.safetensors", "optimizer.pt"))
     assert weights.st_size < 500_000 < state.st_size
+    with room_for(300_000), pytest.raises(InputError) as told:
+        run.main(["--config", str(config)])
+    assert str(told.value).startswith(f"{output}: cannot be written (File too large: ")
+    assert "a file may have at most 300.0 kB here" in str(told.value)
     for size in (300_000, 500_000):
-        with room_for(size), pytest.raises(InputError) as told:
-            run.main(["--config", str(config)])
+        with room_for(size), monkeypatch.context() as patch:
+            # As when the disk fills up meanwhile.
+            patch.setattr(checkpoints, "check_room", lambda *a: None)
+            with pytest.raises(InputError) as told:
+                run.main(["--config", str(config)])
         assert str(told.value).startswith(f"{output / 'checkpoint-4'}: cannot be written (")
         assert str(told.value).endswith("it goes on from the last checkpoint")
         assert "\n" not in str(told.value)
@@ -239,3 +236,36 @@ def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
 def test_a_bug_is_no_failed_write(tmp_path) -> None:
     with pytest.raises(RuntimeError, match="shapes"), checkpoints.writing(tmp_path / "c"):
         raise RuntimeError("shapes do not fit")
+
+
+def test_room_for_the_model_and_the_kept_checkpoints_is_looked_for(tmp_path, monkeypatch) -> None:
+    arguments = SimpleNamespace(optim="adamw_torch", save_strategy="steps", save_total_limit=2)
+    model = torch.nn.Linear(1000, 100)  # 100,100 numbers of four bytes
+    trainer = SimpleNamespace(
+        args=arguments, model=model, is_fsdp_enabled=False, is_deepspeed_enabled=False
+    )
+
+    def check(free: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+        checkpoints._check_room(trainer, tmp_path)
+
+    size = 400_400  # the model, and each checkpoint with two moments
+    for strategy, limit, optimiser, most in (
+        ("steps", 2, "adamw_torch", 7 * size),
+        ("steps", None, "adamw_torch_fused", 4 * size),
+        ("steps", 1, "adafactor", 2 * size),
+        ("no", 2, "adamw_torch", size),
+    ):
+        arguments.save_strategy, arguments.save_total_limit = strategy, limit
+        arguments.optim = optimiser
+        check(most)
+        with pytest.raises(InputError, match=r"cannot be written \(No space left .* needed\)") as e:
+            check(most - 1)
+        assert str(e.value).endswith("set a lower save_total_limit") == (most == 7 * size)
+    arguments.save_strategy, arguments.optim = "steps", "adamw_torch"
+    (checkpoint(tmp_path, 2) / "optimizer.pt").write_bytes(bytes(1000))
+    check(7 * size - 1002)
+    model.weight.requires_grad_(False)
+    check(size + 2 * 3 * 400)
+    with room_for(300_000), pytest.raises(InputError, match=r"at most 300\.0 kB here"):
+        check(10**9)

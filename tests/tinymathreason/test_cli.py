@@ -9,7 +9,8 @@ from tinymathreason import cli
     ("error", "status", "line"),
     [
         (cli.InputError("a.yaml:\n  key 'b' is wrong"), 2, "error: a.yaml: key 'b' is wrong\n"),
-        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device\n"),
+        (OSError(2, "No such file", "a.txt"), 2, "error: a.txt: No such file\n"),
+        (OSError("the hub's own"), 2, "error: the hub's own\n"),
         (KeyboardInterrupt(), 130, "interrupted: run the same command again\n"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import room_for
 from tinymathreason import pipeline
 from tinymathreason.cli import InputError
 
@@ -177,3 +178,19 @@ def test_data_must_be_a_folder(tmp_path) -> None:
     assert status == 2
     assert "make realdata DATA=DIR" in output
     assert finish(path, DATA=str(tmp_path))[0] == 0
+
+
+def test_a_log_without_room_is_told(tmp_path) -> None:
+    path = write(tmp_path, "head -c 9000 /dev/zero")
+    with room_for(8000):
+        status, output = finish(path)
+    assert status == 2
+    log = tmp_path / "run" / "stages" / "two.log"
+    assert (
+        f"error: {log}: cannot be written (File too large: a file may have at most 8.0 kB" in output
+    )
+
+
+def test_a_run_that_cannot_begin_makes_no_folder(tmp_path) -> None:
+    assert finish(write(tmp_path, "ls $DATA"), DATA="/nowhere")[0] == 2
+    assert not (tmp_path / "run").exists()

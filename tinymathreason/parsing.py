@@ -1,0 +1,119 @@
+"""Text of YAML or JSON in; its value, or one line that says where it is wrong, out.
+
+Both are bounded: what is nested too deeply, or grows by aliases, would end later in a
+RecursionError, or in all of the memory.
+"""
+
+import json
+from typing import Any
+
+import yaml
+
+from tinymathreason.cli import InputError
+
+DEPTH = 100
+"""Most mappings and lists within one another."""
+VALUES = 100_000
+"""Most values of a YAML text, those that an alias repeats counted each time."""
+_NOT_OF_ITS_TAG = (ValueError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for a value such as ``2020-99-99`` or ``!!int x``."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which would take the last of two equal keys, at any depth and size."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._values = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        before = self._values
+        self._depth += 1
+        if self._depth > DEPTH:
+            raise _wrong(f"nested deeper than {DEPTH}", event)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if not isinstance(event, yaml.AliasEvent):
+            self._values += 1
+            self._sizes[id(node)] = self._values - before
+        elif id(node) in self._sizes:
+            self._values += self._sizes[id(node)]
+        else:
+            raise _wrong("an alias of what it stands in", event)
+        if self._values > VALUES:
+            raise _wrong(f"more than {VALUES:,} values", event)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                name = self.construct_object(key)
+                if name in lines:
+                    raise _wrong(f"key {key.value!r} is there already, in line {lines[name]}", key)
+                lines[name] = _line(key)
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except _NOT_OF_ITS_TAG as error:
+            raise _wrong(f"{getattr(node, 'value', '')!r:.80}: {error}", node) from error
+
+
+def _line(where: Any) -> int:
+    return int(where.start_mark.line) + 1
+
+
+def _wrong(problem: str, where: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
+
+
+def parse_yaml(text: str | bytes, origin: object) -> Any:
+    """The value of a YAML text, without tags of Python's.
+
+    Raises `InputError` naming ``origin`` and the line for what is malformed, for a key that a
+    mapping has twice, and beyond `DEPTH` and `VALUES`.
+    """
+    try:
+        loader = _Loader(text.decode("utf-8") if isinstance(text, bytes) else text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = " ".join(part for part in (error.context, error.problem) if part)
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise InputError(f"{origin}: not valid YAML: {place}{said}") from error
+    except (yaml.YAMLError, *_NOT_OF_ITS_TAG) as error:
+        raise InputError(f"{origin}: not valid YAML: {error}") from error
+
+
+def parse_json(text: str | bytes, origin: object) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Raises `InputError` naming ``origin`` for what is malformed, and beyond `DEPTH`.
+    """
+    deep = InputError(f"{origin}: not valid JSON: nested deeper than {DEPTH}")
+    try:
+        value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except RecursionError as error:
+        raise deep from error
+    except ValueError as error:
+        raise InputError(f"{origin}: not valid JSON: {error}") from error
+    level = [value]
+    for _ in range(DEPTH + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return value
+    raise deep
