@@ -44,7 +44,9 @@ def save(tokenizer_dir: Path, folder: Path) -> None:
     rng = np.random.default_rng(0)
     logits = np.stack([rng.permutation(np.linspace(-1, 1, vocabulary)) for _ in range(vocabulary)])
     after = {newline: prefix, colon: prefix, prefix: space}
-    after |= {token: end if int(d) % 2 else newline for d, token in zip(_DIGITS, digits)}
+    after |= {
+        token: end if int(d) % 2 else newline for d, token in zip(_DIGITS, digits, strict=True)
+    }
     for token, following in after.items():
         logits[token, following] = _NEXT
     logits[space, digits] += _DIGIT

@@ -36,6 +36,7 @@ def gpu(tmp_path, monkeypatch):
     return install
 
 
+@pytest.mark.processor
 @pytest.mark.xdist_group("maxtext")
 def test_both_train_three_steps_on_cpu(tmp_path, capsys) -> None:
     save_tokenizer(VOCABULARY, tmp_path / "tokenizer")
@@ -89,6 +90,7 @@ def test_an_unknown_gpu_and_a_jax_without_cuda_are_told(gpu, monkeypatch) -> Non
     assert pretrain_gpu.peak_tflops() == 989
 
 
+@pytest.mark.clock
 def test_memory_is_the_most_that_was_used_meanwhile(gpu, tmp_path) -> None:
     gpu("NVIDIA A100-SXM4-80GB")
     memory = Memory()

@@ -367,6 +367,7 @@ def disturb(recipe: Path, folder: Path, kills: int, longest: float, seed: int = 
     return found
 
 
+@pytest.mark.clock
 def test_killed_builds_go_on_to_the_same_bytes(recipe, expected, tmp_path) -> None:
     # First one worker alone, as the kernel does when memory is out.
     process = start(recipe, tmp_path)
@@ -412,6 +413,7 @@ _Local([Counted(folder, endings)], 2, 2, logging_dir=str(folder / "logs")).run()
 """
 
 
+@pytest.mark.clock
 def test_no_worker_outlives_who_started_it(tmp_path) -> None:
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)])
     while not (tmp_path / "ran").exists() or len((tmp_path / "ran").read_text()) < len("0\n1\n"):

@@ -148,6 +148,7 @@ runpy.run_module("data_prep.build", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(
     "source",
     [
@@ -174,6 +175,7 @@ def test_without_a_network_is_one_line(tmp_path, source) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"]
 
 
+@pytest.mark.clock
 def test_progress_tells_the_stage_its_rates_and_each_running_task(
     tmp_path, monkeypatch, texts
 ) -> None:
@@ -199,6 +201,7 @@ def test_progress_tells_the_stage_its_rates_and_each_running_task(
 TASK_LINE = r"  task 1:  50% 5 documents, [\d,]+/s, [\d.]+ MB/s"
 
 
+@pytest.mark.clock
 def test_progress_is_printed_while_a_stage_runs(tmp_path, monkeypatch, texts, capfd) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.05)
     recipe = load(Recipe, write_recipe(tmp_path, {"web": write(tmp_path, "jsonl", texts[:900])}))

@@ -346,6 +346,7 @@ def compared(child: int) -> float:
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
 def test_hostile_answers_are_wrong_within_a_second(warm, text: str) -> None:
     # Of processors' time, the comparisons of the child included: the clock tells of others, too.
@@ -365,6 +366,7 @@ def test_what_was_not_judged_is_counted(warm) -> None:
     assert warm.failures - before == {"timeout": 1, "too_long": 1}
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("read", [strict, flexible, final])
 @pytest.mark.parametrize(
     "part",

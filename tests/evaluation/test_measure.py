@@ -238,6 +238,7 @@ def test_unusable_models_are_told(model_dir, tmp_path, change) -> None:
         model.open_lm(model.folder("org/model" if change == "hub" else str(folder)), "", 1)
 
 
+@pytest.mark.processor
 def test_batches_change_no_answer(answering_dir) -> None:
     results = [
         measure.evaluate(answering_dir, Question("arithmetic", limit=24, batch_size=size))[1]
@@ -274,6 +275,7 @@ generation_kwargs: {until: ['Q:', '</s>', '<|im_end|>'], do_sample: false, max_g
 """
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("form", ["chat", "plain"])
 def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, data, form) -> None:
     """Item by item, at its own batch size of one."""

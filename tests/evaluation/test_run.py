@@ -153,6 +153,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_bytes(answering_dir, tmp_path) 
     assert texts[0] == texts[1]
 
 
+@pytest.mark.processor
 def test_batches_change_no_answer(answering_dir) -> None:
     generator = Generator(answering_dir, "plain")
     questions = [problem.question for problem in tasks.load("arithmetic", limit=7)]

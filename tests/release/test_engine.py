@@ -117,6 +117,7 @@ def generated(parts, ids, count):
     return out[0, len(ids) :].tolist()
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_greedy_is_what_generate_does(engine, parts, question) -> None:
     text, done = hear(ask(engine, question)[1])
@@ -125,6 +126,7 @@ def test_greedy_is_what_generate_does(engine, parts, question) -> None:
     assert done.tokens == len([token for token in expected if token != STOP]) > 0
 
 
+@pytest.mark.processor
 def test_two_at_once_are_as_each_alone(engine, monkeypatch) -> None:
     ways = [{}, {"temperature": 1.5, "seed": 3}, {"temperature": 0.7, "top_p": 0.8, "seed": 4}]
     asked = list(itertools.product(QUESTIONS[:2], ways))
@@ -350,6 +352,7 @@ def test_what_is_no_chat_model_is_refused(model_dir, chat_dir, tmp_path) -> None
         Engine.load(broken)
 
 
+@pytest.mark.processor
 def test_a_folder_is_loaded(chat_dir, parts) -> None:
     engine = Engine.load(chat_dir)
     try:

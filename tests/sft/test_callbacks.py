@@ -23,6 +23,7 @@ accuracy: {task: arithmetic, problems: 8, every: 4, max_new_tokens: 2, batch_siz
 LORA = "use_peft: true\nlora_r: 4\nlora_dropout: 0.2\nlora_target_modules: all-linear\n"
 
 
+@pytest.mark.processor
 def test_the_accuracy_is_logged_and_changes_no_loss_and_no_weight(model_dir, tmp_path) -> None:
     # Dropout draws random numbers: one number more or fewer would show.
     for name, more in (("with", LORA + ACCURACY), ("without", LORA)):

@@ -79,6 +79,8 @@ def same(one, other) -> None:
         assert (array == arrays[name]).all(), name
 
 
+@pytest.mark.clock
+@pytest.mark.processor
 def test_killed_and_resumed_equals_uninterrupted(whole, model_dir, tmp_path) -> None:
     output = tmp_path / "out"
     config = write(tmp_path / "b.yaml", model_dir, output, PACKED)

@@ -105,6 +105,7 @@ def test_a_failed_stage_is_named_and_run_again(tmp_path) -> None:
     assert len(record["attempts"]) == 2
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_and_run_again(tmp_path, number) -> None:
     flag, pid = tmp_path / "flag", tmp_path / "pid"
