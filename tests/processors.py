@@ -1,4 +1,4 @@
-"""The tests that a processor or a clock could decide, as other processors and busy machines run them.
+"""The tests that a processor or a clock could decide, as other and busier machines run them.
 
 python -m tests.processors [SETTING...]
 
@@ -33,8 +33,8 @@ def run(setting: str) -> bool:
     environment |= {"OMP_NUM_THREADS": "1", **SETTINGS[setting]}
     mark = "clock" if setting == BUSY else "processor"
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", mark]
-    busy = [sys.executable, "-c", "while True: pass"]
-    beside = subprocess.Popen(busy) if setting == BUSY else None
+    busy = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
+    beside = subprocess.Popen([sys.executable, "-c", busy]) if setting == BUSY else None
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     finally:
