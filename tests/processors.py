@@ -19,7 +19,8 @@ SETTINGS: dict[str, dict[str, str]] = {
     "oneDNN with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     "XLA with AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
     "2 threads": {"OMP_NUM_THREADS": "2"},
-    "4 threads": {"OMP_NUM_THREADS": "4"},
+    # MKL would leave torch no more threads than there are cores.
+    "4 threads": {"OMP_NUM_THREADS": "4", "MKL_DYNAMIC": "FALSE"},
     BUSY: {},
 }
 """Variables of the environment by the name of a setting; `tests.test_processors` sees that they
