@@ -35,8 +35,8 @@ MEMORY = 1 << 30
 START_SECONDS = 120.0
 """How long the child may take to import sympy, which is two seconds on an idle machine."""
 GRACE_SECONDS = 60.0
-"""How much longer, by the clock, than the processor time of a comparison its reply is waited for, as
-others may have the processor; then the child is broken."""
+"""How much longer, by the clock, than the processor time of a comparison its reply is waited for,
+as others may have the processor; then the child is broken."""
 
 _READY = b"ready\n"
 _REPLIES = {0: b"true\n", 1: b"false\n", -signal.SIGPROF: b"timeout\n"}
