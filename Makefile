@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make quickstart` and `make test`. Both set themselves up.
 BIN := .venv/bin
 
-.PHONY: help setup lock quickstart realdata grpo-demo report test lint soak
+.PHONY: help setup lock quickstart realdata grpo-demo report test test-processors lint soak
 .DELETE_ON_ERROR:
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo "make realdata DATA=DIR    the same path on real text in the public datasets' schemas"
 	@echo "make grpo-demo            a half-trained model, tuned by rewards for its own answers"
 	@echo "make report RUN=DIR       a run's report again: one HTML page, and a table"
+	@echo "make test-processors      the tests that a processor could decide, as others would run them"
 	@echo "make soak                 the quickstart killed at random moments, again and again"
 	@echo "make lock                 resolve pyproject.toml's extras into requirements.txt"
 
@@ -51,6 +52,9 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+test-processors: setup
+	@$(BIN)/python -m tests.processors
 
 soak: setup
 	$(BIN)/pytest -n 0 -m soak

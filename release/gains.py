@@ -1,6 +1,9 @@
 """Command: show how much accuracy trainings added, and fail when one added too little.
 
-python -m release.gains --run RUN_DIR --before half --after grpo_0=15 grpo_1=15
+python -m release.gains --run RUN_DIR --before half --after grpo_0=20 grpo_1=20
+
+What is asked for is a share of the errors: how many there are to begin with depends on the
+processor that trained the first model, and what a training mends of them hardly does.
 """
 
 import argparse
@@ -16,27 +19,30 @@ _SAME = ("task", "n", "form", "data", "limit")
 
 
 def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """A Markdown table, a row for each of ``after``; and by name the points (0.01) it gained.
+    """A Markdown table, a row for each of ``after``; and by name the percent of errors it mended.
 
     A name is that of a training stage, under ``stages``, and of its evaluation, under
-    ``evaluation``. Raises `InputError` when one is missing, or when two evaluations are not of the
-    same problems.
+    ``evaluation``. Raises `InputError` when one is missing, when two evaluations are not of the
+    same problems, or when there was no error.
     """
     start = _result(run, before)
+    if start["value"] == 1:
+        raise InputError(f"{run}: {before} makes no error; there is nothing to gain")
     lines = [
-        f"| run | {before} | after | points | seconds |",
-        "|---|---:|---:|---:|---:|",
+        f"| run | {before} | after | points | errors mended | seconds |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     gains = {}
     for name in after:
         result = _result(run, name)
         if any(result[key] != start[key] for key in _SAME):
             raise InputError(f"{run}: {before} and {name} were not evaluated on the same problems")
-        gains[name] = 100 * (result["value"] - start["value"])
+        points = 100 * (result["value"] - start["value"])
+        gains[name] = points / (1 - start["value"])
         seconds = read_json(run / "stages" / f"{name}.json")["seconds"]
         lines.append(
-            f"| {name} | {_accuracy(start)} | {_accuracy(result)} | {gains[name]:+.1f} "
-            f"| {seconds:.0f} |"
+            f"| {name} | {_accuracy(start)} | {_accuracy(result)} | {points:+.1f} "
+            f"| {gains[name]:.0f} % | {seconds:.0f} |"
         )
     lines.append(f"\n{start['n']} held-out problems of {start['task']}; 95 % Wilson intervals.")
     return "\n".join(lines), gains
@@ -68,17 +74,17 @@ def main(argv: Sequence[str]) -> None:
         type=_bar,
         nargs="+",
         required=True,
-        metavar="NAME=POINTS",
-        help="a training stage and its evaluation, and the points it must have gained",
+        metavar="NAME=PERCENT",
+        help="a training stage and its evaluation, and the percent of errors that it must mend",
     )
     arguments = parser.parse_args(argv)
     bars = dict(arguments.after)
     text, gains = table(arguments.run, arguments.before, list(bars))
     write_text(arguments.run / "gains.md", f"{text}\n")
     print(f"\n{text}\n")
-    # Accuracies are counts over n: without rounding, 65/100 - 50/100 would fall short of 15 points.
+    # Accuracies are counts over n: without rounding, 65/100 after 50/100 would fall short of 30 %.
     missed = [
-        f"{name} gained {gains[name]:.1f} points, accepted is at least {least:g}"
+        f"{name} mended {gains[name]:.1f} % of the errors, accepted is at least {least:g}"
         for name, least in bars.items()
         if round(gains[name], 9) < least
     ]

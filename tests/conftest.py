@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, settings
 # No hub can be reached from a test; without these, a wrong path would be looked up there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
-# Two workers on two cores: with two threads each, torch's would wait for one another.
-os.environ["OMP_NUM_THREADS"] = "1"
+# Two workers on two cores: with two threads each, torch's would wait for one another. Only
+# tests.processors asks for more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor a TPU, which jax would look for.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -36,4 +37,14 @@ def model_dir(tmp_path_factory):
     torch.manual_seed(0)
     config = LlamaConfig(**{**SIZES.hf_config(1, 0, "float32"), "max_position_embeddings": 256})
     LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def answering_dir(model_dir, tmp_path_factory):
+    """A tuned model's folder whose answers are known beforehand: see `tests.built_model`."""
+    from tests import built_model
+
+    folder = tmp_path_factory.mktemp("answering") / "model"
+    built_model.save(model_dir, folder)
     return folder

@@ -34,11 +34,12 @@ MEMORY = 1 << 30
 """Bytes of address space of a comparison; math-verify itself takes 90 MB."""
 START_SECONDS = 120.0
 """How long the child may take to import sympy, which is two seconds on an idle machine."""
-GRACE_SECONDS = 10.0
-"""How much longer than a comparison may take its reply is waited for; then the child is broken."""
+GRACE_SECONDS = 60.0
+"""How much longer, by the clock, than the processor time of a comparison its reply is waited for,
+as others may have the processor; then the child is broken."""
 
 _READY = b"ready\n"
-_REPLIES = {0: b"true\n", 1: b"false\n", -signal.SIGALRM: b"timeout\n"}
+_REPLIES = {0: b"true\n", 1: b"false\n", -signal.SIGPROF: b"timeout\n"}
 """What is replied for the exit status of a comparison; a crash for any other."""
 # The parser learns its grammar from what it reads: for 0.3 s once, or else in every comparison.
 _LESSONS = (
@@ -172,22 +173,23 @@ class Judge:
 def serve(seconds: float) -> None:
     """The child: replies to each pair of texts with one word, until its input ends.
 
-    The words are ``true``, ``false``, ``timeout`` after ``seconds``, and ``crash``. Should the
-    parent die during a comparison, that ends at its time all the same.
+    The words are ``true``, ``false``, ``timeout`` after ``seconds`` of processor time, lest a
+    verdict depend on what else the machine does, and ``crash``. Should the parent die during a
+    comparison, that ends at its time all the same.
     """
     replies = os.dup(1)
     os.dup2(2, 1)  # so that nothing printed is taken for a reply
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     for lesson in _LESSONS:
         _verify(*lesson)
     os.write(replies, _READY)
     for line in sys.stdin:
         comparison = os.fork()
         if not comparison:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            signal.setitimer(signal.ITIMER_PROF, seconds)
             try:
                 os._exit(0 if _verify(*json.loads(line)) else 1)
             finally:

@@ -14,7 +14,11 @@ from conversion.to_hf import convert
 from conversion.verify import verify
 from tests.conversion.checkpoints import SHAPES, overlay, rows, save_tokenizer, without_padding
 
-pytestmark = [pytest.mark.xdist_group("trained"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.processor,
+    pytest.mark.xdist_group("trained"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
 @pytest.fixture(scope="module")

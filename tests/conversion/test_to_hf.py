@@ -64,6 +64,7 @@ def arguments(home, *flags: str, **changes) -> list[str]:
     return [*named, *flags]
 
 
+@pytest.mark.processor
 def test_parity_is_recorded(converted) -> None:
     record = json.loads((converted / "conversion.json").read_text())
     assert record["parity"]["max_abs_diff"] < 1e-4
@@ -126,6 +127,7 @@ def test_a_tokenizers_own_template_goes_first(home, tmp_path) -> None:
     assert (tmp_path / "model" / "chat_template.jinja").read_text() == "{{ messages }}"
 
 
+@pytest.mark.processor
 def test_ctranslate2_agrees(tmp_path) -> None:
     """An independent client, which takes head_dim to be hidden / heads."""
     import ctranslate2

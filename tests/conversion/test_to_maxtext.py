@@ -86,6 +86,7 @@ def test_hf_to_maxtext_to_hf(home, tmp_path, kind: str, dtype: str) -> None:
     assert model_bytes(again) == model_bytes(home / f"{kind}_{dtype}")
 
 
+@pytest.mark.processor
 def test_a_model_of_transformers_own_making(tmp_path) -> None:
     """Weights that this project did not make, from a folder that it did not write."""
     import torch
@@ -120,6 +121,7 @@ def test_the_overlay_describes_the_model(home, tmp_path) -> None:
         assert config["scan_layers"] == (kind != "unscanned")
 
 
+@pytest.mark.processor
 def test_the_trainer_goes_on_with_the_loss_it_had(tmp_path) -> None:
     """Step 3 of a run, and the first step from its checkpoint there and back: one loss."""
     (tmp_path / "overlay.yml").write_text(overlay(SIZES))
@@ -157,6 +159,7 @@ def test_the_trainer_goes_on_with_the_loss_it_had(tmp_path) -> None:
     assert second[0] == pytest.approx(first[3], abs=1e-5)
 
 
+@pytest.mark.processor
 def test_float32_weights_of_anothers_making_come_back_within_a_unit(tmp_path) -> None:
     """No float32 times sqrt(24) is just any float32: the query's nearest one is what remains."""
     import torch

@@ -44,6 +44,7 @@ def check(home, maxtext, monkeypatch):
     return lambda model: verify(Checkpoint(home / "7"), home / "overlay.yml", model)
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_right_model_passes(home, check, dtype: str, capsys) -> None:
     assert check(home / dtype).argmax_agreement == 1.0
@@ -154,6 +155,7 @@ WRONG = {
 }
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("variant", WRONG)
 def test_wrong_variants_are_caught(home, check, tmp_path, variant: str, dtype: str) -> None:
@@ -240,6 +242,21 @@ def test_a_nan_fails() -> None:
     broken[1, 2, 3] = np.nan
     with pytest.raises(InputError, match="parity failed"):
         parity.Parity.of(logits, broken).check()
+
+
+def test_a_tie_may_fall_either_way_and_nothing_else_may() -> None:
+    logits = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
+    logits[1, 2] = [0.5, 4.0, 4.0 - 1e-6, 0.0, -4.0]
+    tied, other = logits.copy(), logits.copy()
+    tied[1, 2, 1:3] = logits[1, 2, 2], logits[1, 2, 1]
+    other[1, 2, 1:3] = 0.0, 4.0
+    found = parity.Parity.of(logits, tied)
+    found.check()
+    assert found.argmax_agreement == 1.0
+    other[1, 2, 1] = 4.0 - 2e-3
+    assert parity.Parity.of(logits, other).argmax_agreement == 1.0
+    logits[1, 2, 2] -= 2e-3
+    assert parity.Parity.of(logits, other).argmax_agreement == 0.75
 
 
 def test_the_tokens_are_random_and_text(home) -> None:

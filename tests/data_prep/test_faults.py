@@ -213,6 +213,7 @@ sys.exit(process.returncode)
 """
 
 
+@pytest.mark.processor
 def test_a_document_of_50_megabytes_is_built_in_bounded_memory(tmp_path, sources) -> None:
     words = " ".join(documents(6, 2000))
     text = " ".join(f"{i} {words}" for i in range(50_000_000 // len(words)))

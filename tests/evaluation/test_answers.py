@@ -1,7 +1,9 @@
 """Answers are found where they stand, and judged by what they mean, whatever a text holds."""
 
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -338,15 +340,20 @@ HOSTILE = [
 ]
 
 
+def compared(child: int) -> float:
+    """Seconds of processor time that a process's ended children have taken."""
+    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.clock
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
 def test_hostile_answers_are_wrong_within_a_second(warm, text: str) -> None:
-    for attempt in (1, 2):  # another process may have had the cores
-        started = time.monotonic()
-        assert not warm.correct(text, r"\frac{\sqrt{2}}{3}")
-        if time.monotonic() - started < 1:
-            break
-        assert attempt == 1
+    # Of processors' time, the comparisons of the child included: the clock tells of others, too.
+    started = time.process_time() + compared(warm._child.pid)
+    assert not warm.correct(text, r"\frac{\sqrt{2}}{3}")
     child = warm._child
+    assert time.process_time() + compared(child.pid) - started < 1
     assert child.poll() is None
     warm.correct("x+1", "1+x")
     assert warm._child is child  # and the next one waits for no import
@@ -359,6 +366,7 @@ def test_what_was_not_judged_is_counted(warm) -> None:
     assert warm.failures - before == {"timeout": 1, "too_long": 1}
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("read", [strict, flexible, final])
 @pytest.mark.parametrize(
     "part",
@@ -386,12 +394,9 @@ def test_what_was_not_judged_is_counted(warm) -> None:
 def test_a_megabyte_is_read_within_a_second(read, part: str) -> None:
     repeated = part * (MEGABYTE // len(part))
     for text in (repeated, f"#### {repeated}", f"{repeated}!", f"the answer is {repeated}!"):
-        for attempt in (1, 2):
-            started = time.process_time()
-            read(text)
-            if time.process_time() - started < 1:
-                break
-            assert attempt == 1
+        started = time.process_time()
+        read(text)
+        assert time.process_time() - started < 1
 
 
 def test_a_checker_without_math_verify_is_one_line(monkeypatch) -> None:

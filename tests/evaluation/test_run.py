@@ -16,7 +16,6 @@ from evaluation import model, tasks
 from evaluation.generate import Generator
 from evaluation.run import main
 from tests.evaluation.stand_ins import Knows
-from tests.evaluation.trained import train
 from tests.limits import room_for
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
@@ -136,10 +135,9 @@ def test_an_interrupted_evaluation_goes_on(model_dir, tmp_path, known) -> None:
 
 
 @pytest.mark.soak
-def test_a_killed_evaluation_goes_on_to_the_same_bytes(model_dir, tmp_path) -> None:
-    train(model_dir, tmp_path / "model")
+def test_a_killed_evaluation_goes_on_to_the_same_bytes(answering_dir, tmp_path) -> None:
     words = [
-        sys.executable, "-W", "ignore", "-m", "evaluation.run", "--model", str(tmp_path / "model"),
+        sys.executable, "-W", "ignore", "-m", "evaluation.run", "--model", str(answering_dir),
         "--task", "arithmetic", "--limit", "60", "--batch-size", "2", "--samples", "3",
     ]  # fmt: skip
     subprocess.run([*words, "--output", str(tmp_path / "whole")], check=True)
@@ -156,9 +154,9 @@ def test_a_killed_evaluation_goes_on_to_the_same_bytes(model_dir, tmp_path) -> N
     assert texts[0] == texts[1]
 
 
-def test_batches_change_no_answer(model_dir) -> None:
-    generator = Generator(model_dir)
-    assert generator.form == "plain"
+@pytest.mark.processor
+def test_batches_change_no_answer(answering_dir) -> None:
+    generator = Generator(answering_dir, "plain")
     questions = [problem.question for problem in tasks.load("arithmetic", limit=7)]
     alone = generator.answer(questions, max_new_tokens=8, batch_size=1)
     assert generator.answer(questions, max_new_tokens=8, batch_size=3) == alone

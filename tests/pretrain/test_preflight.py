@@ -246,6 +246,7 @@ def test_an_overlay_named_after_a_slice_runs_on_no_other() -> None:
         check(V4_32, "v4-64")
 
 
+@pytest.mark.processor
 @pytest.mark.xdist_group("maxtext")
 @pytest.mark.parametrize(
     ("name", "verdict", "ratio"),

@@ -178,6 +178,7 @@ def whole(home) -> dict[int, float]:
     return dict(train)
 
 
+@pytest.mark.clock
 @pytest.mark.xdist_group("maxtext")
 def test_stopped_killed_and_resumed_equals_undisturbed(home, whole) -> None:
     rng = random.Random(0)

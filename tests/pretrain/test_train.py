@@ -236,7 +236,7 @@ def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) ->
     early = train.FirstSave(config, failures.append)
     early.start()
     plant(config, 2)
-    early.join(10)
+    early.join(60)
     assert not early.is_alive()
     assert failures == []
     # Of a short run, the first save may be the last thing.

@@ -26,7 +26,11 @@ from tests.conversion.checkpoints import save_tokenizer
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 
-pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.processor,
+    pytest.mark.xdist_group("maxtext"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 STEPS, VOCABULARY, LENGTH, BATCH = 100, 320, 32, 8
 OVERLAY = {

@@ -119,6 +119,7 @@ def joined(events) -> str:
     )
 
 
+@pytest.mark.processor
 def test_a_completion_has_openais_shape(client, parts, engine) -> None:
     found = complete(client, max_tokens=20).json()
     ids = prompt(engine, "2 + 3?")
@@ -162,6 +163,7 @@ def test_the_other_paths(client, engine) -> None:
     assert client.get("/nothing").json()["error"]["message"] == "not found"
 
 
+@pytest.mark.processor
 def test_a_seed_a_stop_text_and_parts_of_a_message(client) -> None:
     def text(messages=ASKED, **more):
         body = {"max_tokens": 30, **more}
@@ -183,6 +185,7 @@ def test_a_seed_a_stop_text_and_parts_of_a_message(client) -> None:
     assert text(**sent) == text(max_tokens=3)
 
 
+@pytest.mark.processor
 def test_two_users_at_once_get_what_each_gets_alone(client, parts, engine) -> None:
     asked = [ASKED, OTHER] * 4
     expected = [
@@ -225,6 +228,7 @@ def test_a_client_that_goes_away_is_not_answered_further(client, engine, path) -
     assert engine.state()["generated"] - before <= count + 1
 
 
+@pytest.mark.clock
 @pytest.mark.usefixtures("slow")
 def test_nor_one_that_waits_for_all_at_once(client, engine) -> None:
     with pytest.raises(httpx.ReadTimeout):

@@ -22,16 +22,16 @@ def gains(run, *after: str) -> None:
 
 
 def test_a_gain_that_is_large_enough_is_shown(run, capsys) -> None:
-    gains(run, "a=15", "b=14.9")
+    gains(run, "a=30", "b=29.8")
     shown = capsys.readouterr().out
-    row = "| a | 50.0% (47.0% to 53.0%) | 65.0% (62.0% to 68.0%) | +15.0 | 123 |"
+    row = "| a | 50.0% (47.0% to 53.0%) | 65.0% (62.0% to 68.0%) | +15.0 | 30 % | 123 |"
     assert row in shown.splitlines()
     assert row in (run / "gains.md").read_text()
 
 
 def test_a_gain_that_is_too_small_is_told_after_the_table(run, capsys) -> None:
-    with pytest.raises(InputError, match=r"b gained 14\.9 points, accepted is at least 15$"):
-        gains(run, "a=15", "b=15")
+    with pytest.raises(InputError, match=r"b mended 29\.8 % of the errors, .* at least 30$"):
+        gains(run, "a=30", "b=30")
     assert "| b | 50.0%" in capsys.readouterr().out
 
 
@@ -40,6 +40,13 @@ def test_other_problems_are_refused(run) -> None:
     path.write_text(path.read_text().replace('"limit": 1000', '"limit": 400'))
     with pytest.raises(InputError, match="half and b were not evaluated on the same problems"):
         gains(run, "b=1")
+
+
+def test_where_nothing_is_wrong_there_is_nothing_to_gain(run) -> None:
+    path = run / "evaluation/half/results.json"
+    path.write_text(path.read_text().replace('"value": 0.5', '"value": 1.0'))
+    with pytest.raises(InputError, match="half makes no error; there is nothing to gain"):
+        gains(run, "a=1")
 
 
 def test_a_missing_evaluation_is_named(run) -> None:

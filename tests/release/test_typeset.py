@@ -214,6 +214,7 @@ def test_no_character_is_lost(text) -> None:
         position += 1
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(
     "unit",
     [

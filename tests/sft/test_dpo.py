@@ -89,6 +89,7 @@ def weights(output):
     return safetensors.numpy.load_file(output / MODEL / "model.safetensors")
 
 
+@pytest.mark.processor
 def test_two_steps_from_config_to_model_interrupted_and_not(
     model_dir, tmp_path, monkeypatch, capsys
 ) -> None:

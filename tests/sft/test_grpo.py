@@ -77,6 +77,7 @@ def test_rows_are_conversations_that_the_model_has_to_go_on_with() -> None:
     ]
 
 
+@pytest.mark.processor
 def test_the_finished_folder_is_a_whole_model_with_its_record(whole, model_dir, capsys) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -99,6 +100,7 @@ def test_the_finished_folder_is_a_whole_model_with_its_record(whole, model_dir, 
     assert "was already complete" in capsys.readouterr().out
 
 
+@pytest.mark.processor
 def test_interrupted_and_resumed_equals_uninterrupted(
     whole, model_dir, tmp_path, monkeypatch
 ) -> None:

@@ -15,7 +15,10 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from sft import checks
 from tinymathreason.cli import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.processor,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
 
 LENGTH = 96
 

@@ -192,6 +192,7 @@ def chat(model_dir):
     return Chat(tokenizer, tokenizer.chat_template)
 
 
+@pytest.mark.processor
 def test_a_model_samples_the_same_for_a_seed_and_batches_do_not_mix(model_dir, chat) -> None:
     from sft.dpo import Sampling
 

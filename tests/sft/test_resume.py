@@ -29,11 +29,28 @@ accuracy: {task: arithmetic, problems: 4, every: 2, max_new_tokens: 4}
 """
 
 
+def environment() -> dict[str, str]:
+    """The order of a sum, and so its last bits, depends on the number of threads."""
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
 def start(config) -> subprocess.Popen:
-    # The order of a sum, and so its last bits, depends on the number of threads.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-m", "sft.run", "--config", str(config)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+
+
+# Killed from within: whoever listened to it would come too late on a busy machine.
+KILLED = """
+import os, runpy, signal, sys
+from transformers import TrainerCallback, trainer
+step = int(sys.argv.pop(1))
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+trainer.DEFAULT_CALLBACKS.append(Kill)
+runpy.run_module("sft.run", run_name="__main__", alter_sys=True)
+"""
 
 
 def kill_at(process: subprocess.Popen, step: int, delay: float = 0.0) -> None:
@@ -80,10 +97,14 @@ def same(one, other) -> None:
         assert (array == arrays[name]).all(), name
 
 
+@pytest.mark.clock
+@pytest.mark.processor
 def test_killed_and_resumed_equals_uninterrupted(whole, model_dir, tmp_path) -> None:
     output = tmp_path / "out"
     config = write(tmp_path / "b.yaml", model_dir, output, PACKED)
-    kill_at(start(config), 3)
+    command = [sys.executable, "-c", KILLED, "3", "--config", str(config)]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment())
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert not (output / MODEL).exists()
     assert last_checkpoint(output) == output / "checkpoint-2"
     # As a kill while saving leaves it: without the file that is written last.
@@ -115,9 +136,9 @@ def test_two_processes_give_one_model_and_go_on_as_two(model_dir, tmp_path) -> N
         config = write(tmp_path / f"{name}.yaml", model_dir, output, PACKED)
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
         command += ["-m", "sft.run", "--config", str(config)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        single = {**os.environ, "OMP_NUM_THREADS": "1"}
         if killed:
-            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=single)
             next(line for line in process.stderr if line.startswith("step 3/"))
             # They are sessions of their own, and outlive their launcher.
             workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
@@ -127,7 +148,7 @@ def test_two_processes_give_one_model_and_go_on_as_two(model_dir, tmp_path) -> N
             assert last_checkpoint(output, 2) == output / "checkpoint-2"
             with pytest.raises(InputError, match="by another number of processes"):
                 run.main(["--config", str(config)])
-        subprocess.run(command, env=environment, check=True)
+        subprocess.run(command, env=single, check=True)
     same(*(results(output) for output in found.values()))
     assert record(found["whole"])["processes"] == 2
 

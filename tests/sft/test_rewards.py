@@ -137,6 +137,7 @@ def test_runs_of_four_words_are_counted(text: str, penalty: float) -> None:
     assert repetition(text) == pytest.approx(penalty)
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("name", REWARDS)
 @pytest.mark.parametrize(
     "text",

@@ -136,6 +136,7 @@ def test_the_same_run_at_the_same_time_is_refused(model_dir, tmp_path) -> None:
         run.main(["--config", str(config)])
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path, dtype) -> None:
     more = f"use_peft: true\nlora_r: 4\nlora_target_modules: all-linear\ndtype: {dtype}\n"
@@ -152,6 +153,7 @@ def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path, dtype) -> None:
     assert changed == {name for name in found if "_proj" in name}
 
 
+@pytest.mark.processor
 def test_a_merged_adapter_says_what_it_said_before(model_dir, tmp_path) -> None:
     import torch
     from peft import LoraConfig, get_peft_model

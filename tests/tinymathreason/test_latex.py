@@ -76,6 +76,7 @@ def test_the_child_is_bounded_in_memory(judge) -> None:
     assert resource.prlimit(judge._child.pid, resource.RLIMIT_AS)[0] == latex.MEMORY
 
 
+@pytest.mark.clock
 def test_an_endless_answer_is_wrong_and_the_next_one_is_judged() -> None:
     with Judge(seconds=1) as judge:
         assert not judge.equal(ENDLESS, HALF)
@@ -97,6 +98,7 @@ def test_a_comparison_that_dies_is_a_crash_and_the_next_one_is_judged(monkeypatc
         assert judge._child is child
 
 
+@pytest.mark.clock
 def test_no_comparison_outlives_its_judge() -> None:
     judge = Judge(PATIENT)
     judge._start()
