@@ -97,7 +97,7 @@ def read(entry: Path) -> Profile:
     found = read_json(entry / "step.json")
     counted = Costs()
     if "out_of_memory" not in found:
-        with gzip.open(entry / "step.hlo.gz", "rt") as file:
+        with gzip.open(entry / "step.hlo.gz", "rt", encoding="utf-8") as file:
             counted = costs.count(hlo.parse(file.read()), found["devices"])
     memory = found.get("memory", {"arguments": 0, "temporaries": 0, "host": 0})
     return Profile(

@@ -281,7 +281,7 @@ class Start:
 
 def _read(path: epath.Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON: {error}") from error
 
@@ -290,5 +290,6 @@ def _write(path: epath.Path, value: Any) -> None:
     # As tinymathreason.files does, also in a bucket.
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.partial")
-    aside.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    aside.write_text(text, encoding="utf-8")
     aside.replace(path)
