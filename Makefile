@@ -33,10 +33,11 @@ endif
 	  --no-build-isolation --editable .
 	@touch $@
 
+# With wheels for a glibc as old as set-up allows.
 lock: setup
 	PATH="$$PWD/$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --generate-hashes \
-	  --python-version 3.12 --no-emit-index-url --no-annotate --no-header --quiet \
-	  --output-file requirements.txt
+	  --python-version 3.12 --python-platform x86_64-manylinux_2_31 --no-emit-index-url \
+	  --no-annotate --no-header --quiet --output-file requirements.txt
 
 quickstart: setup
 	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/quickstart.yaml

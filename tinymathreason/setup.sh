@@ -42,7 +42,8 @@ case $machine in
 esac
 libc=$("$python" -c 'import os; print(os.confstr("CS_GNU_LIBC_VERSION"))' 2>/dev/null) ||
   libc="another libc"
-[[ $libc == "glibc 2."* && ${libc#*.} -ge ${glibc#*.} ]] ||
+minor=${libc#glibc 2.}
+[[ $libc == "glibc 2."* && ${minor%%[!0-9]*} -ge ${glibc#2.} ]] ||
   fail "the packages need glibc $glibc or newer, and this system has $libc"
 
 echo "Setting up .venv: 9 GB of packages, one to a few minutes"
