@@ -27,10 +27,12 @@ endif
 	@bash tinymathreason/setup.sh
 	@pwd -P > $@
 
-# An editable install holds a copy of the file that the wheel places into MaxText.
+# An editable install holds a copy of the file that the wheel places into MaxText. It names this
+# folder from its own: in the locale C, Python reads no .pth file with a path that is not ASCII.
 .venv/.installed: .venv/.complete pyproject.toml pretrain/maxtext_train.py
 	@PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --no-cache --python $(BIN)/python --no-deps \
 	  --no-build-isolation --editable .
+	@echo ../../../.. > .venv/lib/python3.12/site-packages/_editable_impl_tinymathreason.pth
 	@touch $@
 
 # With wheels for a glibc as old as set-up allows.
