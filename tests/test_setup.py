@@ -4,6 +4,8 @@ The script runs with the machine's real tools on a path of nothing else. What th
 is stood in for: uname and df by scripts, Python's view of itself by modules on PYTHONPATH.
 """
 
+import contextlib
+import fcntl
 import re
 import shutil
 import subprocess
@@ -15,7 +17,21 @@ import pytest
 from tinymathreason import provenance
 
 SCRIPT = Path("tinymathreason/setup.sh").resolve()
-TOOLS = ["awk", "bash", "df", "env", "git", "grep", "mkdir", "rm", "sh", "tail", "tr", "uname"]
+TOOLS = [
+    "awk",
+    "bash",
+    "df",
+    "env",
+    "flock",
+    "git",
+    "grep",
+    "mkdir",
+    "rm",
+    "sh",
+    "tail",
+    "tr",
+    "uname",
+]
 PYTHON = """import os, sysconfig
 sysconfig.get_platform = lambda: "{machine}"
 os.confstr = {libc}.__getitem__
@@ -53,6 +69,7 @@ class Machine:
     """A fresh machine's folder of programs, and the project's folder."""
 
     def __init__(self, home: Path) -> None:
+        self.open_files = contextlib.ExitStack()
         self.bin, self.modules, self.project = home / "bin", home / "modules", home / "a prøject"
         for folder in (self.bin, self.modules, self.project):
             folder.mkdir()
@@ -109,7 +126,14 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path):
-    return Machine(tmp_path)
+    machine = Machine(tmp_path)
+    with machine.open_files:
+        yield machine
+
+
+def another_setup(machine) -> None:
+    lock = machine.open_files.enter_context((machine.project / "requirements.txt").open("rb"))
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def no_index(machine) -> None:
@@ -177,6 +201,7 @@ def broken_index(machine) -> None:
 
 
 FAULTS = {
+    another_setup: "another set-up is under way in this folder; wait for it",
     no_index: r"the package index .* cannot be reached or has no uv: .* distribution found for uv",
     no_python: "Python 3.12 is needed; set PYTHON=",
     another_python: "PYTHON=python is not Python 3.12",

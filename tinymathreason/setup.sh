@@ -18,9 +18,11 @@ try() {
 
 [ "$(uname -s)" = Linux ] ||
   fail "$(uname -s): some packages are made for Linux alone; use a container or virtual machine of it"
-for name in awk df git; do
+for name in awk df flock git; do
   command -v "$name" >/dev/null || fail "$name is missing; on Debian and Ubuntu: apt install $name"
 done
+exec 9<requirements.txt
+flock --nonblock 9 || fail "another set-up is under way in this folder; wait for it"
 
 is_312() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null; }
 for python in ${PYTHON:+"$PYTHON"} python3.12 python3 python ""; do
