@@ -1,5 +1,9 @@
 # Two commands for a newcomer: `make quickstart` and `make test`. Both set themselves up.
 BIN := .venv/bin
+# Packages of another Python, which a cluster's modules name here, would come before the lock's.
+unexport PYTHONHOME PYTHONPATH
+# Whatever the locale: packages that name no encoding write text that others read as UTF-8.
+export PYTHONUTF8 := 1
 
 .PHONY: help setup lock quickstart realdata grpo-demo report test test-processors lint soak
 .DELETE_ON_ERROR:
@@ -16,20 +20,27 @@ help:
 
 setup: .venv/.installed
 
+# The scripts in .venv name the folder in which they were made: moved or copied, it is made again.
+ifneq ($(shell test -x $(BIN)/python && cat .venv/.complete 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.complete
+endif
 .venv/.complete: requirements.txt
 	@bash tinymathreason/setup.sh
-	@touch $@
+	@pwd -P > $@
 
-# An editable install holds a copy of the file that the wheel places into MaxText.
+# An editable install holds a copy of the file that the wheel places into MaxText. It names this
+# folder from its own: in the locale C, Python reads no .pth file with a path that is not ASCII.
 .venv/.installed: .venv/.complete pyproject.toml pretrain/maxtext_train.py
-	@PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --python $(BIN)/python --no-deps \
+	@PATH="$$PWD/$(BIN):$$PATH" uv pip install --quiet --no-cache --python $(BIN)/python --no-deps \
 	  --no-build-isolation --editable .
+	@echo ../../../.. > .venv/lib/python3.12/site-packages/_editable_impl_tinymathreason.pth
 	@touch $@
 
+# With wheels for a glibc as old as set-up allows.
 lock: setup
 	PATH="$$PWD/$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --generate-hashes \
-	  --python-version 3.12 --no-emit-index-url --no-annotate --no-header --quiet \
-	  --output-file requirements.txt
+	  --python-version 3.12 --python-platform x86_64-manylinux_2_31 --no-emit-index-url \
+	  --no-annotate --no-header --quiet --output-file requirements.txt
 
 quickstart: setup
 	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/quickstart.yaml

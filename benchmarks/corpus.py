@@ -236,7 +236,7 @@ def measured(command: list[str], *watched: Path) -> Usage:
 
 def _cpu(pid: int) -> float:
     """CPU seconds so far of a process and its ended children."""
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return sum(map(int, after_name[11:15])) / _TICKS
 
 

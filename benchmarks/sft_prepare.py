@@ -136,7 +136,7 @@ def prepare(count: int, home: Path, data: Path | None) -> Usage:
         words.append(f"decontaminate=[{{path: {data / QUESTIONS}, fields: [question]}}]")
     code = f"from sft.prepare import main; main({words!r})"
     usage = measured([*command, code])
-    manifest = json.loads((folder / "out" / "data" / "manifest.json").read_text())
+    manifest = json.loads((folder / "out" / "data" / "manifest.json").read_bytes())
     counts = manifest["sources"].values()
     line = {
         "benchmark": "sft_prepare",

@@ -106,8 +106,8 @@ def main(argv: Sequence[str]) -> None:
         write_json(given.folder / "step.json", found)
         return
     memory = compiled.memory_analysis()
-    with gzip.open(given.folder / "step.hlo.gz", "wt", compresslevel=1) as file:
-        file.write(compiled.as_text())
+    with gzip.open(given.folder / "step.hlo.gz", "wb", compresslevel=1) as file:
+        file.write(compiled.as_text().encode())
     found["memory"] = {
         "arguments": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,

@@ -69,11 +69,18 @@ def cache_directory() -> Path:
 
 
 def key(config: dict[str, Any], topology: Topology) -> str:
-    """A name for what decides the program: configuration, topology and the compiler's versions."""
+    """A name for what decides the program: configuration, topology and the compiler's versions.
+
+    Raises `InputError` when a package of those is not installed, as libtpu is not on ARM.
+    """
     decisive = {k: v for k, v in config.items() if not k.startswith(UNRELATED)}
-    versions = {name: importlib.metadata.version(name) for name in ("maxtext", "jax", "jaxlib")}
-    if topology.platform == "tpu":
-        versions["libtpu"] = importlib.metadata.version("libtpu")
+    names = ("maxtext", "jax", "jaxlib", *(["libtpu"] if topology.platform == "tpu" else []))
+    try:
+        versions = {name: importlib.metadata.version(name) for name in names}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed, and no step is compiled for {topology.name} without it"
+        ) from error
     text = json.dumps([decisive, topology.name, versions], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -98,7 +105,7 @@ def read(entry: Path) -> Profile:
     found = read_json(entry / "step.json")
     counted = Costs()
     if "out_of_memory" not in found:
-        with gzip.open(entry / "step.hlo.gz", "rt") as file:
+        with gzip.open(entry / "step.hlo.gz", "rt", encoding="utf-8") as file:
             counted = costs.count(hlo.parse(file.read()), found["devices"])
     memory = found.get("memory", {"arguments": 0, "temporaries": 0, "host": 0})
     return Profile(

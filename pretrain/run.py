@@ -288,6 +288,7 @@ def _read(path: epath.Path) -> Any:
 def _write(path: epath.Path, value: Any) -> None:
     if "://" in str(path):
         # An object in a bucket is there when it is whole.
-        path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
     else:
         write_json(str(path), value)

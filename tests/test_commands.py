@@ -100,6 +100,31 @@ def test_modules_are_small_and_say_what_they_are() -> None:
             assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
+def in_locale(path: Path) -> set[int]:
+    """Lines of a module that read or write text in the encoding of the user's locale."""
+    found = set()
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and "encoding" not in {word.arg for word in call.keywords}:
+            name = ast.unparse(call.func).rpartition(".")
+            words = {word.value for word in call.args if isinstance(word, ast.Constant)}
+            text = words & {"r", "w", "a", "x", "rt", "wt", "at", "xt", "r+", "w+", "a+", "x+"}
+            # A plain write_text is that of tinymathreason.files.
+            if (name[1] and name[2] in ("read_text", "write_text")) or (name[2] == "open" and text):
+                found.add(call.lineno)
+    return found
+
+
+def test_no_text_is_in_the_encoding_of_the_locale(tmp_path) -> None:
+    for room in ROOMS:
+        for path in Path(room).rglob("*.py"):
+            assert not in_locale(path), path
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        'a.read_text()\n(a / "b").write_text("é")\nwith open(a, "w") as b: gzip.open(a, "rt")'
+    )
+    assert in_locale(wrong) == {1, 2, 3}
+
+
 def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -> None:
     for module, absent in (
         ("sft.run, sft.prepare, sft.train", {"jax", "maxtext"}),

@@ -8,18 +8,15 @@ from pathlib import Path
 
 import pytest
 
-# git knows which files are the project's; those that it does not ignore belong as well.
-LISTED = subprocess.run(
-    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-    capture_output=True,
-    text=True,
-    check=True,
-).stdout.split("\0")
+# Without git, which an unpacked release does not know.
+IGNORED = {".git", *(line.strip("/") for line in Path(".gitignore").read_text().splitlines())}
 SCRIPTS = sorted(
-    name
-    for name in LISTED
-    if Path(name).is_file()
-    and (name.endswith(".sh") or Path(name).read_bytes().startswith(b"#!/usr/bin/env bash"))
+    str(path)
+    for top in Path().iterdir()
+    if top.name not in IGNORED
+    for path in (top.rglob("*") if top.is_dir() else [top])
+    if path.is_file()
+    and (path.suffix == ".sh" or path.read_bytes().startswith(b"#!/usr/bin/env bash"))
 )
 
 

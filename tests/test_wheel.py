@@ -46,6 +46,13 @@ def test_the_editable_install_holds_the_same_file() -> None:
     assert installed.read_bytes() == ENTRY.read_bytes(), "run: rm .venv/.complete && make setup"
 
 
+def test_the_editable_install_names_its_folder_in_ascii() -> None:
+    site = Path(sysconfig.get_path("purelib"))
+    (path,) = site.glob("*tinymathreason*.pth")
+    assert path.read_text() == "../../../..\n"
+    assert (site / path.read_text().strip()).resolve() == Path.cwd()
+
+
 @pytest.mark.parametrize("first", ["ours", "maxtext"])
 def test_a_normal_install_runs_in_either_order(wheel, tmp_path, first: str) -> None:
     site = tmp_path / "site"

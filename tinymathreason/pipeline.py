@@ -200,7 +200,7 @@ def _die_with_parent() -> None:
 @contextmanager
 def _alone(run: Path) -> Iterator[None]:
     """Hold the run's folder; `InputError` when another process does so for `PATIENCE` seconds."""
-    with (run / ".lock").open("w") as lock:
+    with (run / ".lock").open("wb") as lock:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

@@ -24,7 +24,9 @@ def commit() -> str | None:
         return None
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            # Of another user's folder too, as a container's mounts are.
+            ["git", "-c", f"safe.directory={root}", "describe", "--always", "--dirty",
+             "--abbrev=40", "--exclude=*"],
             cwd=root, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):

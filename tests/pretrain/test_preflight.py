@@ -1,7 +1,9 @@
 """Preflight: what is compiled is counted, estimated and judged; what is wrong is told."""
 
 import gzip
+import importlib.metadata
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,10 @@ TOO_SMALL = (
     "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
     "required for HLO temporaries (72.43G) exceeds available HBM (30.75G)."
 )
+
+
+# On ARM libtpu has no wheel.
+pytestmark = pytest.mark.skipif(not find_spec("libtpu"), reason="libtpu is not installed")
 
 
 @pytest.fixture
@@ -267,3 +273,17 @@ def test_a_small_step_really_compiles(name, verdict, ratio, tmp_path, monkeypatc
     monkeypatch.setattr(profile, "_compile", lambda *_: pytest.fail("not cached"))
     main(arguments)
     assert capsys.readouterr().out == out
+
+
+def test_a_compiler_that_is_not_installed_is_named(tmp_path, monkeypatch) -> None:
+    def version(name: str) -> str:
+        if name == "libtpu":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(
+        InputError, match="libtpu is not installed, and no step is compiled for v4-32"
+    ):
+        key({}, find("v4-32"))
+    assert key({}, find("cpu"))
