@@ -99,7 +99,7 @@ _FRAC = re.compile(rf"\\[dtc]?frac{_PART}{_PART}")
 _SPACED = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]| ?/|,[0-9])")
 CURRENCY = r"(?:\\?\$|[\u00a2-\u00a5\u20a0-\u20bf])"
 _TEN = r"10 ?\^ ?(?:\{ ?([-+]?[0-9]{1,3}) ?\}|([-+]?[0-9]{1,3}))"
-_POWER = re.compile(rf"(?P<mantissa>{DIGITS} ?(?:\\times|\\cdot|\*|x) ?)?(?<![0-9.,^]){_TEN}")
+_POWER = re.compile(rf"(?<![0-9.,^])(?P<mantissa>{DIGITS} ?(?:\\times|\\cdot|\*|x) ?)?{_TEN}")
 _NUMBER = re.compile(
     rf"(?:{CURRENCY} ?)?(?P<sign>[-+]?) ?(?:{CURRENCY} ?)?(?:(?P<whole>[0-9]+) )?"
     rf"(?P<over>-?{DIGITS}(?:[eE][-+]?[0-9]{{1,3}}(?![0-9]))?)(?: ?/ ?(?P<under>{DIGITS}))?"
