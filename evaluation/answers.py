@@ -6,16 +6,16 @@ numbers are compared here and exactly, all else by math-verify in a process that
 
 import re
 from collections import deque
-from fractions import Fraction
 
-from tinymathreason.answers import FACTORS, PREFIX, bare, boxes
-from tinymathreason.latex import LONGEST, Judge
+from tinymathreason import quantity
+from tinymathreason.answers import PREFIX, TAIL, bare, boxes
+from tinymathreason.latex import Judge
+from tinymathreason.quantity import LONGEST
+from tinymathreason.spelling import plain_digits
 
 SECONDS = 0.7
 """Wall-clock time of one comparison by math-verify. Honest answers take up to 0.2 on an idle core;
 with what else there is to do, a judgement stays below one second."""
-TAIL = 20_000
-"""Characters at the end of a completion in which `final` looks for a box or a sentence."""
 
 _MARKED = re.compile(rf"^{PREFIX.strip()}[^\S\n]+(\S[^\n]*)", re.MULTILINE)
 _HEADING = re.compile(r"[*_]*[A-Za-z]{2,}[ :]")
@@ -23,27 +23,15 @@ _CLAIM = re.compile(r"\bthe (?:final )?answer is\b:?", re.IGNORECASE)
 _CLAIM_END = re.compile(r"[.!?](?:\s|$)| because\b|\n")
 # A hyphen after a number or a word is no minus, and dots before a digit are no decimal point.
 _LAST = re.compile(
-    r"((?:(?<![\w)}])[-\u2212])?)\$?"
+    r"((?:(?<![\w)}])-)?)\$?"
     r"((?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![0-9.])\.[0-9]+)"
 )
 
 _SPACING = re.compile(r"(?<!\\)\\(?:(?:left|right)(?![A-Za-z])|[,;:!])")
-_TEXT = r"\\(?:text(?:bf|it|rm)?|mbox|mathrm) ?\{([^{}]*)\}"
-_SIGN = r" ?(?:\\?%|\^ ?\{? ?\\circ ?\}?|\\degree|\u00b0)"
-_LAST_SIGNS = re.compile(rf"(?:{_SIGN})+$")
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm)?|mbox|mathrm) ?\{([^{}]*)\}")
+_LAST_SIGNS = re.compile(r"(?: ?(?:\\?%|\^ ?\{? ?\\circ ?\}?|\\degree))+$")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?:[ ,'-]+[A-Za-z]+)*")
-
-_DIGITS = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
-_PART = rf" ?(?:\{{ ?(-?{_DIGITS}) ?\}}|([0-9]))"
-_FRACTION = re.compile(rf"\\[dtc]?frac{_PART}{_PART}")
-_MONEY = r"(?:(?:\\?\$|\u00a3|\u20ac) ?)?"
-_UNIT = rf"{_SIGN}| ?{_TEXT}| [A-Za-z]{{3,}}| ?(?:[ckm]m|[km]g|ml|mi|ft|in|oz|lbs?|yd)(?![A-Za-z])"
-_NUMBER = re.compile(
-    rf"{_MONEY}(?P<sign>[-+]?) ?(?:(?P<whole>[0-9]+) )?"
-    rf"(?P<over>-?{_DIGITS}(?:[eE][-+]?[0-9]{{1,3}})?)(?: ?/ ?(?P<under>{_DIGITS}))?"
-    rf"(?: (?P<factor>{'|'.join(FACTORS)})(?![A-Za-z]))?"
-    rf"(?:(?:{_UNIT})(?:\^(?:[23]|\{{[23]\}}))?\.?)*"
-)
+_DOTS = re.compile(r"\s|\.(?![0-9])")
 
 
 def strict(completion: str) -> str | None:
@@ -62,7 +50,7 @@ def flexible(completion: str) -> str | None:
     lm-eval's flexible-extract, but without the dollar sign, the thousands separators and the full
     stop or comma after it; and the hyphen of ``3-5`` is no minus.
     """
-    found = deque(_LAST.finditer(completion.replace("{,}", ",")), maxlen=1)
+    found = deque(_LAST.finditer(plain_digits(completion)), maxlen=1)
     return ("-" if found[0][1] else "") + found[0][2].replace(",", "") if found else None
 
 
@@ -72,10 +60,10 @@ def final(completion: str) -> str | None:
     stated = strict(completion)
     if stated is not None:
         return stated
-    tail = completion[-TAIL:]
-    boxed = boxes(tail)
+    boxed = boxes(completion)
     if boxed:
         return _bare(boxed[-1])
+    tail = completion[-TAIL:]
     claims = deque(_CLAIM.finditer(tail), maxlen=1)
     return _bare(_CLAIM_END.split(tail[claims[0].end() :], maxsplit=1)[0]) if claims else None
 
@@ -85,16 +73,21 @@ class Checker(Judge):
 
     ==================  ===========================================================================
     numbers             compared by value and exactly: ``18`` = ``18.00`` = ``1.8e1``; 0.333 is not
-                        1/3
-    separators, money   ignored: ``1,234`` = ``1{,}234`` = ``$1234``; ``1,2`` is a list
-    fractions           ``1/2`` = ``0.5`` = ``\frac{1}{2}`` = ``\dfrac12``; ``3\frac12`` = ``3.5``
-    negative            ``-5`` = ``-$5`` = ``$-5``, with U+2212 too
-    per cent, degrees   the sign is ignored: ``50\%`` = ``50%`` = ``50``, and never ``0.5``;
-                        ``90^\circ`` = ``90``
-    factors             ``5 thousand`` = ``5,000``; dozen, hundred, million, billion, trillion too
-    units               words and ``\text{}`` after a number are ignored, whichever they are:
-                        ``18 dollars`` = ``18`` = ``18\text{ cm}^2``
-    words               ``\text{Monday}`` = ``monday``, letter by letter; ``(B)`` = ``B``
+                        1/3; ``10^3`` = ``1e3`` = ``1 \times 10^{3}``
+    separators, money   ignored: ``1,234`` = ``1{,}234`` = ``1 234`` = ``$1234``; ``1,2`` is a list
+    fractions           ``1/2`` = ``0.5`` = ``\frac{1}{2}`` = ``½``; ``3\frac12`` = ``3.5``
+    negative            ``-5`` = ``-$5`` = ``$-5``, with U+2212 and dashes, too
+    per cent, degrees   the sign and the word are ignored: ``50\%`` = ``50%`` = ``50``, and never
+                        ``0.5``; ``90^\circ`` = ``90`` = ``90°``
+    factors             ``5 thousand`` = ``5,000``; dozen, hundred, lakh, million and others, too
+    units               ignored, whichever they are, by the rule of `tinymathreason.quantity`:
+                        ``18 dollars`` = ``18`` = ``18\text{ cm}^2`` = ``$18/hr``
+    statements          a number with words that are more than a unit (``3 halves``, ``5 squared``,
+                        ``5 less than twelve``), a ratio, an ordinal, a time of the day, a number of
+                        another base: equal to the same text alone
+    words               ``\text{Monday}`` = ``monday``, letter by letter; ``(B)`` = ``B``; a number
+                        in words, ``three`` or ``a half``, is a word
+    Unicode             as LaTeX spells it: ``2√3`` = ``2\sqrt{3}``, ``x²`` = ``x^2``
     all other LaTeX     by math-verify: ``\sqrt{8}`` = ``2\sqrt{2}``, intervals, tuples, sets; it
                         holds a root for its first six decimals
     ==================  ===========================================================================
@@ -120,41 +113,42 @@ class Checker(Judge):
             return False
         if answer == right:
             return True
-        numbers = _number(answer), _number(right)
+        numbers = quantity.read(answer), quantity.read(right)
         if None not in numbers:
-            return numbers[0] == numbers[1]
-        if _WORDS.fullmatch(answer) or _WORDS.fullmatch(right):
-            # math-verify would multiply their letters, in any order.
-            return answer.casefold() == right.casefold()
+            return numbers[0].value == numbers[1].value  # type: ignore[union-attr]
+        answer, right = _formula(answer), _formula(right)
+        if _is_words(answer) or _is_words(right):
+            # math-verify would multiply their letters, in any order, or leave words out.
+            return _folded(answer) == _folded(right)
         return self.equal(answer, right)
 
 
 def _bare(answer: str) -> str | None:
-    """`bare` of a text of reasonable length; None for nothing."""
-    answer = answer.strip()
-    return (bare(answer) if len(answer) <= LONGEST else answer) or None
+    """`bare` of a text; None for nothing."""
+    return bare(answer) or None
 
 
 def _plain(answer: str) -> str:
     """An answer without its dress: spacing, a text's command, and the signs of per cent, degree."""
-    answer = _SPACING.sub("", answer.replace("\u2212", "-"))
+    answer = _SPACING.sub("", bare(answer.strip("* ").removeprefix("=").rstrip(", ")))
     answer = bare(answer.strip("* ").removeprefix("=").rstrip(", "))
-    text = re.fullmatch(_TEXT, answer)
+    text = _TEXT.fullmatch(answer)
     return _LAST_SIGNS.sub("", bare(text[1]) if text else answer)
 
 
-def _number(answer: str) -> Fraction | None:
-    """The exact value of an answer that is a number as a whole; else None."""
-    answer = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", answer)
-    found = _NUMBER.fullmatch(" ".join(answer.split()))
-    if not found:
-        return None
-    whole, over, under = (
-        Fraction((found[part] or default).replace(",", ""))
-        for part, default in (("whole", "0"), ("over", "0"), ("under", "1"))
-    )
-    # A whole number before a fraction is added to it; one before another is no number at all.
-    if under == 0 or (found["whole"] and (not found["under"] or over < 0)):
-        return None
-    value = (whole + over / under) * FACTORS.get(found["factor"], 1)
-    return -value if found["sign"] == "-" else value
+def _is_words(answer: str) -> bool:
+    return bool(_WORDS.fullmatch(answer)) or quantity.is_statement(answer)
+
+
+def _folded(answer: str) -> str:
+    """Words without case, spaces and the dots of abbreviations."""
+    return _DOTS.sub("", _TEXT.sub(r"\1", answer)).casefold()
+
+
+def _formula(answer: str) -> str:
+    """What math-verify may read: no unit, and no exponent, which it takes for Euler's number."""
+    number = quantity.read(answer)
+    if number is not None and number.digits is None:
+        return f"\\frac{{{number.value.numerator}}}{{{number.value.denominator}}}"
+    formula, unit = quantity.split(answer)
+    return formula if formula.strip() and quantity.is_unit(unit) else answer

@@ -49,11 +49,11 @@ def read(data: Questions) -> Iterator[Example]:
         rows = list(_rows(name, source, data.data_seed))
         for question, answer, group, selected in tqdm(rows, desc=name, unit=" rows"):
             example = Example(name, question, answer, group)
-            example.reason = _reason(example, seen, benchmarks) if selected else "not_selected"
+            example.reason = reason(example, seen, benchmarks) if selected else "not_selected"
             yield example
 
 
-def _reason(example: Example, seen: set[bytes], benchmarks: Benchmarks | None) -> str | None:
+def reason(example: Example, seen: set[bytes], benchmarks: Benchmarks | None) -> str | None:
     """Why an example is rejected, or None; normalises it, and remembers it in ``seen``."""
     if not is_unicode(example.question + example.solution + example.group):
         return "invalid_unicode"

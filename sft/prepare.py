@@ -29,7 +29,7 @@ BATCH = 2000
 """Examples tokenised together, and rows of a group of a file."""
 KIND = "sft.prepare"
 """What the manifest says that the folder is."""
-FORM = 1
+FORM = 2
 """Counts the changes of our own rules: examples made by older ones are stale."""
 REJECTED = "rejected.jsonl"
 """File with a line for each rejected row: its source, why, its question and the one it repeats."""

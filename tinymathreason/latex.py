@@ -8,8 +8,8 @@ verdict depends on those before it. Nothing here imports math-verify, or sympy, 
 
 Found with math-verify 0.9.0: it knows fractions, roots, intervals, tuples, sets and matrices. It
 takes ``1e1`` for Euler's number, ``ab`` for a product and ``1,2`` for a set; rounds to six
-decimals; ignores units; and of ``1/3=1/2`` reads the last part. ``50\%`` is 50 as well as one half
-with ANTLR 4.13, and nothing with 4.11.
+decimals; and of ``1/3=1/2`` reads the last part. ``50\%`` is 50 as well as one half with ANTLR
+4.13, and nothing with 4.11. Its list of units is off: it would take ``5h`` and ``5 squared`` for 5.
 """
 
 import contextlib
@@ -27,9 +27,8 @@ from typing import IO, Self
 
 from tinymathreason.answers import final_line, read_final, same_number
 from tinymathreason.cli import InputError
+from tinymathreason.quantity import LONGEST
 
-LONGEST = 2_000
-"""Characters of an answer that are looked at; both then fit a pipe's 64 KiB, however escaped."""
 MEMORY = 1 << 30
 """Bytes of address space of a comparison; math-verify itself takes 90 MB."""
 START_SECONDS = 120.0
@@ -199,14 +198,16 @@ def serve(seconds: float) -> None:
 
 
 def _verify(answer: str, right: str) -> bool:
+    from latex2sympy2_extended import NormalizationConfig  # type: ignore[import-untyped]
     from math_verify import (  # type: ignore[import-untyped]
         LatexExtractionConfig,
         parse,
         verify,
     )
 
-    # Its other ways of reading pick an answer out of prose.
-    whole = [LatexExtractionConfig()]
+    # Its other ways of reading pick an answer out of prose, and its list of units has h and more.
+    spelling = NormalizationConfig(units=False, malformed_operators=True, nits=True)
+    whole = [LatexExtractionConfig(normalization_config=spelling)]
     parsed = (
         parse(f"${text}$", whole, fallback_mode="no_fallback", parsing_timeout=0)
         for text in (right, answer)

@@ -260,8 +260,15 @@ def test_all_problems_are_told_and_nobody_is_contacted(folder, hub, unchecked, c
     assert hub.requests == []
 
 
+def made(*parts: str | int) -> str:
+    """A text that looks like a secret; made here, lest the repository seem to hold one."""
+    letters = "aB3dE5fG7hJ9kL1mN" * 12
+    return "".join(part if isinstance(part, str) else letters[:part] for part in parts)
+
+
+HEX = "0123456789abcdef" * 4
 SECRETS = {
-    "a Hugging Face token": "hf_" + "aB3" * 12,
+    "a Hugging Face token": made("hf", "_", 36),
     "an AWS access key": "AKIA" + "ABCDEFGH12345678",
     "a Google API key": "AIza" + "x" * 35,
     "a private key": "-----BEGIN RSA " + "PRIVATE KEY-----",
@@ -270,6 +277,109 @@ SECRETS = {
     "an authorization header": "Authorization: " + "Bearer abcdefghijk",
     "a password in an address": "https://me:" + "secret@example.org",
 }
+MORE_SECRETS = [
+    *[("a Stripe key", made(kind, "_", 24)) for kind in ("sk_live", "rk_live", "sk_test")],
+    ("a Stripe key", made("whsec", "_", 32)),
+    ("a Python package index token", made("py", "pi-", "AgE", 150)),
+    ("an npm token", made("npm", "_", 36)),
+    ("an npm token", f"//host/:_auth{'Token'}={HEX[:8]}-{HEX[:4]}-{HEX[:4]}-{HEX[:4]}-{HEX[:12]}"),
+    ("a Slack webhook", made("https://hooks.slack", ".com/services/T0ABCDEFG/B0ABCDEFG/", 24)),
+    ("a Slack webhook", made("https://hooks.slack", ".com/workflows/T0ABCDEFG/A0ABC/1234/", 24)),
+    ("a Slack token", made("xapp", "-1-A0ABCDEFGHI-5171572773297-", 64)),
+    ("a Slack token", made("xoxe.xoxp", "-1-", 163)),
+    ("a password for a machine", "machine api.wandb.ai\n  login user\n  password " + HEX[:40]),
+    ("a password for a machine", "machine h login me account x password " + "hunter2"),
+    ("a password for a machine", "default login anonymous password " + "me"),
+    ("a Weights & Biases key", made("wandb", "_v1_", 77)),
+    ("a Weights & Biases key", "WANDB_API_KEY=" + HEX[:40]),
+    ("a Google client secret", made("GOC", "SPX-", 28)),
+    ("a JSON web token", made("ey", "J", 33, ".ey", "J", 70, ".", 43)),
+    ("an Azure key", made("Account", "Key=", 86, "==")),
+    ("an Azure key", made("Shared", "AccessKey=", 43, "=")),
+    ("an Azure key", f"AZURE_OPENAI_API_KEY={HEX[:32]}"),
+    ("an Azure client secret", made("abc", "8Q", "~", 34)),
+    ("an Azure signature", made("https://x.example/c?sv=2&sig", "=", 43, "%3D")),
+    ("a SendGrid key", made("S", "G.", 22, ".", 43)),
+    ("a Groq key", made("gsk", "_", 52)),
+    ("a Kaggle key", "KGAT" + "_" + HEX[:32]),
+    ("a Kaggle key", f"KAGGLE_KEY={HEX[:32]}"),
+    ("a Kaggle key", f'{{"username":"ada","key":"{HEX[:32]}"}}'),
+]
+
+
+@pytest.mark.parametrize(("kind", "secret"), [*SECRETS.items(), *MORE_SECRETS])
+def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
+    from release import secrets
+
+    def told(content: str) -> set[str]:
+        return {
+            line.split(" in line")[0].split(" under")[0] for line in secrets.found(content.encode())
+        }
+
+    assert f"holds {kind}" in told(secret)
+    assert f"holds {kind}" in told(f"# A model\n\n`{secret}` and more\n")
+    values = [
+        secret,
+        f"\t{secret}",
+        f"\b{secret}\x0c",
+        f"\x00{secret}",
+        f"\u00e9{secret}",
+        f"\n{secret}\n",
+    ]
+    for value in values:
+        for ascii_only in (True, False):
+            text = json.dumps({"a": [{"note": value}]}, ensure_ascii=ascii_only)
+            assert f"holds {kind} under a.0.note" in set(secrets.found(text.encode()))
+            # Several values in a file, and one in a text of another.
+            assert f"holds {kind}" in told(f"{text}\n{text}\n")
+            assert f"holds {kind}" in told(json.dumps({"config": text}))
+
+
+def test_json_cannot_hide_a_secret() -> None:
+    from release import secrets
+
+    token = made("hf", "_", 36)
+    spelled = "".join(f"\\u{ord(letter):04x}" for letter in token)
+    (told,) = secrets.found(f'{{"x": {{"a": "{spelled}"}}}}'.encode())
+    assert told == "holds a Hugging Face token under x.a"
+    (told,) = secrets.found(f'{{"x": "{token}", "x": 1}}'.encode())  # a reader has the last x
+    assert told == "holds a Hugging Face token under x"
+    key = json.dumps({"hub": {token: None}}).encode()
+    assert list(secrets.found(key)) == ["holds a Hugging Face token under hub.(a key)"]
+    deep = f'{"[" * 100_000}"{token}"{"]" * 100_000}'.encode()
+    assert list(secrets.found(deep)) == ["holds a Hugging Face token in line 1"]
+    name, value = "WANDB_API_KEY", HEX[:40]
+    (told,) = secrets.found(json.dumps({"env": {name: value}}).encode())
+    assert told == f"holds a Weights & Biases key under env.{name}"
+
+
+def test_texts_that_only_resemble_a_secret(whole) -> None:
+    from release import secrets
+
+    words = [
+        "machine",
+        "login",
+        "password",
+        "authorization",
+        "Bearer",
+        "username",
+        "key",
+        "default",
+    ]
+    vocabulary = {word: number for number, word in enumerate(words * 2)}
+    lines = [
+        "The machine learning model has a login page, and its password is not stored.",
+        "sk_live_ and gsk_ begin keys; see npm_config_registry, pypi-server and eyJ.",
+        "hf_hub_download(repo_id) after huggingface-cli login, with the HF_TOKEN of yours",
+        "whsec_..., xapp-1-A-2-b, SG.short.short, AccountKey=<your key>, WANDB_API_KEY=<key>",
+        "sha256:" + HEX,
+        "https://hooks.slack.com/services/T/B/x",
+        json.dumps({"model": {"vocab": vocabulary, "merges": [["machine", "login"], ["a", "b"]]}}),
+        json.dumps({"architectures": ["LlamaForCausalLM"], "sha256": HEX, "seed": 1234}),
+    ]
+    for text in lines:
+        assert not list(secrets.found(text.encode())), text
+    assert not list(secrets.found("\n".join(lines).encode()))
 
 
 @pytest.mark.parametrize("kind", SECRETS)

@@ -5,6 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymathreason.answers import (
+    LONGEST,
+    MOST,
+    TAIL,
     ContradictionError,
     bare,
     boxes,
@@ -46,6 +49,16 @@ def test_a_written_answer_is_read_back(answer: int, steps: str) -> None:
         ("The final answer is $5$. I hope it is correct.", "#### 5"),
         ("Tom has 3. #### 3", "Tom has 3.\n#### 3"),
         ("It is \\fbox{12}", "It is \\fbox{12}\n#### 12"),
+        ("It is $\\boxed 2$.", "It is $\\boxed 2$.\n#### 2"),
+        ("x\nThe answer is: 60 miles/hour", "x\n#### 60"),
+        ("x\nThe answer is: 1\u202f234 \u20ac", "x\n#### 1234"),
+        ("x\nThe answer is: \u20133", "x\n#### -3"),
+        ("x\nThe answer is: 2\u221a3", "x\n#### 2\\sqrt{3}"),
+        ("x\nThe answer is: 3 halves", "x\n#### 3 halves"),
+        ("x\n#### 0.5\nThe answer is: \u00bd", "x\n#### 0.5"),
+        ("x\n#### 1000\nThe answer is: 10^3", "x\n#### 1000"),
+        ("#### #### 5\nThe answer is: 5", "#### 5"),
+        ("The answer is:\n5", "#### 5"),
         ("The answer is 5 because 2+3=5", None),
         ("The answer is 5. That was easy", None),
         ("No ending here.", None),
@@ -64,6 +77,9 @@ def test_endings_of_the_datasets(solution: str, expected: str | None) -> None:
         "So it is \\boxed{71}. The answer is 72",
         "So it is $71. The answer is 71. The answer is 72.",
         "x\n#### 5 apples\nThe answer is: 6",
+        "x\n#### 5 miles/hour\nThe answer is: 6",
+        "x\n#### 0.5\nThe answer is: \\frac13",
+        "x\n#### 5\nThe answer is: 5 thousand",
         "x\n#### 5\nSo he has 6 in all.\nThe answer is: 6",
     ],
 )
@@ -74,10 +90,22 @@ def test_two_different_answers_contradict(solution: str) -> None:
 
 @pytest.mark.parametrize(
     "solution",
-    ["\\boxed{71} is wrong.\nIt is 72.\n#### 72", "7\n#### 0.5\nThe answer is: \\frac12"],
+    [
+        "\\boxed{71} is wrong.\nIt is 72.\n#### 72",
+        "7\n#### 0.5\nThe answer is: \\frac12",
+        "x\n#### 0.5\nThe answer is: 1 half",
+    ],
 )
 def test_what_is_no_other_number_does_not_contradict(solution: str) -> None:
     assert canonical(solution) is not None
+
+
+def test_what_states_too_much_states_nothing() -> None:
+    assert canonical("x\n" + "#### 5\n" * MOST) == "x\n#### 5"
+    assert canonical("x\n" + "#### 5\n" * (MOST + 1)) is None
+    assert canonical("x. " + "The answer is 5. " * (MOST + 1)) is None
+    assert canonical("#### a heading\nx\n" * (MOST + 1) + "#### 5") is None
+    assert canonical("x\n#### " + "5" * (LONGEST + 1)) is None
 
 
 parts = [
@@ -117,6 +145,10 @@ def test_canonical_solutions_stay_as_they_are(text: str) -> None:
         ("\\boxed{" * 20_000 + "}", [""]),
         ("\\boxed{a \\boxed{b}}", ["a \\boxed{b}", "b"]),
         ("\\boxed{}", [""]),
+        ("\\boxed 5, \\boxed-1,234.5. \\boxed  x \\boxed xy \\boxedx", ["5", "-1,234.5", "x"]),
+        ("\\boxed{" + "5" * LONGEST + "}", ["5" * LONGEST]),
+        ("\\boxed{" + "5" * (LONGEST + 1) + "}", []),
+        ("\\boxed{5}" + "." * TAIL, []),
     ],
 )
 def test_boxes(text: str, found: list[str]) -> None:
@@ -137,6 +169,12 @@ def test_boxes(text: str, found: list[str]) -> None:
         ("\u22125", "-5"),
         ("+5", "5"),
         ("7 apples", "7"),
+        ("7 km/h", "7"),
+        ("7 squared", "7 squared"),
+        ("\\boxed 7", "7"),
+        ("$\\boxed{\\boxed{7}}$", "\\boxed{\\boxed{7}}"),
+        ("\u00bd", "\\frac{1}{2}"),
+        ("50 percent", "50 percent"),
         ("2 x", "2 x"),
         ("50\\%", "50\\%"),
     ],
@@ -158,6 +196,9 @@ def test_answers_are_bared(answer: str, found: str) -> None:
         ("#### 1,2", None),
         ("#### \u0665", None),
         ("#### .5", ".5"),
+        ("#### \u22125", "-5"),
+        ("#### \u20131\u202f234", "-1234"),
+        ("#### 1 234", None),
         ("", None),
     ],
 )
