@@ -8,6 +8,7 @@ from typing import Any
 from release import charts
 from release.charts import duration, gibibytes, percent
 from release.typeset import STYLE, typeset
+from tinymathreason import processor
 
 STAGES = {
     "data": "Data preparation",
@@ -243,6 +244,7 @@ def _provenance(record: dict[str, Any]) -> str:
         "Commit": record["commit"] or "not in a checkout",
         "Report made": record["time"],
         "Versions": ", ".join(" ".join(found) for found in record["versions"].items()),
+        "Processor": processor.describe(record["processor"]),
     }
     items = "".join(f"<dt>{name}</dt><dd>{_text(fact)}</dd>" for name, fact in facts.items())
     commands = "".join(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinymathreason import cli
+from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, write_json, write_text
 
@@ -68,7 +68,8 @@ def markdown(record: dict[str, Any]) -> str:
         completion = sample["completions"][0].replace("\n", "\n> ")
         parts.append(f"**{sample['question']}**\n\n> {completion}\n\n({verdict})")
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    parts.append(f"Commit {record['commit']}; {versions}; {record['time']}.")
+    where = processor.describe(record["processor"])
+    parts.append(f"Commit {record['commit']}; {versions}; {where}; {record['time']}.")
     return "\n\n".join(parts) + "\n"
 
 

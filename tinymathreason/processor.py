@@ -52,6 +52,15 @@ def record() -> dict[str, Any]:
     return found
 
 
+def describe(found: dict[str, Any]) -> str:
+    """What `record` found, as a line."""
+    parts = [f"{found['name']} ({', '.join(found['instruction_sets']) or found['machine']})"]
+    parts.append(f"{found['cores']} cores")
+    if "threads" in found:
+        parts.append(f"{found['threads']} threads")
+    return ", ".join([*parts, *(f"{name}={value}" for name, value in found["limits"].items())])
+
+
 def usable_cores() -> int:
     """The cores that this process may use, of those that the machine has."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS

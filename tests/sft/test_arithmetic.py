@@ -1,0 +1,44 @@
+"""A CPU trains in float32, whatever a configuration asks for; a GPU as it is told."""
+
+import pytest
+import torch
+
+from sft.config import SftData, parse
+from sft.dpo import DpoData
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of TRL's own defaults
+
+CONFIG = """
+model_name_or_path: {model}
+output_dir: {output}
+sources: {{s: {{format: arithmetic, examples: 10}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "arguments"),
+    [
+        ("", []),  # TRL's default is bfloat16
+        ("bf16: true\ndtype: bfloat16\nbf16_full_eval: true\n", []),
+        ("use_cpu: true\n", ["--bf16", "true", "--dtype", "auto"]),
+        ("fp16: true\nuse_cpu: true\n", ["bf16=false"]),
+    ],
+)
+@pytest.mark.parametrize(("ours", "trainer"), [(SftData, "SFTConfig"), (DpoData, "DPOConfig")])
+def test_a_cpu_trains_in_float32(ours, trainer, lines, arguments, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(model=tmp_path, output=tmp_path / "out") + lines)
+    settings = parse(path, arguments, ours, trainer)
+    training = settings.training
+    assert not any((training.bf16, training.fp16, training.bf16_full_eval))
+    assert training.mixed_precision == "no"
+    assert settings.model.dtype == "float32"
+
+
+def test_with_an_accelerator_the_configuration_decides(monkeypatch) -> None:
+    from sft import arithmetic
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert not arithmetic.on_cpu(use_cpu=False)
+    assert arithmetic.on_cpu(use_cpu=True)
