@@ -16,8 +16,10 @@ INPUTS = "inputs.json"
 """File under output_dir that tells whose run it is."""
 _STATE = "trainer_state.json"
 _WORDS = {
-    "base": "began with other weights; train from those, or",
+    "base": "began with other weights, or another config.json; train from those, or",
     "data": "was trained on other examples; restore those, or",
+    "tokenizer": "was trained with another tokenizer or template; restore those, or",
+    "accuracy": "was measured on other problems; restore those, or",
     "processes": "was trained by another number of processes; start as many, or",
 }
 

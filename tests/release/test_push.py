@@ -16,7 +16,7 @@ from release.weights import Tensors
 from tests.release.hub_stand_in import READER, TOKEN, Hub
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
-from tinymathreason.provenance import model_hash
+from tinymathreason.provenance import asking_hash, model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -107,9 +107,7 @@ def test_what_is_published_is_the_folder(folder, hub, capsys) -> None:
     publish(folder)
     repository = hub.repositories["org/model"]
     assert repository.files == content(folder)
-    assert repository.commits == [
-        f"SHA-256 over the digests of the weight files {model_hash(folder)}"
-    ]
+    assert repository.commits == [f"SHA-256 of configuration and weights {model_hash(folder)}"]
     assert not repository.private
     assert "visibility" not in hub.created[0]
     assert set(hub.validated) == {(folder / "README.md").read_text()}
@@ -414,7 +412,7 @@ def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
 
 def test_an_edited_card_is_told(folder, unchecked, capsys) -> None:
     text = f"{(folder / 'README.md').read_text()}\nRight are 99.5 %.\n\n"
-    whole = f"{text}{stated(model_hash(folder), text)}\n"
+    whole = f"{text}{stated(model_hash(folder), asking_hash(folder), text)}\n"
     (folder / "README.md").write_text(whole)
     publish(folder, "--dry-run")
     assert "card: note" not in capsys.readouterr().out
