@@ -222,12 +222,15 @@ def test_every_process_must_have_saved_its_random_state(tmp_path) -> None:
     [
         ("base", "began with other weights"),
         ("data", "was trained on other examples"),
+        ("tokenizer", "was trained with another tokenizer or template"),
+        ("accuracy", "was measured on other problems"),
         ("processes", "by another number of processes"),
         ("values", "has another configuration; remove it or set output_dir"),
     ],
 )
 def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
     inputs = {"values": {"a": 1}, "base": "x", "data": {"train": "y"}, "processes": 1}
+    inputs |= {"tokenizer": "t", "accuracy": "p"}
     check_owner(tmp_path, inputs)
     claim(tmp_path, inputs)
     claim(tmp_path, inputs)
