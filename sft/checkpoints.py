@@ -124,9 +124,13 @@ def _is_torch_write(message: str) -> bool:
 class WholeCheckpoints:
     """Mixed into a Trainer, has it neither leave half a checkpoint nor train beyond the last step.
 
-    One that cannot be written is one line. One of the last step, left by a run killed while it
-    saved its model, is loaded and saved: the Trainer itself would take another step.
+    Nor does it tell TRL's makers of the run. A checkpoint that cannot be written is one line. One
+    of the last step, left by a run killed while it saved its model, is loaded and saved: the
+    Trainer itself would take another step.
     """
+
+    def _send_telemetry(self) -> None:
+        """Nothing leaves the machine unless the user asks."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         output = Path(self.args.output_dir)  # type: ignore[attr-defined]

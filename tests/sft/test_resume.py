@@ -239,6 +239,20 @@ def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
         check_owner(tmp_path, {**inputs, key: "other"})
 
 
+@pytest.mark.parametrize("kind", ["SFTTrainer", "DPOTrainer", "GRPOTrainer"])
+def test_no_trainer_tells_its_makers_of_a_run(kind, monkeypatch) -> None:
+    import trl
+    from trl.trainer import base_trainer
+
+    sent = []
+    monkeypatch.setattr(base_trainer, "send_telemetry", lambda *a, **k: sent.append(a))
+    theirs = getattr(trl, kind)
+    ours = type("Trainer", (checkpoints.WholeCheckpoints, theirs), {})
+    assert "_send_telemetry" in vars(base_trainer._BaseTrainer)
+    ours._send_telemetry(object.__new__(ours))
+    assert sent == []
+
+
 def test_a_bug_is_no_failed_write(tmp_path) -> None:
     with pytest.raises(RuntimeError, match="shapes"), checkpoints.writing(tmp_path / "c"):
         raise RuntimeError("shapes do not fit")
