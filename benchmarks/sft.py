@@ -125,7 +125,7 @@ def held_out_loss(home: str, model: str) -> None:
     from sft import dataset
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tuned = AutoModelForCausalLM.from_pretrained(model).to(device)
+    tuned = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True).to(device)
     total, count = 0.0, 0
     with torch.inference_mode():
         for row in dataset.load(Path(home) / "data")[1]:

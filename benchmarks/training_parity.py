@@ -165,7 +165,7 @@ def load_model(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa"
+        folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
     )
     return model.train()
 

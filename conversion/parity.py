@@ -121,7 +121,9 @@ def hf_logits(model_dir: Path, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        model_dir, dtype=torch.float32, use_safetensors=True
+    )
     with torch.inference_mode():
         if model.config.tie_word_embeddings:
             # MaxText rounds the embedding to bfloat16 where it serves as the head, always.

@@ -1,11 +1,13 @@
 """The benchmarks by name: which lm-eval task each is, and what a row of its data holds."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import reaching
+from data_prep.rows import list_files, reaching
 from evaluation.local import SPLITS, Columns, splits
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -76,6 +78,27 @@ def load(name: str, form: str, data: str | None, shots: int | None, limit: int |
         _task(benchmark, task, subset, data, shots, limit)
         for task, subset in _members(benchmark, form, data)
     ]
+
+
+def task_hash(data: str | None) -> str:
+    """SHA-256 of what a task is made from: its problems' files here, our tasks, lm-eval's version.
+
+    Files on other machines are told apart by name and size; without ``data`` none is looked at.
+    """
+    found = [version("lm-eval")]
+    files = [(str(path), 0) for path in sorted(OURS.glob("*.yaml"))]
+    if data is not None and Path(data).is_dir():
+        paths = (path for kind in ("parquet", "jsonl") for path in Path(data).rglob(f"*.{kind}"))
+        files += [(str(path), 0) for path in sorted(paths)]
+    elif data is not None:
+        files += list_files("data", data)
+    for file, size in files:
+        if "://" in file:
+            found.append(f"{size}  {file}")
+            continue
+        with Path(file).open("rb") as content:
+            found.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {Path(file).name}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def metric_name(metric: str, filter_name: str) -> str:

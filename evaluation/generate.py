@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from data_prep.arithmetic import plain_problem
-from evaluation import model
+from evaluation import decoding, model
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import conversation
 
@@ -27,7 +27,7 @@ class Generator:
         self.form = model.check_form(self.tokenizer, form, model_dir)
         device, dtype = model.device_and_dtype()
         self.model: Any = AutoModelForCausalLM.from_pretrained(
-            model_dir, dtype=getattr(torch, dtype)
+            model_dir, dtype=getattr(torch, dtype), use_safetensors=True
         ).to(device)
         model.check_rows(self.model, self.tokenizer, model_dir)
 
@@ -57,6 +57,8 @@ class Generator:
         import torch
         from tqdm import tqdm
 
+        ends = decoding.stop_ids(self.model, self.tokenizer, self.form)
+        ours = decoding.own(ends, self.tokenizer.pad_token_id, max_new_tokens=max_new_tokens)
         encoded = [{"input_ids": ids} for ids in self.prompts(questions)]
         # Longest first: a batch holds little padding, and memory runs out at once or never.
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]["input_ids"]))
@@ -65,10 +67,8 @@ class Generator:
             for batch in itertools.batched(order, batch_size):
                 inputs = self.tokenizer.pad([encoded[i] for i in batch], return_tensors="pt")
                 inputs = inputs.to(self.model.device)
-                with torch.inference_mode():
-                    tokens = self.model.generate(
-                        **inputs, max_new_tokens=max_new_tokens, do_sample=False
-                    )
+                with torch.inference_mode(), decoding.by(self.model, ours):
+                    tokens = self.model.generate(**inputs)
                 new = tokens[:, inputs["input_ids"].shape[1] :]
                 texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
                 for i, text in zip(batch, texts, strict=True):

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evaluation import catalogue, model
+from evaluation import catalogue, decoding, model
 from evaluation.interval import wilson
 from evaluation.responses import Journal, check_lengths, respond
 from evaluation.sampling import majority, pass_at_k
@@ -49,13 +49,16 @@ class Question:
 
 
 def evaluate(
-    folder: Path, question: Question, journal: Path | None = None, weights: str = ""
+    folder: Path,
+    question: Question,
+    journal: Path | None = None,
+    identity: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The result, ready for JSON, and one sample a problem.
 
     ``journal`` is a file that keeps what is answered, so that a killed evaluation of the same
-    ``weights``, by their hash, goes on. Raises `InputError` for whatever is wrong with the model,
-    the data or the question.
+    ``identity``, the hashes of what is read, goes on. Raises `InputError` for whatever is wrong
+    with the model, the data or the question.
     """
     benchmark = catalogue.find(question.task)
     started = time.monotonic()
@@ -64,8 +67,9 @@ def evaluate(
     usual = "plain" if benchmark.chat == benchmark.plain else None
     form = model.check_form(lm.tokenizer, question.form or usual, folder)
     tasks = catalogue.load(question.task, form, question.data, question.shots, question.limit)
+    ends = decoding.stop_ids(lm.said, lm.tokenizer, form)
     for task in tasks:
-        _set_generation(task, question, lm.max_length)
+        _set_generation(task, question, lm.max_length, ends)
         task.build_all_requests(
             limit=question.limit,
             apply_chat_template=form == "chat",
@@ -74,7 +78,7 @@ def evaluate(
             tokenizer_name=lm.tokenizer_name if form == "chat" else "",
         )
     requests = [request for task in tasks for request in task.instances]
-    responses, too_long = _respond(lm, requests, tasks[0], question, journal, weights)
+    responses, too_long = _respond(lm, requests, tasks[0], question, journal, identity)
     samples = _samples(tasks, requests, responses, benchmark.metric)
     metrics = _metrics(samples)
     documents = [request.doc for request in requests]
@@ -96,13 +100,14 @@ def evaluate(
             "sha256": hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest(),
         },
         "decoding": {
-            **(tasks[0].get_config("generation_kwargs") or {"by": "likelihood"}),
+            **_decoding(tasks[0]),
             "samples": question.samples,
             "seed": question.seed,
             "batch_size": question.batch_size,
             "backend": question.backend,
             "dtype": model.device_and_dtype()[1],
         },
+        "ignored_settings": decoding.ignored(lm.said.generation_config),
         "cut_prompts": too_long,
         "seconds": round(time.monotonic() - started, 1),
         **provenance.record(),
@@ -110,7 +115,14 @@ def evaluate(
     return result, samples
 
 
-def _set_generation(task: Any, question: Question, context: int) -> None:
+def _decoding(task: Any) -> dict[str, Any]:
+    """Every setting by which a task's answers are found."""
+    if task.OUTPUT_TYPE != "generate_until":
+        return {"by": "likelihood"}
+    return {**decoding.NEUTRAL, **task.get_config("generation_kwargs")}
+
+
+def _set_generation(task: Any, question: Question, context: int, ends: list[int]) -> None:
     """Tell a task how to decode; a task of choices has no answer to decode."""
     if task.OUTPUT_TYPE != "generate_until":
         if question.samples > 1:
@@ -121,6 +133,7 @@ def _set_generation(task: Any, question: Question, context: int) -> None:
     if longest >= context:
         raise InputError(f"max-new-tokens: {longest} leave no room in a context of {context}")
     kwargs: dict[str, Any] = {"until": own["until"], "max_gen_toks": longest, "do_sample": False}
+    kwargs["stop_token_ids"] = ends
     if question.samples > 1:
         kwargs.update(do_sample=True, temperature=question.temperature, top_k=0, top_p=1.0)
     task.set_config("generation_kwargs", kwargs)
@@ -132,7 +145,7 @@ def _respond(
     task: Any,
     question: Question,
     journal: Path | None,
-    weights: str,
+    identity: dict[str, Any] | None,
 ) -> tuple[list[list[Any]], int]:
     """The responses to each request, and how many prompts were cut to the context."""
     texts = [request.args[0] for request in requests]
@@ -148,7 +161,8 @@ def _respond(
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
     # vLLM fills its own batches; what it is given at once is what a kill can lose.
     size = question.batch_size if question.backend == "transformers" else 2048
-    key = [weights, asdict(question), texts, [request.args[1] for request in requests]]
+    asked = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
+    key = (identity, asdict(question), asked, model.device_and_dtype())
     known = hashlib.sha256(repr(key).encode()).hexdigest()
     kept = Journal(journal, known) if journal else None
     try:

@@ -1,22 +1,16 @@
 """A model's folder, or its name on the hub, in; an lm-eval model that answers requests out."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from data_prep.rows import reaching
+from evaluation import decoding
 from tinymathreason.cli import InputError
+from tinymathreason.weights import weight_files
 
 FILES = ("*.json", "*.jinja", "*.safetensors")
-ASKING = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-)
-"""Files on which it depends how a model is asked, and when it stops."""
+"""What is fetched of a model on the hub."""
 
 
 def folder(name: str) -> Path:
@@ -38,23 +32,11 @@ def folder(name: str) -> Path:
 
 
 def check_folder(path: Path) -> None:
-    """Raise `InputError` unless a model and its tokenizer are in a folder."""
+    """Raise `InputError` unless a whole model and its tokenizer are in a folder."""
     for name in ("config.json", "tokenizer.json"):
         if not (path / name).is_file():
             raise InputError(f"{path}: no {name} there; --model takes a model's folder")
-
-
-def files_hash(model: Path, data: str | None) -> str:
-    """SHA-256 over what else a result depends on: tokenizer, template, and local problems."""
-    files = [model / name for name in ASKING]
-    if data is not None and Path(data).exists():
-        files += sorted(Path(data).rglob("*.*")) if Path(data).is_dir() else [Path(data)]
-    digest = hashlib.sha256()
-    for file in files:
-        if file.is_file():
-            digest.update(f"{file.name}\n".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    weight_files(path)
 
 
 def check_rows(model: Any, tokenizer: Any, name: Path) -> None:
@@ -82,7 +64,7 @@ def device_and_dtype() -> tuple[str, str]:
 
 
 def open_lm(path: Path, backend: str, batch_size: int) -> Any:
-    """lm-eval's model of a folder, by transformers or by vLLM.
+    """lm-eval's model of a folder, by transformers or by vLLM; ``said`` is what the folder says.
 
     Raises `InputError` when vLLM is missing, and when model and tokenizer do not fit.
     """
@@ -95,10 +77,15 @@ def open_lm(path: Path, backend: str, batch_size: int) -> Any:
             raise InputError(
                 f"backend: {error}; vLLM is installed by itself, on a machine with a GPU"
             ) from error
-        return VLLM(str(path), dtype=dtype, batch_size="auto")
-    from lm_eval.models.huggingface import HFLM
+        lm = VLLM(
+            str(path), dtype=dtype, batch_size="auto", load_format="safetensors",
+            generation_config="vllm",
+        )  # fmt: skip
+    else:
+        with reaching(f"{path}: no model that transformers can load"):
+            from evaluation.harness import Model
 
-    with reaching(f"{path}: no model that transformers can load"):
-        lm = HFLM(str(path), device=device, dtype=dtype, batch_size=batch_size)
-    check_rows(lm.model, lm.tokenizer, path)
+            lm = Model(str(path), device=device, dtype=dtype, batch_size=batch_size)
+        check_rows(lm.model, lm.tokenizer, path)
+    lm.said = decoding.configured(path)
     return lm

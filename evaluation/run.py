@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluation.decoding import NEUTRAL, note
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked, new_directory, read_json, write_json, write_text
-from tinymathreason.provenance import model_hash
+from tinymathreason.provenance import asking_hash, model_hash
 from tinymathreason.writes import check_room
 
 BACKENDS = ("transformers", "vllm")
@@ -28,8 +29,9 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
     Raises `InputError` when the folder holds the result of another evaluation, and, before a model
     is loaded, when it cannot be written.
     """
+    from evaluation.catalogue import task_hash
     from evaluation.measure import evaluate
-    from evaluation.model import files_hash, folder
+    from evaluation.model import folder
 
     if output is not None and not output.exists():
         check_room(output)
@@ -37,8 +39,9 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
     inputs: dict[str, Any] = {
         "model": model,
         "model_sha256": model_hash(path),
+        "asking_sha256": asking_hash(path),
         "asked": asdict(question),
-        "files_sha256": files_hash(path, question.data),
+        "task_sha256": task_hash(question.data),
     }
     if output is None:
         result, _ = evaluate(path, question)
@@ -52,9 +55,7 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
         return found, True
     journal = output.with_name(f"{output.name}.journal")
     with locked(journal, "evaluating"):
-        result, samples = evaluate(
-            path, question, journal / "responses.jsonl", inputs["model_sha256"]
-        )
+        result, samples = evaluate(path, question, journal / "responses.jsonl", inputs)
         result |= {**inputs, "data": question.data, "limit": question.limit}
         with new_directory(output) as aside:
             write_json(aside / "results.json", result)
@@ -73,11 +74,17 @@ def summary(result: dict[str, Any]) -> str:
     ]
     template = result["template_sha256"]
     asked = f"chat template {template[:12]}" if template else "no template"
-    decoding = ", ".join(f"{key} {value}" for key, value in sorted(result["decoding"].items()))
+    decoding = ", ".join(
+        f"{key} {value}"
+        for key, value in sorted(result["decoding"].items())
+        if key not in NEUTRAL or value != NEUTRAL[key]
+    )
     lines.append(f"asked: {result['shots']} shots, {asked}, prompt {result['prompt_version']}")
     lines.append(f"decoding: {decoding}")
+    if ignored := note("the model's folder", result["ignored_settings"]):
+        lines.append(ignored)
     lines.append(f"model: {result['model']}")
-    lines.append(f"SHA-256 over the digests of its weight files: {result['model_sha256']}")
+    lines.append(f"SHA-256 of its configuration and weights: {result['model_sha256']}")
     if result["cut_prompts"]:
         lines.append(f"{result['cut_prompts']} prompts were cut: longer than the model's context")
     return "\n".join([f"{result['task']} ({result['form']} form)", *(f"  {x}" for x in lines)])

@@ -104,7 +104,7 @@ def card(places: Places, given: Given) -> tuple[str, Facts]:
         "citation": citation(name, given.author, stages.year(facts, places)),
     }
     metadata = card_data(name, given.license, places, data, measured["results"])
-    return finished(metadata, rendered(found), model["sha256"]), facts
+    return finished(metadata, rendered(found), model["sha256"], model["asking"]), facts
 
 
 def default_name(parameters: int, tuning: str | None) -> str:
@@ -180,13 +180,13 @@ def rendered(found: dict[str, Any]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(found).strip()
 
 
-def finished(data: "ModelCardData", body: str, sha256: str) -> str:
+def finished(data: "ModelCardData", body: str, model: str, asking: str) -> str:
     """Metadata, text and the line by which we know our card again."""
     text = f"---\n{data.to_yaml()}\n---\n\n{body}\n\n"
     wrong = problems(text)
     if wrong:
         raise AssertionError(f"a card that the hub would refuse: {'; '.join(wrong)}")
-    return f"{text}{stated(sha256, text)}\n"
+    return f"{text}{stated(model, asking, text)}\n"
 
 
 def check_replaceable(path: Path) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evaluation.decoding import turn_end
 from release import secrets, weights
 from release.cards.metadata import STATED, edited, problems
 from release.lineage import PARITY, lineage, parity_record, tuning_record
 from tinymathreason import disk
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, whole
-from tinymathreason.provenance import model_hash
+from tinymathreason.provenance import asking_hash, model_hash
 
 CARD = "README.md"
 _BELONGS = re.compile(
@@ -147,6 +148,11 @@ def _card(folder: Path, found: Finding) -> None:
             found.warnings.append("edited since release.card wrote it")
         if stated[1] != model_hash(folder):
             found.problems.append("it was written for other weights: write it again")
+        if stated[2] != asking_hash(folder):
+            found.problems.append(
+                "it was written for another tokenizer, template or generation configuration: "
+                "write it again"
+            )
         found.told = "valid, of these weights"
         return
     count = f"{weights.Tensors(folder).parameters:,}"
@@ -230,7 +236,7 @@ def _generation(folder: Path, found: Finding) -> None:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, output_loading_info=True, trust_remote_code=False
+            folder, output_loading_info=True, trust_remote_code=False, use_safetensors=True
         )
     except (ImportError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise InputError(f"the model does not load: {' '.join(str(error).split())}") from error
@@ -254,7 +260,14 @@ def _generation(folder: Path, found: Finding) -> None:
     if not tokenizer.decode(new, skip_special_tokens=True).strip():
         found.problems.append("its answer to a question is empty")
     ends = model.generation_config.eos_token_id
-    stopped = new and new[-1] in (ends if isinstance(ends, list) else [ends])
+    ends = ends if isinstance(ends, list) else [ends]
+    stopped = new and new[-1] in ends
+    end = turn_end(tokenizer) if tokenizer.chat_template else None
+    if end is not None and end not in ends:
+        found.warnings.append(
+            f"generation_config.json: its eos_token_id lacks {end}, which the template puts behind "
+            "an answer: elsewhere, answers may run on to their limit"
+        )
     found.told = f"{'stopped after' if stopped else 'reached the limit of'} {len(new)} tokens"
 
 

@@ -70,7 +70,7 @@ def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
             folder_path=folder,
             allow_patterns=list(names),
             delete_patterns=STALE,
-            commit_message=f"SHA-256 over the digests of the weight files {model_hash(folder)}",
+            commit_message=f"SHA-256 of configuration and weights {model_hash(folder)}",
         )
     return str(commit.commit_url)
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 from tinymathreason.parsing import parse_json
-
-FILE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from tinymathreason.weights import INDEX, weight_files
 
 
 def header(path: Path) -> bytes:
@@ -23,7 +21,7 @@ def header(path: Path) -> bytes:
 
 
 class Tensors:
-    """The tensors of a model's folder: those of its index, or of its only file.
+    """The tensors of a model's folder: those that `tinymathreason.weights` says are read.
 
     Raises `InputError` for a file that is missing, truncated, malformed or that no one reads.
     """
@@ -31,16 +29,9 @@ class Tensors:
     def __init__(self, folder: Path) -> None:
         from safetensors import SafetensorError, safe_open
 
-        files = {FILE}
-        places: dict[str, str] | None = None
-        if (folder / INDEX).is_file():
-            index = read_json(folder / INDEX)
-            places = index.get("weight_map") if isinstance(index, dict) else None
-            if not isinstance(places, dict) or not all(
-                isinstance(file, str) and Path(file).name == file for file in places.values()
-            ):
-                raise InputError(f"{folder / INDEX}: no weight_map in it that names files")
-            files = set(places.values())
+        read = weight_files(folder)
+        files = {path.name for path in read} - {INDEX}
+        places = read_json(folder / INDEX)["weight_map"] if folder / INDEX in read else None
         if unread := {path.name for path in folder.glob("*.safetensors")} - files:
             raise InputError(f"{folder}: no model reads {', '.join(sorted(unread))}")
         self._files: dict[str, Path] = {}
@@ -49,8 +40,6 @@ class Tensors:
         """As the format names them, such as BF16."""
         for name in sorted(files):
             path = folder / name
-            if not path.is_file():
-                raise InputError(f"{path}: no such file")
             try:
                 safe_open(path, "np")
             except SafetensorError as error:

@@ -2,6 +2,8 @@
 
 import copy
 import datetime
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -44,6 +46,8 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
             raise InputError("accuracy: no held-out example has a number for answer; name a task")
         else:
             self._problems = list(held_out[: accuracy.problems])
+        described = json.dumps([(p.question, p.answer) for p in self._problems])
+        self.problems_hash = hashlib.sha256(described.encode()).hexdigest()
         self._tokenizer = copy.deepcopy(tokenizer)
         self._tokenizer.padding_side = "left"
 
@@ -85,6 +89,16 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
             }
         )
         model.train(training)
+
+
+def measured(trainer: Any) -> dict[str, str]:
+    """The SHA-256 of the problems that a trainer measures the accuracy on; empty without one.
+
+    It tells a run from another: their accuracies are not of one curve.
+    """
+    every = trainer.callback_handler.callbacks
+    found = [callback for callback in every if isinstance(callback, AccuracyCallback)]
+    return {"accuracy": found[0].problems_hash} if found else {}
 
 
 WORDS = (("loss", "loss"), ("reward", "reward"), ("eval_loss", "held-out loss"))

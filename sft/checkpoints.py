@@ -19,8 +19,10 @@ INPUTS = "inputs.json"
 """File under output_dir that tells whose run it is."""
 _STATE = "trainer_state.json"
 _WORDS = {
-    "base": "began with other weights; train from those, or",
+    "base": "began with other weights, or another config.json; train from those, or",
     "data": "was trained on other examples; restore those, or",
+    "tokenizer": "was trained with another tokenizer or template; restore those, or",
+    "accuracy": "was measured on other problems; restore those, or",
     "processes": "was trained by another number of processes; start as many, or",
 }
 
@@ -138,9 +140,13 @@ def writing(folder: Path) -> Iterator[None]:
 class WholeCheckpoints:
     """Mixed into a Trainer, has it neither leave half a checkpoint nor train beyond the last step.
 
-    One that cannot be written is one line. One of the last step, left by a run killed while it
-    saved its model, is loaded and saved: the Trainer itself would take another step.
+    Nor does it tell TRL's makers of the run. A checkpoint that cannot be written is one line. One
+    of the last step, left by a run killed while it saved its model, is loaded and saved: the
+    Trainer itself would take another step.
     """
+
+    def _send_telemetry(self) -> None:
+        """Nothing leaves the machine unless the user asks."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         output = Path(self.args.output_dir)  # type: ignore[attr-defined]

@@ -88,8 +88,9 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
     another process is training, and for a full disk, which leaves the last checkpoint whole.
     """
     from sft import checkpoints
+    from sft.callbacks import measured
     from sft.finish import finish
-    from sft.model import load_tokenizer
+    from sft.model import load_tokenizer, tokenizer_hash
     from sft.preferences import MANIFEST, PAIRS, prepare
     from tinymathreason.chat import Chat
     from tinymathreason.files import locked, read_json
@@ -110,7 +111,9 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
         identity = {
             "base": model_hash(Path(start)),
             "data": hashlib.sha256(pairs).hexdigest(),
+            "tokenizer": tokenizer_hash(tokenizer),
             "processes": state.num_processes,
+            **measured(trainer),
         }
         checkpoints.train(trainer, output, settings.inputs | identity, state)
         record = {
@@ -177,6 +180,7 @@ def _trainer(settings: "Settings[DpoData]", tokenizer: Any, examples: list[Any])
     training.model_init_kwargs = {
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
+        "use_safetensors": True,
         **(training.model_init_kwargs or {}),
     }
     with making(model.model_name_or_path):

@@ -26,6 +26,7 @@ def finish(
         "pretrained_model_name_or_path": model.model_name_or_path,
         "revision": model.model_revision,
         "dtype": "auto" if quantised else trainer.model.dtype,
+        "use_safetensors": True,
     }
     target = output / MODEL
     if not trainer.is_world_process_zero():

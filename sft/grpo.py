@@ -65,8 +65,9 @@ def train(settings: "Settings[GrpoData]") -> dict[str, Any]:
     another process is training, and for a full disk, which leaves the last checkpoint whole.
     """
     from sft import checkpoints
+    from sft.callbacks import measured
     from sft.finish import finish
-    from sft.model import load_tokenizer
+    from sft.model import load_tokenizer, tokenizer_hash
     from sft.problems import load
     from tinymathreason.files import locked
     from tinymathreason.provenance import model_hash
@@ -87,7 +88,9 @@ def train(settings: "Settings[GrpoData]") -> dict[str, Any]:
         identity = {
             "base": model_hash(Path(start)) if Path(start).is_dir() else model.model_revision,
             "data": hashlib.sha256(json.dumps(rows(problems)).encode()).hexdigest(),
+            "tokenizer": tokenizer_hash(tokenizer),
             "processes": state.num_processes,
+            **measured(trainer),
         }
         checkpoints.train(trainer, output, settings.inputs | identity, state)
         record = {
@@ -167,6 +170,7 @@ def _trainer(
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
+        "use_safetensors": True,
         **(training.model_init_kwargs or {}),
     }
     with making(model.model_name_or_path):
@@ -178,6 +182,9 @@ def _trainer(
     check_vocabulary(tokenizer, policy.get_input_embeddings().num_embeddings)
     # Before the trainer is made: it takes from the model what ends a sampled answer.
     set_stop(policy, tokenizer)
+    if training.use_vllm:
+        ends = {"stop_token_ids": policy.generation_config.eos_token_id}
+        training.generation_kwargs = ends | (training.generation_kwargs or {})
     with making(model.model_name_or_path):
         trainer = Trainer(
             model=policy,

@@ -1,6 +1,9 @@
 """The model that a run starts from, and the folder of the model that it ends with."""
 
 import contextlib
+import hashlib
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +13,10 @@ from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.weights import weight_files
 
 SHARD = 5 * 10**9
 """Bytes of the largest file of weights; transformers' own default is ten times that."""
-_INDEX = "model.safetensors.index.json"
 
 
 @contextlib.contextmanager
@@ -32,15 +35,12 @@ def making(model: str) -> Iterator[None]:
 
 def check_folder(folder: Path, weights: bool = True) -> None:
     """Raise `InputError` naming the file that a model's folder lacks."""
-    names = ["tokenizer.json", "tokenizer_config.json"]
-    if weights:
-        parts = {"model.safetensors"}
-        if (folder / _INDEX).is_file():
-            parts = set(read_json(folder / _INDEX)["weight_map"].values())
-        names = ["config.json", *names, *sorted(parts)]
+    names = [*(["config.json"] if weights else []), "tokenizer.json", "tokenizer_config.json"]
     for name in names:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name} there; model_name_or_path takes a whole model")
+    if weights:
+        weight_files(folder)
 
 
 def load_tokenizer(model: str, template: Path, revision: str = "main", weights: bool = True) -> Any:
@@ -79,6 +79,13 @@ def load_tokenizer(model: str, template: Path, revision: str = "main", weights: 
     return tokenizer
 
 
+def tokenizer_hash(tokenizer: Any) -> str:
+    """SHA-256 of all that decides the ids of a conversation: rules, template, special tokens."""
+    special = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
+    described = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template + special
+    return hashlib.sha256(described.encode("utf-8")).hexdigest()
+
+
 def check_vocabulary(tokenizer: Any, rows: int) -> int:
     """Rows of the embedding that no token uses; the model may have such rows, as padding.
 
@@ -97,14 +104,19 @@ def check_vocabulary(tokenizer: Any, rows: int) -> int:
 
 
 def set_stop(model: Any, tokenizer: Any) -> None:
-    """Have the model's generation end at the end of an answer or of a text, and pad as it should.
+    """Have the model generate by a configuration of our own, to the end of an answer.
 
-    Sampling stays as the base model has it.
+    What the base model's asks for besides, such as a penalty or sampling, would be in every answer
+    that is measured, rewarded or published; it is left out, and told.
     """
-    stop = tokenizer.convert_tokens_to_ids(IM_END)
-    model.generation_config.eos_token_id = [stop, tokenizer.eos_token_id]
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config._from_model_config = False  # or the model's would replace it
+    from evaluation import decoding
+
+    asked = model.generation_config
+    ends = decoding.stop_ids(model, tokenizer, "chat")
+    model.generation_config = decoding.own(ends, tokenizer.pad_token_id)
+    told = decoding.note(model.config.name_or_path or "the base model", decoding.ignored(asked))
+    if told and os.environ.get("RANK", "0") == "0":  # of several processes, the main one
+        print(told, flush=True)
 
 
 def save(trainer: Any, tokenizer: Any, base: dict[str, Any], folder: Path) -> None:

@@ -79,11 +79,11 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
 
     Raises `InputError` for what cannot be read, and when there is no pair.
     """
-    from sft.model import check_folder, load_tokenizer
+    from sft.model import check_folder, load_tokenizer, tokenizer_hash
     from sft.problems import load
     from tinymathreason.chat import Chat
     from tinymathreason.latex import plain_number
-    from tinymathreason.provenance import model_hash
+    from tinymathreason.provenance import asking_hash, model_hash
 
     check_folder(Path(model))
     tokenizer = load_tokenizer(model, data.chat_template)
@@ -103,10 +103,11 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
             left_out["too_long"] += 1
         else:
             asked.append((problems[i].question, number))
-    described = [asked, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template]
     sampled = {
-        "problems_and_tokenizer": hashlib.sha256(json.dumps(described).encode()).hexdigest(),
+        "problems": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+        "tokenizer": tokenizer_hash(tokenizer),
         "model": model_hash(Path(model)),
+        "asking": asking_hash(Path(model)),  # which says what ends an answer
         "sampling": dataclasses.asdict(data.sampling),
     }
     inputs = {**sampled, "pairs_per_problem": data.pairs_per_problem}

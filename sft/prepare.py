@@ -4,7 +4,6 @@ python -m sft.prepare --config sft/configs/NAME.yaml [sources.gsm8k.path=FILE ..
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 from collections import Counter
@@ -92,6 +91,7 @@ def select(data: "Questions") -> tuple[list["Example"], list["Example"]]:
 def _inputs(data: "SftData", tokenizer: Any, max_length: int | None) -> dict[str, Any]:
     """What decides the examples: the configuration, the files, the tokenizer and the template."""
     from data_prep.rows import list_files
+    from sft.model import tokenizer_hash
 
     values = dataclasses.asdict(data)
     for name in ("data_dir", "accuracy", "chat_template"):
@@ -104,8 +104,7 @@ def _inputs(data: "SftData", tokenizer: Any, max_length: int | None) -> dict[str
         if pattern and "://" not in pattern:
             for file, size in list_files("sources", pattern):
                 files[file] = [size, Path(file).stat().st_mtime_ns]
-    described = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template
-    digest = hashlib.sha256(described.encode("utf-8")).hexdigest()
+    digest = tokenizer_hash(tokenizer)
     found = {"data": values, "files": files, "tokenizer": digest, "max_length": max_length}
     return {"form": FORM, **found}
 

@@ -30,24 +30,26 @@ class Sampler:
     """A tuned model that answers by chance; `InputError` when ``folder`` holds no model."""
 
     def __init__(self, folder: Path, chat: "Chat", sampling: "Sampling") -> None:
-        from transformers import GenerationConfig
-
+        from evaluation import decoding
         from evaluation.generate import Generator
 
         self._chat, self._samples, tokenizer = chat, sampling.samples, chat.tokenizer
         self._stop = tokenizer.convert_tokens_to_ids(IM_END)
-        self._ends = {self._stop, tokenizer.eos_token_id, tokenizer.pad_token_id}
         self._model = Generator(folder, "plain").model
-        # A model's own may hold a repetition penalty; the library's default draws from 50 tokens.
-        self._model.generation_config = GenerationConfig(
+        ends = decoding.stop_ids(self._model, tokenizer, "chat")
+        self._ends = {*ends, tokenizer.pad_token_id}
+        asked = decoding.ignored(self._model.generation_config)
+        if told := decoding.note(folder, asked):
+            print(told, flush=True)
+        self._model.generation_config = decoding.own(
+            ends,
+            tokenizer.pad_token_id,
             do_sample=True,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            top_k=0,
+            top_k=0,  # the library's default draws from 50 tokens
             num_return_sequences=sampling.samples,
             max_new_tokens=sampling.max_new_tokens,
-            eos_token_id=[self._stop, tokenizer.eos_token_id],
-            pad_token_id=tokenizer.pad_token_id,
         )
 
     def __call__(self, questions: Sequence[str], seed: int) -> list[list[Sample]]:

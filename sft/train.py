@@ -30,6 +30,8 @@ def train(settings: "Settings[SftData]") -> dict[str, Any]:
     Raises `InputError` for what `checks` finds, for a folder that holds another run or in which
     another process is training, and for a full disk, which leaves the last checkpoint whole.
     """
+    from sft.callbacks import measured
+
     started = time.monotonic()
     checks.check_arguments(settings.training, settings.model)
     state = settings.training.distributed_state
@@ -45,7 +47,7 @@ def train(settings: "Settings[SftData]") -> dict[str, Any]:
         identity: dict[str, Any] = {}
         if state.is_main_process:
             check_trainer(trainer, tokenizer)
-            identity = _identity(settings, state.num_processes)
+            identity = _identity(settings, state.num_processes) | measured(trainer)
         checkpoints.train(trainer, output, settings.inputs | identity, state)
         record = {**identity, **_described(_data(settings)), "seconds": started}
         return finish(trainer, tokenizer, settings.model, output, RECORD, record)
@@ -79,6 +81,7 @@ def _trainer(settings: "Settings[SftData]", tokenizer: Any, state: Any) -> Any:
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
+        "use_safetensors": True,
         **(training.model_init_kwargs or {}),
     }
     with making(model.model_name_or_path):

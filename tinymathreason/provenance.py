@@ -5,10 +5,12 @@ import hashlib
 import importlib.metadata
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tinymathreason import processor
+from tinymathreason.weights import weight_files
 
 PACKAGES = (
     "datatrove", "numpy", "pyarrow", "gigatoken", "tokenizers", "array-record",
@@ -45,13 +47,36 @@ def versions() -> dict[str, str]:
     return found
 
 
-def model_hash(model: Path) -> str:
-    """SHA-256 over the SHA-256 of each of a folder's weight files, in the order of their names."""
+ASKING = (
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "chat_template.json",
+    "additional_chat_templates/*.jinja", "vocab.json", "vocab.txt", "merges.txt", "*.model",
+)  # fmt: skip
+"""What decides how a model is asked and when it stops, beside its configuration."""
+
+
+def files_hash(files: Iterable[Path], folder: Path) -> str:
+    """SHA-256 over the names in ``folder``, and the SHA-256 of each, of some files of it."""
     digest = hashlib.sha256()
-    for file in sorted(model.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    for file in files:
+        with file.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        digest.update(f"{found}  {file.relative_to(folder).as_posix()}\n".encode())
     return digest.hexdigest()
+
+
+def model_hash(model: Path) -> str:
+    """SHA-256 of what a folder's network is loaded from: its configuration and its weights.
+
+    Raises `InputError` for weights that are not loaded: see `tinymathreason.weights`.
+    """
+    return files_hash([model / "config.json", *weight_files(model)], model)
+
+
+def asking_hash(model: Path) -> str:
+    """SHA-256 of a folder's tokenizer, chat templates and generation configuration."""
+    found = {path for pattern in ASKING for path in model.glob(pattern) if path.is_file()}
+    return files_hash(sorted(found), model)
 
 
 def record() -> dict[str, Any]:

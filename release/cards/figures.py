@@ -12,7 +12,7 @@ from tinymathreason.cli import InputError
 def architecture(facts: Facts, places: Places) -> dict[str, Any]:
     """Sizes by the model's configuration, parameters and hash by its weights."""
     from release.weights import Tensors
-    from tinymathreason.provenance import model_hash
+    from tinymathreason.provenance import asking_hash, model_hash
 
     take = facts.record(places.model / "config.json").take
     tied = take("tying of the embeddings", "tie_word_embeddings", kind=bool)
@@ -33,13 +33,14 @@ def architecture(facts: Facts, places: Places) -> dict[str, Any]:
         "parameters": tensors.parameters,
         "context": context,
         "sha256": digest,
+        "asking": asking_hash(places.model),
         "description": bullets(
             Model_type=say("decoder-only transformer ({})", kinds[0]),
             Architecture=shape,
             Parameters=say("{:,}, counted in the weights", tensors.parameters),
             Context=say("{:,} tokens", context),
             Weights=say(
-                "{}, SHA-256 over the digests of the weight files {}",
+                "{}, SHA-256 of configuration and weights {}",
                 ", ".join(sorted(tensors.dtypes)),
                 digest,
             ),

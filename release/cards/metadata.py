@@ -20,22 +20,24 @@ LICENSES = """
 https://huggingface.co/docs/hub/repositories-licenses."""
 REQUIRED = ("language", "license", "library_name", "pipeline_tag", "tags")
 STATED = re.compile(
-    r"<!-- release\.card model_sha256=([0-9a-f]{64}) text_sha256=([0-9a-f]{64}) -->"
+    r"<!-- release\.card model_sha256=([0-9a-f]{64}) asking_sha256=([0-9a-f]{64}) "
+    r"text_sha256=([0-9a-f]{64}) -->"
 )
-"""The last line of a card of ours: the weights that it tells of, and its text before that line."""
+"""The last line of a card of ours: the model that it tells of, how that is asked, and its text."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w.-]*")
 
 
-def stated(sha256: str, text: str) -> str:
-    """The last line of a card: its weights' hash, and the SHA-256 of the text above the line."""
+def stated(model: str, asking: str, text: str) -> str:
+    """The last line of a card: both hashes of its model, and that of the text above the line."""
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return f"<!-- release.card model_sha256={sha256} text_sha256={digest} -->"
+    found = f"model_sha256={model} asking_sha256={asking} text_sha256={digest}"
+    return f"<!-- release.card {found} -->"
 
 
 def edited(text: str, line: re.Match[str]) -> bool:
     """Whether a card, in which `STATED` found this line, is no more as it was written."""
     above = text[: line.start()]
-    return f"{above}{stated(line[1], above)}\n" != text
+    return f"{above}{stated(line[1], line[2], above)}\n" != text
 
 
 def problems(text: str) -> list[str]:

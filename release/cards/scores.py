@@ -6,6 +6,7 @@ from release.cards.facts import Facts, Places, Record, listed, md, plain, say, s
 from release.cards.metadata import HUB_ID
 from release.cards.sources import hub_dataset, name_of
 from tinymathreason.files import whole
+from tinymathreason.provenance import asking_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -18,7 +19,7 @@ HEAD = ["model", "task", "metric", "value", "95 % interval", "n", "shots", "form
 def scores(facts: Facts, places: Places, sha256: str) -> dict[str, Any]:
     """Every evaluation of the model whose weights have this hash, and of its base.
 
-    Those of other weights are left out and named.
+    Those of other weights, or asked otherwise than the model is now, are left out and named.
     """
     rows: list[list[str | None]] = []
     measured: list[str] = []
@@ -37,6 +38,16 @@ def scores(facts: Facts, places: Places, sha256: str) -> dict[str, Any]:
                 facts.lack(f"evaluation {name}", f"{path} is of other weights")
             continue
         mine = weights == sha256
+        asking = record.take(f"tokenizer of evaluation {name}", "asking_sha256", kind=str)
+        folder = places.model if mine else places.base
+        if asking is None:
+            continue
+        if folder.is_dir() and asking != asking_hash(folder):
+            facts.lack(
+                f"evaluation {name}",
+                f"{path} is of another tokenizer, template or generation configuration",
+            )
+            continue
         commands.append(record.maybe("command", kind=list) or [])
         figures = list(_metrics(record, name))
         for metric, part in figures:

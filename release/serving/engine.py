@@ -5,6 +5,7 @@ token a turn, so users stream side by side. Every request has its own cache and 
 numbers: what one is told cannot depend on another.
 """
 
+import sys
 import threading
 import time
 from collections import deque
@@ -74,6 +75,7 @@ class Engine:
     """
 
     def __init__(self, model: Any, tokenizer: Any, parallel: int = 2, queue: int = 8) -> None:
+        from evaluation import decoding
         from tinymathreason.chat import Chat
 
         self._model = model
@@ -81,8 +83,7 @@ class Engine:
         self._least_tokens = least_tokens(tokenizer.backend_tokenizer)
         # One user's text may not be looked up in the encoder's memory while another's is written.
         self._encoding = threading.Lock()
-        ends = model.generation_config.eos_token_id
-        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._ends = frozenset(decoding.stop_ids(model, tokenizer, "chat"))
         self.context: int = model.config.max_position_embeddings
         """Tokens that a prompt and its answer may have together."""
         self.closed = False
@@ -98,7 +99,11 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, parallel: int = 2, queue: int = 8) -> Self:
-        """An engine of a model's folder; `InputError` when it holds no usable one."""
+        """An engine of a model's folder; `InputError` when it holds no usable one.
+
+        Answers are decoded as requests say; what the folder asks for besides is told and not done.
+        """
+        from evaluation import decoding
         from evaluation.generate import Generator
         from sft.model import making
 
@@ -106,6 +111,9 @@ class Engine:
             loaded = Generator(folder)
             if loaded.form != "chat":
                 raise InputError(f"{folder}: no chat template there; fine-tune the model first")
+            asked = decoding.ignored(loaded.model.generation_config)
+            if told := decoding.note(folder, asked):
+                print(told, file=sys.stderr)
             return cls(loaded.model, loaded.tokenizer, parallel, queue)
 
     def state(self) -> dict[str, int]:

@@ -75,7 +75,12 @@ class Knows:
     tokenizer_name = "stand-in"
 
     def __init__(self, template: str | None = None, say: Any = lambda solution: solution) -> None:
-        self.tokenizer = SimpleNamespace(chat_template=template)
+        self.tokenizer = SimpleNamespace(
+            chat_template=template, eos_token_id=None, added_tokens_decoder={},
+            apply_chat_template=lambda messages, tokenize: self.apply_chat_template(messages),
+        )  # fmt: skip
+        asked = SimpleNamespace(eos_token_id=None, to_diff_dict=dict)
+        self.said = SimpleNamespace(config=asked, generation_config=asked)
         self.say = say
         self.batches: list[int] = []
 

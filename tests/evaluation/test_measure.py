@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -209,11 +209,15 @@ def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None
     with pytest.raises(InputError, match="backend: No module named 'vllm'"):
         model.open_lm(model_dir, "vllm", 1)
     stand_in = ModuleType("lm_eval.models.vllm_causallms")
-    stand_in.VLLM = lambda path, **kwargs: (path, kwargs)
+    stand_in.VLLM = lambda path, **kwargs: SimpleNamespace(path=path, kwargs=kwargs)
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", stand_in)
-    path, kwargs = model.open_lm(model_dir, "vllm", 1)
-    assert path == str(model_dir)
-    assert kwargs == {"dtype": "float32", "batch_size": "auto"}
+    lm = model.open_lm(model_dir, "vllm", 1)
+    assert lm.path == str(model_dir)
+    assert lm.kwargs == {
+        "dtype": "float32", "batch_size": "auto", "load_format": "safetensors",
+        "generation_config": "vllm",
+    }  # fmt: skip
+    assert lm.said.generation_config.eos_token_id == 1
 
 
 @pytest.mark.parametrize("change", ["missing", "no tokenizer", "small", "no weights", "hub"])
@@ -232,7 +236,7 @@ def test_unusable_models_are_told(model_dir, tmp_path, change) -> None:
     words = {
         "missing": "config.json",
         "hub": "not to be had from the hub",
-        "no weights": "no model that transformers can load",
+        "no weights": "no model.safetensors there",
     }.get(change, "tokenizer")
     with pytest.raises(InputError, match=words):
         model.open_lm(model.folder("org/model" if change == "hub" else str(folder)), "", 1)

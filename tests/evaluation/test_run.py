@@ -1,6 +1,7 @@
 """Problems are fixed, a result is whole or absent, and what was answered is not asked again."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from data_prep import arithmetic
-from evaluation import model, tasks
+from evaluation import catalogue, model, tasks
 from evaluation.generate import Generator
 from evaluation.run import main
 from tests.evaluation.stand_ins import Knows
@@ -98,17 +99,95 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
     for change in (["--limit", "4"], ["--limit", "3", "--seed", "1"], ["--form", "plain"]):
         with pytest.raises(InputError, match="holds the result of another evaluation"):
             main([*command, "--limit", "3", *change])
-    config = model_dir / "generation_config.json"
-    before = config.read_bytes()
-    config.write_text("{}")
-    with pytest.raises(InputError, match="holds the result of another evaluation"):
-        main([*command, "--limit", "3"])
-    config.write_bytes(before)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="is there, and holds no result; name another folder"):
         main([*command[:-1], str(tmp_path / "empty")])
     with pytest.raises(InputError, match="--model takes a model's folder"):
         main([*command, "--limit", "3", "--model", "elsewhere"])
+
+
+FILES = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "additional_chat_templates/other.jinja", "model.safetensors",
+)  # fmt: skip
+"""What is read of a model."""
+
+
+@pytest.fixture
+def read(model_dir, tmp_path):
+    """A model and two splits of problems, of which everything may be replaced."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_dir, folder)
+    for name in FILES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        if not (folder / name).exists():
+            (folder / name).write_text("{}")
+    for split in ("train", "test"):
+        row = {"question": f"{split}?", "answer": "#### 4"}
+        (tmp_path / "data" / f"{split}.jsonl").parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    return tmp_path
+
+
+def change(path: Path) -> None:
+    """Put another file of the same size and time under the name."""
+    before, times = path.read_bytes(), path.stat()
+    middle = len(before) // 2
+    path.unlink()
+    path.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "name", [*(f"model/{name}" for name in FILES), "data/train.jsonl", "data/test.jsonl"]
+)
+def test_a_result_is_not_taken_for_that_of_another_file(read, known, monkeypatch, name) -> None:
+    command = ["--model", str(read / "model"), "--task", "gsm8k", "--form", "chat"]
+    command += ["--shots", "1", "--data", str(read / "data"), "--output", str(read / "result")]
+    main(command)
+    main(command)
+    assert len(known.batches) == 1
+    # What is read is asked by the hashes alone: a changed byte may make a file unreadable.
+    monkeypatch.setattr(model, "check_folder", lambda path: None)
+    monkeypatch.setattr("tinymathreason.weights.read_json", lambda path: {})
+    change(read / name)
+    with pytest.raises(InputError, match="holds the result of another evaluation"):
+        main(command)
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "model/tokenizer.json"])
+def test_what_was_answered_is_not_taken_for_anothers(read, known, monkeypatch, name) -> None:
+    command = ["--model", str(read / "model"), "--task", "arithmetic", "--batch-size", "100"]
+    command += ["--output", str(read / "result")]
+    say = known.say
+
+    def breaks(solution: str) -> str:
+        if len(known.batches) == 2:
+            raise KeyboardInterrupt
+        return say(solution)
+
+    known.say = breaks
+    with pytest.raises(KeyboardInterrupt):
+        main(command)
+    known.say, known.batches = say, []
+    change(read / name)
+    main(command)
+    assert len(known.batches) == 2
+
+
+def test_data_that_are_a_pattern_or_our_own_tasks_are_told_apart_too(read, monkeypatch) -> None:
+    pattern = str(read / "data" / "t*st.jsonl")
+    hashes = [catalogue.task_hash(pattern)]
+    change(read / "data" / "test.jsonl")
+    hashes.append(catalogue.task_hash(pattern))
+    ours = read / "tasks"
+    shutil.copytree(catalogue.OURS, ours)
+    monkeypatch.setattr(catalogue, "OURS", ours)
+    assert catalogue.task_hash(pattern) == hashes[1]
+    change(ours / "tmr_gsm8k.yaml")
+    hashes.append(catalogue.task_hash(pattern))
+    assert len(set(hashes)) == 3
 
 
 def test_an_interrupted_evaluation_goes_on(model_dir, tmp_path, known) -> None:

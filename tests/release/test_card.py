@@ -16,7 +16,7 @@ from tests.limits import room_for
 from tests.pretrain.event_files import write_events
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
-from tinymathreason.provenance import model_hash
+from tinymathreason.provenance import asking_hash, model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -250,7 +250,11 @@ def make(run, **changed):
         ("base", value["BASE_RESULT"], "base"),
         ("sft", value["RESULT"], "sft/model"),
     ):
-        hashed = {"model_sha256": model_hash(run / folder), **result}
+        hashed = {
+            "model_sha256": model_hash(run / folder),
+            "asking_sha256": asking_hash(run / folder),
+            **result,
+        }
         write_json(run / f"evaluation/{name}/results.json", hashed)
     for number, (name, (seconds, command)) in enumerate(value["STAGES"].items()):
         stage = {
@@ -297,7 +301,7 @@ def test_every_figure_is_shown(run, capsys) -> None:
         "SwiGLU of width 21, vocabulary of 331, embeddings not tied to the output",
         "**Parameters:** 5,648, counted in the weights",
         "**Context:** 129 tokens",
-        f"SHA-256 over the digests of the weight files {model_hash(run / 'sft/model')}",
+        f"SHA-256 of configuration and weights {model_hash(run / 'sft/model')}",
         "**Tokens:** 3,000, without padding",
         "**Steps:** 3\n",
         "**Batch:** 288 sequences of 133 tokens",

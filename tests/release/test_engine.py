@@ -1,6 +1,7 @@
 """One model answers several users side by side, each as if they were alone."""
 
 import itertools
+import json
 import queue
 import shutil
 import threading
@@ -14,6 +15,7 @@ from release.serving import engine as engines
 from release.serving.decoding import Request, Text, sample
 from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
 from release.serving.prompt import least_tokens
+from tests.evaluation import scripted
 from tinymathreason.chatml import EOS, IM_END, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
@@ -129,6 +131,21 @@ def test_greedy_is_what_generate_does(engine, parts, question) -> None:
     expected = generated(parts, prompt(engine, question), 40)
     assert text == parts[1].backend_tokenizer.decode(expected, skip_special_tokens=True)
     assert done.tokens == len([token for token in expected if token != STOP]) > 0
+
+
+def test_an_answer_ends_at_the_templates_end_whatever_is_configured(
+    model_dir, tmp_path, capsys
+) -> None:
+    folder = scripted.write(model_dir, tmp_path / "model")
+    for ends in (None, 1, [3, 1]):
+        asked = {"repetition_penalty": 1.5, "eos_token_id": ends}
+        (folder / "generation_config.json").write_text(json.dumps(asked))
+        engine = Engine.load(folder)
+        assert hear(ask(engine, "Ann has 4 pens.")[1])[0] == "4DCBA"
+        assert hear(ask(engine, "Is it 5?")[1])[1].reason == "stop"
+        engine.close()
+    told = f"note: {folder} asks to be decoded by repetition_penalty 1.5; that is not done here\n"
+    assert capsys.readouterr().err.count(told) == 3
 
 
 @pytest.mark.processor

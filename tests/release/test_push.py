@@ -15,9 +15,10 @@ from release.cards.metadata import STATED, stated
 from release.weights import Tensors
 from tests.limits import unprivileged
 from tests.release.hub_stand_in import READER, TOKEN, Hub
+from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
-from tinymathreason.provenance import model_hash
+from tinymathreason.provenance import asking_hash, model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -108,9 +109,7 @@ def test_what_is_published_is_the_folder(folder, hub, capsys) -> None:
     publish(folder)
     repository = hub.repositories["org/model"]
     assert repository.files == content(folder)
-    assert repository.commits == [
-        f"SHA-256 over the digests of the weight files {model_hash(folder)}"
-    ]
+    assert repository.commits == [f"SHA-256 of configuration and weights {model_hash(folder)}"]
     assert not repository.private
     assert "visibility" not in hub.created[0]
     assert set(hub.validated) == {(folder / "README.md").read_text()}
@@ -515,17 +514,33 @@ def test_a_card_that_is_wrong(folder, unchecked, capsys, old, new, expected) -> 
 
 def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
     text = (folder / "README.md").read_text()
-    line = "<!-- release.card model_sha256={} text_sha256={} -->\n"
-    (folder / "README.md").write_text(text + line.format(model_hash(folder), "0" * 64))
+    line = f"<!-- release.card model_sha256={{}} asking_sha256={{}} text_sha256={'0' * 64} -->\n"
+    asking = asking_hash(folder)
+    (folder / "README.md").write_text(text + line.format(model_hash(folder), asking))
     assert STATED.search((folder / "README.md").read_text())
     publish(folder, "--dry-run")
-    (folder / "README.md").write_text(text + line.format("1" * 64, "0" * 64))
+    (folder / "README.md").write_text(text + line.format("1" * 64, asking))
     assert "it was written for other weights" in refused(folder, capsys)
+    (folder / "README.md").write_text(text + line.format(model_hash(folder), asking))
+    (folder / "generation_config.json").write_text("{}")
+    assert "it was written for another tokenizer, template or" in refused(folder, capsys)
+
+
+def test_an_end_that_others_would_miss_is_told(folder) -> None:
+    from release import checks
+
+    shutil.copy(TEMPLATE, folder / "chat_template.jinja")
+    for ends, told in ((1, True), ([1, 3], False)):
+        config = {"eos_token_id": ends, "pad_token_id": 0}
+        (folder / "generation_config.json").write_text(json.dumps(config))
+        found = checks.Finding("generation")
+        checks._generation(folder, found)
+        assert any("eos_token_id lacks 3" in warning for warning in found.warnings) is told
 
 
 def test_an_edited_card_is_told(folder, unchecked, capsys) -> None:
     text = f"{(folder / 'README.md').read_text()}\nRight are 99.5 %.\n\n"
-    whole = f"{text}{stated(model_hash(folder), text)}\n"
+    whole = f"{text}{stated(model_hash(folder), asking_hash(folder), text)}\n"
     (folder / "README.md").write_text(whole)
     publish(folder, "--dry-run")
     assert "card: note" not in capsys.readouterr().out

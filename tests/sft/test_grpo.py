@@ -1,6 +1,7 @@
 """A short run ends in a whole model folder; its rewards reach TRL; bad input is one line."""
 
 import json
+import re
 
 import pytest
 import safetensors.numpy
@@ -11,6 +12,7 @@ from sft.config import parse
 from sft.grpo import GrpoData, rows
 from sft.problems import Problem
 from sft.rewards import REWARDS
+from tests.evaluation import scripted
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
 
@@ -98,6 +100,32 @@ def test_the_finished_folder_is_a_whole_model_with_its_record(whole, model_dir, 
     # The same command again finds it done, and changes nothing.
     grpo.main(["--config", str(whole.parent / "a.yaml")])
     assert "was already complete" in capsys.readouterr().out
+
+
+def test_no_setting_of_the_base_reaches_an_answer_or_the_finished_model(
+    model_dir, tmp_path, capsys
+) -> None:
+    """Every answer that is rewarded is the built one, to the template's end."""
+    from transformers import GenerationConfig
+
+    base = scripted.write(model_dir, tmp_path / "base")
+    asked = {"eos_token_id": 1, "min_new_tokens": 20, "no_repeat_ngram_size": 1}
+    (base / "generation_config.json").write_text(json.dumps(asked))
+    rewarded: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            REWARDS, "repetition", lambda text, right, judge: float(bool(rewarded.append(text)))
+        )
+        more = "temperature: 0.001\n"
+        path = write(tmp_path / "a.yaml", base, tmp_path / "out", more)
+        grpo.main(["--config", str(path), "--max_steps", "1", "--max_completion_length", "30"])
+    assert len(rewarded) >= 4
+    assert all(re.fullmatch(r"\d[A-H]*A", text) for text in rewarded)
+    finished = GenerationConfig.from_pretrained(tmp_path / "out" / MODEL).to_diff_dict()
+    del finished["transformers_version"]
+    assert finished == {"do_sample": False, "eos_token_id": [3, 1], "pad_token_id": 0}
+    told = f"note: {base} asks to be decoded by min_new_tokens 20, no_repeat_ngram_size 1"
+    assert capsys.readouterr().out.count(told) == 1
 
 
 @pytest.mark.processor

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sft import preferences
 from sft.preferences import MANIFEST, PAIRS, SAMPLES, Answered
 from sft.sampler import Sample, Sampler, tokens
+from tests.evaluation import scripted
 from tinymathreason.answers import read_final
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, TEMPLATE
@@ -79,6 +80,24 @@ class Made:
             [Sample(f"{question[:3]} {seed}\n#### {i}") for i in range(self.samples)]
             for question in questions
         ]
+
+
+def test_samples_end_as_the_template_does_and_obey_no_setting_of_the_folder(
+    model_dir, tmp_path, capsys
+) -> None:
+    from sft.dpo import Sampling
+    from sft.model import load_tokenizer
+
+    folder = scripted.write(model_dir, tmp_path / "model")
+    asked = {"eos_token_id": 1, "min_new_tokens": 25, "no_repeat_ngram_size": 1, "top_k": 1}
+    (folder / "generation_config.json").write_text(json.dumps(asked))
+    tokenizer = load_tokenizer(str(folder), TEMPLATE)
+    sampling = Sampling(samples=2, temperature=1e-3, max_new_tokens=30)
+    sampler = Sampler(folder, Chat(tokenizer, tokenizer.chat_template), sampling)
+    expected = [[Sample(text)] * 2 for text in ("4DCBA", "5CBA", "8HGFEDCBA")]
+    assert sampler(["Is it 4?", "So, is it 5?", "8!"], 0) == expected
+    assert [sampler([question], 1)[0] for question in ("Is it 4?", "So, is it 5?")] == expected[:2]
+    assert "min_new_tokens 25, no_repeat_ngram_size 1, top_k 1" in capsys.readouterr().out
 
 
 def write(tmp_path, model, name: str = "out", more: str = "") -> list[str]:

@@ -240,18 +240,35 @@ def test_every_process_must_have_saved_its_random_state(tmp_path) -> None:
     [
         ("base", "began with other weights"),
         ("data", "was trained on other examples"),
+        ("tokenizer", "was trained with another tokenizer or template"),
+        ("accuracy", "was measured on other problems"),
         ("processes", "by another number of processes"),
         ("values", "has another configuration; remove it or set output_dir"),
     ],
 )
 def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
     inputs = {"values": {"a": 1}, "base": "x", "data": {"train": "y"}, "processes": 1}
+    inputs |= {"tokenizer": "t", "accuracy": "p"}
     check_owner(tmp_path, inputs)
     claim(tmp_path, inputs)
     claim(tmp_path, inputs)
     check_owner(tmp_path, {"values": {"a": 1}})
     with pytest.raises(InputError, match=words):
         check_owner(tmp_path, {**inputs, key: "other"})
+
+
+@pytest.mark.parametrize("kind", ["SFTTrainer", "DPOTrainer", "GRPOTrainer"])
+def test_no_trainer_tells_its_makers_of_a_run(kind, monkeypatch) -> None:
+    import trl
+    from trl.trainer import base_trainer
+
+    sent = []
+    monkeypatch.setattr(base_trainer, "send_telemetry", lambda *a, **k: sent.append(a))
+    theirs = getattr(trl, kind)
+    ours = type("Trainer", (checkpoints.WholeCheckpoints, theirs), {})
+    assert "_send_telemetry" in vars(base_trainer._BaseTrainer)
+    ours._send_telemetry(object.__new__(ours))
+    assert sent == []
 
 
 def test_a_bug_is_no_failed_write(tmp_path) -> None:
