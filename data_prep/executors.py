@@ -4,6 +4,8 @@ import contextlib
 import copy
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import re
 import shlex
@@ -156,6 +158,7 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
         # A fork is not safe in a process with threads, and ours has one that tells the progress.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["data_prep.executors"])
+        _start_server()
         taken = context.Value("q", 0)
         workers, receivers = {}, {}
         try:
@@ -176,6 +179,17 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
                 worker.join()
 
 
+def _start_server() -> None:
+    """Start what forks the workers, with Ctrl-C held back: they import, and who started them ends
+    them. What is pressed meanwhile arrives here afterwards."""
+    multiprocessing.resource_tracker.ensure_running()  # when it starts, it lets signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _check(worker: Any, receiver: Any) -> None:
     """Raise what stopped a process that has ended."""
     worker.join()
@@ -192,7 +206,7 @@ def _check(worker: Any, receiver: Any) -> None:
 
 def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any) -> None:
     """Run one task after the other, in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also of a server that others had started
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:

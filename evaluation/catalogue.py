@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import reaching
+from data_prep.listing import reaching
 from evaluation.local import SPLITS, Columns, splits
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest

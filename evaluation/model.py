@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import reaching
+from data_prep.listing import reaching
 from tinymathreason.cli import InputError
 
 FILES = ("*.json", "*.jinja", "*.safetensors")
