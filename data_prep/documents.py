@@ -187,8 +187,13 @@ class Store(Step):
             new_file(work.path("documents", rank, ".parquet")) as parquet,
             new_file(work.path("early", rank, ".jsonl")) as lines,
             lines.open("w", encoding="utf-8") as early,
+            # Absolute: Arrow takes a relative ~ for someone's home.
             pyarrow.parquet.ParquetWriter(
-                parquet, SCHEMA, compression="zstd", compression_level=1, write_page_checksum=True
+                parquet.absolute(),
+                SCHEMA,
+                compression="zstd",
+                compression_level=1,
+                write_page_checksum=True,
             ) as writer,
         ):
             group = Group(writer)

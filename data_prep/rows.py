@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 from data_prep.listing import UnreachableError, is_remote, list_files, open_file, tell_empty
@@ -126,7 +127,8 @@ def _open(file: str) -> IO[bytes]:
     import pyarrow
 
     if not is_remote(file):
-        return io.BufferedReader(pyarrow.input_stream(file), 1 << 20)
+        # Absolute: Arrow takes a relative ~ for someone's home.
+        return io.BufferedReader(pyarrow.input_stream(str(Path(file).absolute())), 1 << 20)
     return decompressed(open_file(file), file, 1 << 20)
 
 

@@ -246,7 +246,7 @@ class Progress:
 
 def stored(work: Work, task: int) -> pyarrow.parquet.ParquetFile:
     """The documents that a task keeps; a page that is not as it was written is an error."""
-    path = work.path("documents", task, ".parquet")
+    path = work.path("documents", task, ".parquet").absolute()
     return pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
 
 

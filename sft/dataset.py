@@ -72,7 +72,7 @@ def check(folder: Path) -> None:
 
 
 def _table(folder: Path, split: str, columns: list[str]) -> Any:
-    path = folder / f"{split}.parquet"
+    path = folder.absolute() / f"{split}.parquet"  # Arrow takes a relative ~ for a home
     try:
         return pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
     except (pyarrow.ArrowException, OSError) as error:

@@ -160,7 +160,7 @@ def _write(
         writers = {
             split: stack.enter_context(
                 pyarrow.parquet.ParquetWriter(
-                    folder / f"{split}.parquet",
+                    folder.absolute() / f"{split}.parquet",
                     SCHEMA,
                     compression="zstd",
                     write_page_checksum=True,
