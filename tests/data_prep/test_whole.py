@@ -139,7 +139,7 @@ def test_what_is_read_is_compared_with_the_manifest(recipe, monkeypatch) -> None
             path.write_bytes(whole)
         more = path.with_name(f"{split}-00001-of-00002.array_record")
         more.write_bytes(whole)
-        with pytest.raises(InputError, match="00001-of-00002.array_record is not of it"):
+        with pytest.raises(InputError, match=r"00001-of-00002\.array_record is not of it"):
             mixture.check_read(pattern)
         more.unlink()
         # Of a large mixture only names and sizes.
