@@ -4,7 +4,6 @@ import contextlib
 import copy
 import multiprocessing
 import multiprocessing.connection
-import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import re
@@ -158,16 +157,16 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
         # A fork is not safe in a process with threads, and ours has one that tells the progress.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["data_prep.executors"])
-        _start_server()
         taken = context.Value("q", 0)
         workers, receivers = {}, {}
         try:
-            for _ in range(min(self.workers, len(ranks))):
-                receiver, sender = context.Pipe(duplex=False)
-                worker = context.Process(target=_work, args=(self, ranks, taken, sender))
-                worker.start()
-                sender.close()
-                workers[worker.sentinel], receivers[worker.sentinel] = worker, receiver
+            with _ctrl_c_later():
+                for _ in range(min(self.workers, len(ranks))):
+                    receiver, sender = context.Pipe(duplex=False)
+                    worker = context.Process(target=_work, args=(self, ranks, taken, sender))
+                    worker.start()
+                    sender.close()
+                    workers[worker.sentinel], receivers[worker.sentinel] = worker, receiver
             left = set(workers)
             while left:
                 for ended in multiprocessing.connection.wait(left):
@@ -179,15 +178,26 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
                 worker.join()
 
 
-def _start_server() -> None:
-    """Start what forks the workers, with Ctrl-C held back: they import, and who started them ends
-    them. What is pressed meanwhile arrives here afterwards."""
-    multiprocessing.resource_tracker.ensure_running()  # when it starts, it lets signals through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+@contextlib.contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back in the block, and from the processes that it starts for good.
+
+    They would tell of it in a traceback while they import; who started them ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    multiprocessing.resource_tracker.ensure_running()  # as it starts, it lets signals through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        multiprocessing.forkserver.ensure_running()
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _check(worker: Any, receiver: Any) -> None:
