@@ -167,8 +167,8 @@ def fill_range(folder: str) -> None:
     import numpy as np
 
     from data_prep import similarity
+    from data_prep.arrays import save_array
     from data_prep.documents import KEY, ROWS_A_RUN
-    from data_prep.work import save_array
 
     work, rng = _range(folder), np.random.default_rng(0)
     size = similarity.RECORD.itemsize

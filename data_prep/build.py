@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT = Path(__file__).parent / "recipes" / "tinymathreason_1b.yaml"
 """The full model's recipe."""
+AGAIN = "to build again, remove it or set another output_dir"
+"""What to do about a finished mixture that is not what was asked for."""
 
 
 def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
@@ -38,9 +40,8 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
             raise InputError(f"output_dir: {recipe.output_dir} exists and is no mixture; remove it")
         manifest: dict[str, Any] = read_json(recipe.output_dir / "manifest.json")
         if manifest["recipe"] != recipe.plain():
-            raise InputError(
-                f"{recipe.output_dir} was built by another recipe; remove it or set output_dir"
-            )
+            raise InputError(f"{recipe.output_dir} was built by another recipe; {AGAIN}")
+        _check_complete(recipe, manifest)
         shutil.rmtree(folder, ignore_errors=True)
         return manifest
 
@@ -63,6 +64,22 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
         executors.run(work)
         shutil.rmtree(folder, ignore_errors=True)
     return read_json(recipe.output_dir / "manifest.json")  # type: ignore[no-any-return]
+
+
+def _check_complete(recipe: "Recipe", manifest: dict[str, Any]) -> None:
+    """Raise `InputError` when a finished mixture is damaged, or its inputs are not as they were."""
+    from data_prep import inputs, mixture
+
+    mixture.check(recipe.output_dir, manifest)
+    if "inputs" not in manifest:
+        told = "an older build did not record its inputs: whether they have changed is not known"
+    else:
+        try:
+            told = inputs.check(recipe, manifest["inputs"])
+        except InputError as error:
+            raise InputError(f"{recipe.output_dir} is complete, but {error}; {AGAIN}") from error
+    if told:
+        print(f"{recipe.output_dir}: {told}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -11,13 +11,15 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from data_prep import rows
 from data_prep.fold import Folded, Hashes, folded, mix, pieces
+from data_prep.listing import list_files, tell_empty
 from data_prep.recipe import Benchmark
+from data_prep.rows import read_file
 from tinymathreason.cli import InputError
 
 WINDOW = 32
@@ -102,11 +104,14 @@ def questions(benchmarks: Sequence[Benchmark]) -> list[str]:
     found: dict[str, None] = {}
     for number, benchmark in enumerate(benchmarks):
         name = f"decontaminate.{number}.path"
-        for file, _ in rows.list_files(name, benchmark.path):
-            kind = next((k for k in ("parquet", "jsonl", "json") if f".{k}" in file), None)
+        files = list_files(name, benchmark.path)
+        tell_empty(name, files)
+        for file in files:
+            suffixes = Path(file.path).suffixes
+            kind = next((k for k in ("parquet", "jsonl", "json") if f".{k}" in suffixes), None)
             if kind is None:
-                raise InputError(f"{file}: expected .parquet, .jsonl or .json")
-            for row in rows.read_file(file, kind, benchmark.fields):
+                raise InputError(f"{file.path}: expected .parquet, .jsonl or .json")
+            for row in read_file(file.path, kind, benchmark.fields):
                 if row.reason is not None:
                     raise row.error
                 found.update(dict.fromkeys(row.values))

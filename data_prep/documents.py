@@ -19,13 +19,14 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
 from data_prep import similarity
+from data_prep.arrays import Strings, save_array
 from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import index
 from data_prep.filters import make
 from data_prep.fold import mix
 from data_prep.readers import read
 from data_prep.rows import Row
-from data_prep.work import Strings, Work, running, save_array
+from data_prep.work import Work, running
 from tinymathreason.files import new_file, write_json
 
 logger.disable("datatrove")  # it would tell a user's mistake in a hundred lines, in every process
@@ -77,7 +78,7 @@ class Read(Step):
         source = recipe.sources[task.source]
         rows = read(source, recipe.seed, task.files, task.part, task.parts)
         for number, row in enumerate(rows):
-            place = {"number": number, "file": row.file, "row": row.number}
+            place = {"number": number, "file": row.file, "row": row.number, "line": row.line}
             if row.reason is not None and recipe.on_bad_input == "fail":
                 raise row.error
             text = row.values[0] if row.values else ""
@@ -129,7 +130,7 @@ class Normalise(Judge):
         if self.work.recipe.on_bad_input == "fail":
             words = {"invalid_unicode": "holds half a character", "empty": "holds no text"}
             place = document.metadata
-            raise Row(place["file"], place["row"], why=words[reason]).error
+            raise Row(place["file"], place["row"], why=words[reason], line=place["line"]).error
         return reason
 
 
@@ -186,8 +187,13 @@ class Store(Step):
             new_file(work.path("documents", rank, ".parquet")) as parquet,
             new_file(work.path("early", rank, ".jsonl")) as lines,
             lines.open("w", encoding="utf-8") as early,
+            # Absolute: Arrow takes a relative ~ for someone's home.
             pyarrow.parquet.ParquetWriter(
-                parquet, SCHEMA, compression="zstd", compression_level=1
+                parquet.absolute(),
+                SCHEMA,
+                compression="zstd",
+                compression_level=1,
+                write_page_checksum=True,
             ) as writer,
         ):
             group = Group(writer)

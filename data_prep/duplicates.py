@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet
 
 from data_prep import similarity
+from data_prep.arrays import save_array
 from data_prep.documents import KEY, Documents, Step
-from data_prep.work import NUMBERED, Work, running, save_array
+from data_prep.work import NUMBERED, Work, running, stored
 from tinymathreason.cli import InputError
 
 EXACT, SAME_ID, NEAR = 0, 1, 2
@@ -99,8 +99,8 @@ def _records(work: Work, documents: npt.NDArray[Any]) -> npt.NDArray[Any]:
     rows = (documents & np.uint64(2**32 - 1)).astype(np.int64)
     for task in np.unique(tasks).tolist():
         mine = tasks == task
-        stored = np.load(work.path("fingerprints", task, ".npy"), mmap_mode="r")
-        records[mine] = stored[rows[mine]]
+        kept = np.load(work.path("fingerprints", task, ".npy"), mmap_mode="r")
+        records[mine] = kept[rows[mine]]
     return records
 
 
@@ -145,8 +145,8 @@ def _of_task(work: Work, task: int, bounds: list[npt.NDArray[Any]]) -> npt.NDArr
         first, last = begins[task : task + 2].tolist()
         if first < last:
             # Opened anew each time: thousands of maps would be as many open files.
-            stored = np.load(work.path("pairs", part, ".npy"), mmap_mode="r")
-            found.append(np.array(stored[first:last], dtype=PAIR))
+            pairs = np.load(work.path("pairs", part, ".npy"), mmap_mode="r")
+            found.append(np.array(pairs[first:last], dtype=PAIR))
     return np.concatenate(found)
 
 
@@ -186,7 +186,5 @@ def _rows(work: Work, task: int) -> int:
 
 
 def _place(work: Work, task: int, row: int) -> str:
-    columns = pyarrow.parquet.read_table(
-        work.path("documents", task, ".parquet"), columns=["file", "row"]
-    ).slice(row, 1)
+    columns = stored(work, task).read(columns=["file", "row"]).slice(row, 1)
     return f"{columns['file'][0].as_py()}: row {columns['row'][0].as_py()}"

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import re
 import shlex
@@ -159,12 +160,13 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
         taken = context.Value("q", 0)
         workers, receivers = {}, {}
         try:
-            for _ in range(min(self.workers, len(ranks))):
-                receiver, sender = context.Pipe(duplex=False)
-                worker = context.Process(target=_work, args=(self, ranks, taken, sender))
-                worker.start()
-                sender.close()
-                workers[worker.sentinel], receivers[worker.sentinel] = worker, receiver
+            with _ctrl_c_later():
+                for _ in range(min(self.workers, len(ranks))):
+                    receiver, sender = context.Pipe(duplex=False)
+                    worker = context.Process(target=_work, args=(self, ranks, taken, sender))
+                    worker.start()
+                    sender.close()
+                    workers[worker.sentinel], receivers[worker.sentinel] = worker, receiver
             left = set(workers)
             while left:
                 for ended in multiprocessing.connection.wait(left):
@@ -174,6 +176,28 @@ class _Local(LocalPipelineExecutor):  # type: ignore[misc]
             for worker in workers.values():
                 worker.terminate()
                 worker.join()
+
+
+@contextlib.contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back in the block, and from the processes that it starts for good.
+
+    They would tell of it in a traceback while they import; who started them ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    multiprocessing.resource_tracker.ensure_running()  # as it starts, it lets signals through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _check(worker: Any, receiver: Any) -> None:
@@ -192,7 +216,7 @@ def _check(worker: Any, receiver: Any) -> None:
 
 def _work(executor: _Local, ranks: list[int], taken: Any, sender: Any) -> None:
     """Run one task after the other, in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also of a server that others had started
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:

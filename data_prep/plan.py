@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 
 from data_prep.documents import Documents, Read, pipeline
+from data_prep.listing import open_file
 from data_prep.recipe import Source
 from data_prep.rows import decompressed
 from data_prep.similarity import fingerprint
-from data_prep.work import SMALLER, Work
+from data_prep.work import SMALLER, Task, Work
 from tinymathreason.cli import InputError
 from tinymathreason.disk import existing
 from tinymathreason.disk import size as _size
@@ -50,21 +51,23 @@ class Estimate:
 def estimate(work: Work, name: str) -> Estimate:
     """Measure the first documents of a source, and scale up to its files."""
     tasks = work.of(name)
-    first = tasks[0]
     started = time.monotonic()
     documents, size = [], 0
     steps = pipeline(work)[1:-1]
-    rows = Read(work).run(rank=first.number)
-    for document in rows:
-        documents.append(document)
-        size += len(document.text.encode("utf-8", "replace"))
-        if size >= SAMPLE_BYTES or time.monotonic() - started > SAMPLE_SECONDS:
-            break
+    for first in tasks:
+        rows = Read(work).run(rank=first.number)
+        for document in rows:
+            documents.append(document)
+            size += len(document.text.encode("utf-8", "replace"))
+            if size >= SAMPLE_BYTES or time.monotonic() - started > SAMPLE_SECONDS:
+                break
+        if documents:
+            break  # else its files are empty
     whole = next(rows, None) is None and len(tasks) == 1 and len(first.files) <= 1
     stored = sum(task.bytes for task in tasks)
     times = 1.0
     if not whole:
-        times = _scale(work, name, [document.text for document in documents], stored)
+        times = _scale(work, first, [document.text for document in documents], stored)
     text = times * size
     for step in steps:
         step.prepare(first.number)
@@ -82,9 +85,9 @@ def estimate(work: Work, name: str) -> Estimate:
     )
 
 
-def _scale(work: Work, name: str, texts: list[str], stored: int) -> float:
-    """How many times the sample the whole source is."""
-    source, first = work.recipe.sources[name], work.of(name)[0]
+def _scale(work: Work, first: Task, texts: list[str], stored: int) -> float:
+    """How many times the sample, the first documents of a task, its whole source is."""
+    source = work.recipe.sources[first.source]
     size = sum(len(text.encode("utf-8", "replace")) for text in texts) or 1
     if not texts:
         return 0
@@ -104,7 +107,11 @@ def _scale(work: Work, name: str, texts: list[str], stored: int) -> float:
     else:
         files = first.files
     if files[0].endswith(".parquet"):
-        held, whole = parquet_text(files[0], source.text_field)
+        held = whole = 0
+        for file in files:  # the first ones may be empty
+            held, whole = parquet_text(file, source.text_field)
+            if held:
+                break
         return held / size * stored / max(1, whole)
     return stored / max(1, stored_size(files, len(texts), lines=source.format != "text"))
 
@@ -112,7 +119,6 @@ def _scale(work: Work, name: str, texts: list[str], stored: int) -> float:
 def _files_of(source: Source) -> tuple[list[str], int]:
     """The files of a dataset that `datasets` opens, and about their bytes."""
     import datasets
-    import fsspec
 
     builder = datasets.load_dataset_builder(
         source.path, name=source.subset, revision=source.revision
@@ -121,20 +127,18 @@ def _files_of(source: Source) -> tuple[list[str], int]:
     some = files[:: -(-len(files) // SAMPLE_FILES)]
     size = 0
     for file in some:
-        with fsspec.open(file, "rb") as stream:
+        with open_file(file) as stream:
             size += stream.seek(0, 2)
     return files, size * len(files) // len(some)
 
 
 def stored_size(files: list[str], documents: int, lines: bool) -> int:
     """Bytes on disk of the first documents of some files, each a line or a file."""
-    import fsspec
-
     size = 0
     for file in files:
         if not documents:
             break
-        with fsspec.open(file, "rb") as stored:
+        with open_file(file) as stored:
             if lines:
                 content = decompressed(stored, file, 1 << 16)
                 lengths = [len(line) for line in itertools.islice(content, documents)]
@@ -152,10 +156,9 @@ def stored_size(files: list[str], documents: int, lines: bool) -> int:
 
 def parquet_text(file: str, column: str) -> tuple[int, int]:
     """Bytes of one column of a parquet file before compression, by its footer; and of the file."""
-    import fsspec
     import pyarrow.parquet
 
-    with fsspec.open(file, "rb") as stream:
+    with open_file(file) as stream:
         metadata = pyarrow.parquet.ParquetFile(stream).metadata
         whole = stream.seek(0, 2)
     groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))

@@ -12,7 +12,7 @@ from typing import Any
 
 import zstandard
 
-from data_prep import report, tfds_folder
+from data_prep import inputs, mixture, report, tfds_folder
 from data_prep.documents import Documents, Step
 from data_prep.records import SPLITS
 from data_prep.reweight import draws, training_shards
@@ -46,6 +46,8 @@ def publish(work: Work, progress: Any) -> None:
     """
     recipe = work.recipe
     started = read_json(work.folder / "started.json")["time"]
+    if told := inputs.check(recipe, work.inputs):
+        raise InputError(f"{told}; the same command goes on")
     with new_directory(recipe.output_dir) as folder:
         sources, samples = {}, {}
         for name in recipe.sources:
@@ -54,22 +56,30 @@ def publish(work: Work, progress: Any) -> None:
         shutil.copytree(work.folder / "tokenizer", folder / "tokenizer")
         manifest = {
             "recipe": recipe.plain(),
+            "inputs": work.inputs,
             "sources": sources,
             "vocab_size": _vocabulary(folder / "tokenizer"),
             **_budget(work, sources),
             "seconds": round(time.time() - started, 1),
             **provenance.record(),
         }
-        mixture = {
+        drawn = {
             name: {
-                "path": f"{recipe.output_dir / name}/train-*",
+                "path": mixture.glob_of(recipe.output_dir, name),
                 "weight": draws(recipe.shares[name], sources[name]),
             }
             for name in sources
         }
-        write_json(folder / "mixture.json", mixture)
-        write_json(folder / "manifest.json", manifest)
+        write_json(folder / "mixture.json", drawn)
+        of_shards = {shard["path"] for shard in mixture.shards(manifest)}
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        manifest["files"] = [
+            mixture.describe(folder, path)
+            for path in files
+            if path.relative_to(folder).as_posix() not in of_shards
+        ]
         report.write(folder, manifest, samples)
+        write_json(folder / mixture.MANIFEST, manifest)
 
 
 def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,7 +104,7 @@ def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[s
         for number, (task_number, entry) in enumerate(full):
             path = f"{name}/{split}-{number:05}-of-{len(full):05}.array_record"
             _place(work.path(split, task_number, ".array_record"), folder / path)
-            shards.append({"path": path, **entry})
+            shards.append({"path": path, "bytes": (folder / path).stat().st_size, **entry})
     tfds_folder.describe(folder / name, name.replace("-", "_").replace(".", "_").lower())
 
     rejected: Counter[str] = Counter()

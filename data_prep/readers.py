@@ -6,16 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.arithmetic import GENERATORS
+from data_prep.listing import UnreachableError, reaching
 from data_prep.recipe import Source
-from data_prep.rows import (
-    Row,
-    UnreachableError,
-    decoded,
-    reaching,
-    read_file,
-    row_of,
-    unreadable,
-)
+from data_prep.rows import Record, Row, decoded, read_file, row_of, unreadable
 from tinymathreason.cli import InputError
 
 MOST_TASKS = 1000
@@ -65,15 +58,27 @@ def _columns(source: Source) -> list[str]:
     return [source.text_field, *([source.id_field] if source.id_field else [])]
 
 
+def commit(source: Source) -> str | None:
+    """The commit that a dataset's revision on the hub stands for; None when it is not to be asked.
+
+    Raises `UnreachableError` when the hub does not answer: at once, where `datasets` takes minutes.
+    """
+    import huggingface_hub
+
+    if Path(source.path).exists() or huggingface_hub.constants.HF_HUB_OFFLINE:
+        return None
+    with reaching(f"{source.path}: the dataset cannot be opened"):
+        api = huggingface_hub.HfApi()
+        found = api.dataset_info(source.path, revision=source.revision, timeout=10)
+    return str(found.sha)
+
+
 def open_hf(source: Source) -> Any:
     """A source's dataset as a stream; `UnreachableError` when it cannot be opened."""
     import datasets
-    import huggingface_hub
 
+    commit(source)
     with reaching(f"{source.path}: the dataset cannot be opened"):
-        if not (Path(source.path).exists() or huggingface_hub.constants.HF_HUB_OFFLINE):
-            # Without a network this fails at once; below, after half a minute.
-            huggingface_hub.HfApi().dataset_info(source.path, revision=source.revision, timeout=10)
         return datasets.load_dataset(
             source.path,
             name=source.subset,
@@ -87,7 +92,7 @@ def _hf_rows(source: Source, columns: Sequence[str], task: int, tasks: int) -> I
     place, number = f"{source.path}[{task}]", 0
     try:
         for row in open_hf(source).shard(num_shards=tasks, index=task):
-            yield row_of(place, number, row, columns)
+            yield row_of(place, Record(number, value=row), columns)
             number += 1
     except InputError:
         raise
@@ -108,4 +113,4 @@ def _tfds_rows(source: Source, columns: Sequence[str], task: int, tasks: int) ->
         except Exception as error:  # a damaged record: the reader's own kinds of errors
             yield unreadable(source.path, number, error)
         else:
-            yield row_of(source.path, number, row, columns)
+            yield row_of(source.path, Record(number, value=row), columns)

@@ -1,6 +1,5 @@
 """Token ids in; ArrayRecord files of serialised tf.train.Example out, as MaxText reads them."""
 
-import hashlib
 import heapq
 import json
 from collections import Counter
@@ -11,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet
 from array_record.python import array_record_module
 from maxtext.input_pipeline.protos import example_pb2
 
+from data_prep.arrays import Strings
 from data_prep.clean import is_held_out
 from data_prep.documents import SAMPLE, Documents, Step
 from data_prep.duplicates import REASONS
+from data_prep.mixture import digest
 from data_prep.tokenizer import Encoder
-from data_prep.work import Strings, running
+from data_prep.work import Work, running, stored
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
 from tinymathreason.files import new_file, write_json
 
@@ -77,52 +77,52 @@ class WriteRecords(Step):
         late: list[dict[str, Any]] = []
         samples: list[str] = []
         size = 0
-        path = work.path("documents", rank, ".parquet")
-        with (
-            running(work, "records", rank, path.stat().st_size) as progress,
-            new_file(work.path("train", rank, ".array_record")) as train,
-            new_file(work.path("eval", rank, ".array_record")) as held_out,
-        ):
-            writers = {"train": writer(train), "eval": writer(held_out)}
-            row = 0
-            for columns, share in _groups(path):
-                texts = []
-                for text, number in zip(columns["text"], columns["number"], strict=True):
-                    if row in decisions:
-                        line = {"number": number, "id": ids[row]}
-                        late.append({**line, **self._why(*decisions[row]), "text": text[:SAMPLE]})
-                    else:
-                        texts.append(text)
-                    row += 1
-                for text, tokens in zip(texts, encoder(texts), strict=True):
-                    split = SPLITS[is_held_out(text, recipe.eval_fraction, recipe.seed)]
-                    writers[split].write(encode(np.append(tokens, eos)))
-                    length = len(tokens) + 1
-                    counts[split].update(records=1, tokens=length)
-                    lengths[length.bit_length() - 1] += 1
-                    size += len(text.encode("utf-8"))
-                samples += [text[:SAMPLE] for text in texts[: KEPT_SAMPLES - len(samples)]]
-                progress.add(len(columns["text"]), sum(map(len, texts)), done=share)
-            for each in writers.values():
-                each.close()
-        rejected = self._rejected(rank, late)
-        write_json(
-            work.path("written", rank, ".json"),
-            {
-                "splits": {split: self._described(split, rank, counts[split]) for split in SPLITS},
-                "bytes": size,
-                "lengths": {str(power): count for power, count in sorted(lengths.items())},
-                "rejected": rejected,
-                "samples": samples,
-            },
-        )
+        stored_size = work.path("documents", rank, ".parquet").stat().st_size
+        with running(work, "records", rank, stored_size) as progress:
+            with (
+                new_file(work.path("train", rank, ".array_record")) as train,
+                new_file(work.path("eval", rank, ".array_record")) as held_out,
+            ):
+                writers = {"train": writer(train), "eval": writer(held_out)}
+                row = 0
+                for columns, share in _groups(work, rank, stored_size):
+                    texts = []
+                    for text, number in zip(columns["text"], columns["number"], strict=True):
+                        if row in decisions:
+                            line = {"number": number, "id": ids[row]}
+                            line |= {**self._why(*decisions[row]), "text": text[:SAMPLE]}
+                            late.append(line)
+                        else:
+                            texts.append(text)
+                        row += 1
+                    for text, tokens in zip(texts, encoder(texts), strict=True):
+                        split = SPLITS[is_held_out(text, recipe.eval_fraction, recipe.seed)]
+                        writers[split].write(encode(np.append(tokens, eos)))
+                        length = len(tokens) + 1
+                        counts[split].update(records=1, tokens=length)
+                        lengths[length.bit_length() - 1] += 1
+                        size += len(text.encode("utf-8"))
+                    samples += [text[:SAMPLE] for text in texts[: KEPT_SAMPLES - len(samples)]]
+                    progress.add(len(columns["text"]), sum(map(len, texts)), done=share)
+                for each in writers.values():
+                    each.close()
+            rejected = self._rejected(rank, late)
+            splits = {split: self._described(split, rank, counts[split]) for split in SPLITS}
+            write_json(
+                work.path("written", rank, ".json"),
+                {
+                    "splits": splits,
+                    "bytes": size,
+                    "lengths": {str(power): count for power, count in sorted(lengths.items())},
+                    "rejected": rejected,
+                    "samples": samples,
+                },
+            )
         yield from ()
 
     def _described(self, split: str, rank: int, counts: Counter[str]) -> dict[str, Any]:
-        path = self.work.path(split, rank, ".array_record")
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return {"records": counts["records"], "tokens": counts["tokens"], "sha256": digest}
+        sha256 = digest(self.work.path(split, rank, ".array_record"))
+        return {"records": counts["records"], "tokens": counts["tokens"], "sha256": sha256}
 
     def _why(self, kind: int, of: int) -> dict[str, Any]:
         task = self.work.tasks[of >> 32]
@@ -155,10 +155,10 @@ def _encoder(folder: Path, changed: int) -> Encoder:
     return Encoder(folder)
 
 
-def _groups(path: Path) -> Iterator[tuple[dict[str, list[Any]], int]]:
-    """The stored documents, a row group at a time, and the bytes of the file it stands for."""
-    table = pyarrow.parquet.ParquetFile(path)
+def _groups(work: Work, task: int, size: int) -> Iterator[tuple[dict[str, list[Any]], int]]:
+    """The stored documents, a row group at a time, and its part of the file's ``size``."""
+    table = stored(work, task)
     count = table.num_row_groups
     for group in range(count):
         columns = table.read_row_group(group, columns=["text", "number"]).to_pydict()
-        yield columns, path.stat().st_size // count
+        yield columns, size // count

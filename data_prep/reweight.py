@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.mixture import glob_of
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -50,7 +51,7 @@ def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, A
     if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise InputError(f"the shares sum to {sum(shares.values()):g}; they must sum to 1")
     return {
-        name: {"path": f"{folder / name}/train-*", "weight": draws(share, sources[name])}
+        name: {"path": glob_of(folder, name), "weight": draws(share, sources[name])}
         for name, share in shares.items()
     }
 

@@ -3,17 +3,17 @@
 A row that holds no text carries the reason, so that the caller decides whether that is an error.
 """
 
-import glob
+import codecs
 import io
 import json
-import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from data_prep.listing import UnreachableError, is_remote, list_files, open_file, tell_empty
 from tinymathreason.cli import InputError
 
 BATCH = 256
@@ -34,55 +34,24 @@ class Row:
     """Why there is no text: one of `data_prep.documents.BAD_INPUT`."""
     why: str = ""
     """The reason in words."""
+    line: int | None = None
+    """Its line, from 1, in a file of lines; blank ones are no rows."""
 
     @property
     def error(self) -> InputError:
         """The reason, with the file and the row, and the line where a row is one."""
-        line = f" (line {self.number + 1})" if ".jsonl" in Path(self.file).suffixes else ""
+        line = f" (line {self.line})" if self.line else ""
         return InputError(f"{self.file}: row {self.number} {self.why}{line}")
 
 
-class UnreachableError(InputError):
-    """What another machine holds cannot be had."""
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What stands in one row of a file, of any type, or a ``fault``: a reason, and it in words."""
 
-
-@contextmanager
-def reaching(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong into one line; the libraries log each of their attempts."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    except Exception as error:  # each library raises its own kinds
-        raise UnreachableError(f"{what}: {error}") from error
-    finally:
-        logging.disable(before)
-
-
-def list_files(name: str, pattern: str) -> list[tuple[str, int]]:
-    """The files that match a glob, here or remote, with their bytes; sorted by name.
-
-    Raises `InputError` naming ``name`` when there are none, or when the place cannot be reached.
-    """
-    if "://" not in pattern:
-        found = [
-            (path, Path(path).stat().st_size)
-            for path in sorted(glob.glob(pattern, recursive=True))
-            if Path(path).is_file()
-        ]
-    else:
-        import fsspec.core
-
-        with reaching(f"{name}: {pattern!r} cannot be listed"):
-            system, path = fsspec.core.url_to_fs(pattern)
-            listed = system.glob(path, detail=True)
-        found = sorted(
-            (system.unstrip_protocol(path), int(entry["size"])) for path, entry in listed.items()
-        )
-    if not found:
-        hint = f"; it is a folder, try {pattern.rstrip('/')}/*" if Path(pattern).is_dir() else ""
-        raise InputError(f"{name}: no file matches {pattern!r}{hint}")
-    return found
+    number: int
+    line: int | None = None
+    value: Any = None
+    fault: tuple[str, str] | None = None
 
 
 def read_columns(
@@ -93,8 +62,10 @@ def read_columns(
     ``kind`` is parquet, jsonl (one object a line) or json (one list of objects). Raises
     `InputError` naming ``name``, or the file and the row, for what cannot be read.
     """
-    for file, _ in list_files(name, pattern):
-        for row in read_file(file, kind, columns):
+    files = list_files(name, pattern)
+    tell_empty(name, files)
+    for file in files:
+        for row in read_file(file.path, kind, columns):
             if row.reason is not None:
                 raise row.error
             yield row.values
@@ -105,31 +76,46 @@ def read_file(file: str, kind: str, columns: Sequence[str]) -> Iterator[Row]:
 
     Raises `UnreachableError` when another machine stops giving the file: it may be whole.
     """
-    rows = {"parquet": _parquet, "jsonl": _json_lines, "json": _json, "text": _whole}[kind]
+    for record in records(file, kind, columns):
+        yield row_of(file, record, columns)
+
+
+def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """What stands in every row of one file; the last one has a fault when the rest is unreadable.
+
+    Of a parquet file only ``columns`` are read, if they are given. Raises as `read_file`, and
+    `InputError` for a parquet file without one of the columns, or with two of one name.
+    """
+    read = {"parquet": _parquet, "jsonl": _json_lines, "json": _json, "text": _whole}[kind]
     number = 0
     try:
-        for row in rows(file, columns):
-            number = row.number + 1
-            yield row
+        for record in read(file, columns):
+            number = record.number + 1
+            yield record
     except InputError:
         raise
     except Exception as error:  # each remote system raises its own kinds
-        if not _is_damage(error):
-            if "://" not in file:
+        if not _is_damage(file, error):
+            if not is_remote(file):
                 raise
             message = f"{file}: row {number} cannot be fetched: {error}; the same command goes on"
             raise UnreachableError(message) from error
-        yield unreadable(file, number, error)
+        yield Record(number, fault=("unreadable_file", _unreadable(error)))
 
 
 def unreadable(file: str, number: int, error: Exception) -> Row:
     """What stands where rows should be."""
-    why = " ".join(f"is the first of an unreadable part: {error}".split())
-    return Row(file, number, reason="unreadable_file", why=why)
+    return Row(file, number, reason="unreadable_file", why=_unreadable(error))
 
 
-def _is_damage(error: Exception) -> bool:
-    """Whether a file's content is wrong: Arrow says so in plain errors, without a number."""
+def _unreadable(error: Exception) -> str:
+    return " ".join(f"is the first of an unreadable part: {error}".split())
+
+
+def _is_damage(file: str, error: Exception) -> bool:
+    """Whether a file itself is at fault: Arrow says so in plain errors, without a number."""
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return not is_remote(file)
     return type(error) is OSError and error.errno is None
 
 
@@ -140,11 +126,10 @@ def _open(file: str) -> IO[bytes]:
     """
     import pyarrow
 
-    if "://" not in file:
-        return io.BufferedReader(pyarrow.input_stream(file), 1 << 20)
-    import fsspec
-
-    return decompressed(fsspec.open(file, "rb").open(), file, 1 << 20)
+    if not is_remote(file):
+        # Absolute: Arrow takes a relative ~ for someone's home.
+        return io.BufferedReader(pyarrow.input_stream(str(Path(file).absolute())), 1 << 20)
+    return decompressed(open_file(file), file, 1 << 20)
 
 
 def decompressed(stored: IO[bytes], file: str, buffer: int) -> IO[bytes]:
@@ -157,20 +142,27 @@ def decompressed(stored: IO[bytes], file: str, buffer: int) -> IO[bytes]:
     return io.BufferedReader(stream, buffer)
 
 
-def _json_lines(file: str, columns: Sequence[str]) -> Iterator[Row]:
+def _json_lines(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
+    number = 0
     with _open(file) as lines:
-        for number, line in enumerate(lines):
+        for place, line in enumerate(lines, 1):
+            # Where files were put together, a mark of the byte order can stand in the middle.
+            text = line.removeprefix(codecs.BOM_UTF8)
+            if not text.strip():
+                continue
+            record = partial(Record, number, place)
             try:
-                row = json.loads(line)
+                value = json.loads(text.decode("utf-8"))
             except UnicodeDecodeError as error:
-                yield Row(file, number, reason="invalid_unicode", why=f"is not UTF-8: {error}")
+                yield record(fault=("invalid_unicode", f"is not UTF-8: {error}"))
             except (ValueError, RecursionError) as error:
-                yield Row(file, number, reason="invalid_json", why=f"is not JSON: {error}")
+                yield record(fault=("invalid_json", f"is not JSON: {error}"))
             else:
-                yield row_of(file, number, row, columns)
+                yield record(value)
+            number += 1
 
 
-def _json(file: str, columns: Sequence[str]) -> Iterator[Row]:
+def _json(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
     with _open(file) as stream:
         try:
             values = json.load(stream)
@@ -178,38 +170,41 @@ def _json(file: str, columns: Sequence[str]) -> Iterator[Row]:
             raise OSError(str(error)) from error
     if not isinstance(values, list):
         raise OSError("expected one list of objects")
-    for number, row in enumerate(values):
-        yield row_of(file, number, row, columns)
+    for number, value in enumerate(values):
+        yield Record(number, value=value)
 
 
-def _whole(file: str, columns: Sequence[str]) -> Iterator[Row]:
+def _whole(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
+    """One row: the text under the first column, and the file's name under the others."""
     with _open(file) as stream:
         data = stream.read()
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        yield Row(file, 0, reason="invalid_unicode", why=f"is not UTF-8: {error}")
+        yield Record(0, fault=("invalid_unicode", f"is not UTF-8: {error}"))
     else:
-        yield Row(file, 0, tuple(text if k == 0 else file for k in range(len(columns))))
+        yield Record(0, value={c: file if k else text for k, c in enumerate(columns or ["text"])})
 
 
-def _parquet(file: str, columns: Sequence[str]) -> Iterator[Row]:
-    import fsspec
+def _parquet(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with fsspec.open(file, "rb") as stream:
-            table = pyarrow.parquet.ParquetFile(stream)
-            names = table.schema_arrow.names
-            for column in columns:
+        with open_file(file) as stream:
+            table = pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True)
+            names = Counter(table.schema_arrow.names)
+            for column in names if columns is None else columns:
                 if column not in names:
                     raise InputError(f"{file}: there is no {column!r}; it has {', '.join(names)}")
+                if names[column] > 1:
+                    count = names[column]
+                    raise InputError(f"{file}: {count} columns are called {column!r}; rename them")
+            wanted = list(names if columns is None else dict.fromkeys(columns))
             number = 0
-            for batch in table.iter_batches(columns=list(columns), batch_size=BATCH):
-                for values in zip(*(_column(batch, column) for column in columns), strict=True):
-                    row = dict(zip(columns, values, strict=True))
-                    yield row_of(file, number, row, columns)
+            for batch in table.iter_batches(columns=wanted, batch_size=BATCH):
+                for values in zip(*(_column(batch, column) for column in wanted), strict=True):
+                    yield Record(number, value=dict(zip(wanted, values, strict=True)))
                     number += 1
     except pyarrow.ArrowException as error:
         raise OSError(str(error)) from error
@@ -223,8 +218,9 @@ def _column(batch: Any, name: str) -> list[Any]:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
         # Arrow stores text unchecked: bytes stand for what is none.
-        values = [decoded(value) for value in column.cast(pyarrow.binary()).to_pylist()]
-    return values
+        values = column.cast(pyarrow.binary()).to_pylist()
+    # Writers without a type for text store it as bytes.
+    return [decoded(value) if isinstance(value, bytes) else value for value in values]
 
 
 def decoded(value: bytes | None) -> str | bytes | None:
@@ -235,12 +231,16 @@ def decoded(value: bytes | None) -> str | bytes | None:
         return value
 
 
-def row_of(file: str, number: int, row: Any, columns: Sequence[str]) -> Row:
-    """The texts under ``columns`` of an object, or the reason why one is none.
+def row_of(file: str, record: Record, columns: Sequence[str]) -> Row:
+    """The texts under ``columns`` of a record's object, or the reason why one is none.
 
     The first column holds a text; the others may hold a number, which becomes its digits.
     """
-    bad = partial(Row, file, number)
+    bad = partial(Row, file, record.number, line=record.line)
+    if record.fault is not None:
+        reason, why = record.fault
+        return bad(reason=reason, why=why)
+    row = record.value
     if not isinstance(row, dict):
         return bad(reason="invalid_json", why=f"is no object but {type(row).__name__}")
     values = []

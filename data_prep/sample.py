@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
 from data_prep import tokenizer
 from data_prep.clean import is_held_out
 from data_prep.documents import Documents, Step
-from data_prep.work import Progress, Task, Work, running
+from data_prep.work import Progress, Task, Work, running, stored
 from tinymathreason.files import new_directory
 
 
@@ -58,9 +57,8 @@ def sample(work: Work, sample_bytes: int, progress: Progress) -> Iterator[str]:
 def _texts(work: Work, task: Task) -> Iterator[str]:
     recipe = work.recipe
     dropped = set(np.load(work.path("decisions", task.number, ".npy"))["row"].tolist())
-    table = pyarrow.parquet.ParquetFile(work.path("documents", task.number, ".parquet"))
     row = 0
-    for batch in table.iter_batches(columns=["text"], batch_size=256):
+    for batch in stored(work, task.number).iter_batches(columns=["text"], batch_size=256):
         for text in batch.column("text").to_pylist():
             if row not in dropped and not is_held_out(text, recipe.eval_fraction, recipe.seed):
                 yield text

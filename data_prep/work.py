@@ -7,6 +7,7 @@ number of a document is its task's number times 2**32 plus its row in the task.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import shutil
 import time
@@ -16,14 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import pyarrow.parquet
 
-from data_prep import readers, rows, tokenizer
+from data_prep import inputs, readers, tokenizer, written
 from data_prep.contamination import questions
+from data_prep.inputs import Inputs
+from data_prep.listing import File, UnreachableError, tell_empty
 from data_prep.recipe import Recipe
 from tinymathreason.cli import InputError
-from tinymathreason.files import new_file, read_json, write_json
+from tinymathreason.files import read_json, write_json
 from tinymathreason.writes import failed_write
 
 STAGES = ("documents", "duplicates", "decisions", "tokenizer", "records", "publish")
@@ -60,6 +62,8 @@ class Work:
     """All parts of all sources, in order."""
     questions: list[str] = field(default_factory=list)
     """The benchmark questions that no document may contain."""
+    inputs: Inputs = field(default_factory=dict)
+    """What the build reads, as it was when the build began."""
     ranges: int = 1
     """Parts into which the duplicates stage divides all keys; the result is the same for any."""
 
@@ -83,6 +87,7 @@ class Work:
                 "sources": sources,
                 "tasks": [dataclasses.asdict(task) for task in self.tasks],
                 "questions": self.questions,
+                "inputs": self.inputs,
             },
             "late": {
                 "weights": weights,
@@ -109,8 +114,13 @@ class Work:
         return int(read_json(path)[task.source] * share)
 
     def failed(self, error: Exception) -> InputError:
-        """What to tell of an error that is the machine's, such as a full disk."""
-        line = str(failed_write(error, self.folder) or error)
+        """What to tell of an error that is the machine's, such as a full disk or a damaged file."""
+        unwritten = failed_write(error, self.folder)
+        is_arrows = isinstance(error, pyarrow.ArrowException) or getattr(error, "errno", 0) is None
+        if unwritten is None and is_arrows:
+            # Arrow tells so of what is not as it was written.
+            return InputError(f"{self.folder} is damaged: {error}; {START_OVER}")
+        line = str(unwritten or error)
         if not line.startswith(f"{self.folder}: "):
             line = f"{self.folder}: {line}"
         return InputError(f"{line}; the same command goes on from here")
@@ -124,24 +134,25 @@ NUMBERED = "[0-9]" * 5
 """Matches what `Work.path` names, but no file that is being written or was left half-written."""
 SMALLER = "smaller recipes: data_prep/recipes/quickstart.yaml, data_prep/recipes/realdata.yaml"
 """What to try on a machine without the disk, the network or the credentials."""
+START_OVER = "remove it to start over"
+"""What to do with a working folder that is of no use."""
 KEYS_A_RANGE = 1 << 25
 """Keys that one duplicates task sorts in memory, at 34 bytes each."""
 KEYS_A_DOCUMENT = 34
 """Keys of a document: its text's, its id's and its bands'."""
 
 
-def plan_tasks(recipe: Recipe) -> list[Task]:
+def plan_tasks(recipe: Recipe, listed: dict[str, list[File]] | None = None) -> list[Task]:
     """The parts of every source, from the inputs alone."""
+    listed = inputs.of_sources(recipe) if listed is None else listed
     tasks: list[Task] = []
     for name, source in recipe.sources.items():
-        files: list[tuple[str, int]] = []
-        if source.format in ("parquet", "jsonl", "text"):
-            files = rows.list_files(f"sources.{name}.path", source.path)
+        files = listed[name] if source.format in inputs.FILES else []
         parts = readers.count_tasks(source, len(files))
         for part in range(parts):
             mine = files[part::parts]
-            size = sum(size for _, size in mine)
-            tasks.append(Task(len(tasks), name, part, parts, [path for path, _ in mine], size))
+            size = sum(file.size for file in mine)
+            tasks.append(Task(len(tasks), name, part, parts, [file.path for file in mine], size))
     return tasks
 
 
@@ -154,18 +165,38 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
     if recipe.tokenizer.path is not None:
         tokenizer.load(recipe.tokenizer.path)
     try:
-        work = Work(recipe, folder, plan_tasks(recipe), questions(recipe.decontaminate))
-    except rows.UnreachableError as error:
+        listed = inputs.of_sources(recipe)
+        work = Work(
+            recipe,
+            folder,
+            plan_tasks(recipe, listed),
+            questions(recipe.decontaminate),
+            inputs.of_recipe(recipe, itertools.chain.from_iterable(listed.values())),
+        )
+    except UnreachableError as error:
         raise InputError(f"{error}; {SMALLER}") from error
+    for name, files in listed.items():
+        tell_empty(f"sources.{name}.path", files)
     path = folder / "plan.json"
     if path.exists():
-        begun, plan = read_json(path), json.loads(json.dumps(work.plan()))
+        begun, plan = _begun(path), json.loads(json.dumps(work.plan()))
+        # A build that began before they were recorded holds none.
+        before = begun["early"].setdefault("inputs", plan["early"]["inputs"])
+        if found := inputs.changes(before, plan["early"]["inputs"]):
+            raise InputError(f"{folder}: its inputs have changed: {found}; {START_OVER}")
+        begun["early"]["inputs"] = plan["early"]["inputs"]  # an unknown version is no other one
         if begun["early"] != plan["early"]:
-            raise InputError(
-                f"{folder}: holds an unfinished build of another recipe or of other files; "
-                "remove it to start over"
-            )
+            raise InputError(f"{folder}: holds an unfinished build of another recipe; {START_OVER}")
     return work
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """The plan of an unfinished build."""
+    try:
+        begun: dict[str, Any] = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {path.parent} is damaged: {START_OVER}") from error
+    return begun
 
 
 def begin(work: Work, texts: dict[str, float], documents: float) -> None:
@@ -175,7 +206,8 @@ def begin(work: Work, texts: dict[str, float], documents: float) -> None:
     """
     folder, plan = work.folder, json.loads(json.dumps(work.plan()))
     path = folder / "plan.json"
-    begun = read_json(path) if path.exists() else plan
+    begun = _begun(path) if path.exists() else plan
+    written.check(folder, work.recipe.executor.workers)
     if begun["late"] != plan["late"]:
         for stage in STAGES[STAGES.index("tokenizer") :]:
             shutil.rmtree(folder / "logs" / stage, ignore_errors=True)
@@ -190,35 +222,6 @@ def begin(work: Work, texts: dict[str, float], documents: float) -> None:
     work.ranges = read_json(folder / "started.json")["ranges"]
     write_json(folder / "estimates.json", texts)
     write_json(path, plan)
-
-
-def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array under ``path``, whole or not at all."""
-    # numpy writes past Python what is open for writing only, and tells of a full disk in numbers.
-    with new_file(path) as aside, aside.open("w+b") as stream:
-        np.save(stream, array)
-
-
-class Strings:
-    """Many strings in one file, read singly: the ids of a task's documents."""
-
-    def __init__(self, path: Path) -> None:
-        self._ends = np.load(path.with_suffix(".npy"), mmap_mode="r")
-        self._path = path
-
-    def __getitem__(self, number: int) -> str:
-        start = int(self._ends[number - 1]) if number else 0
-        with self._path.open("rb") as stream:
-            stream.seek(start)
-            return stream.read(int(self._ends[number]) - start).decode("utf-8")
-
-    @staticmethod
-    def save(path: Path, strings: list[str]) -> None:
-        """Write the strings; the file beside it holds where each ends."""
-        encoded = [string.encode("utf-8") for string in strings]
-        with new_file(path) as aside:
-            aside.write_bytes(b"".join(encoded))
-        save_array(path.with_suffix(".npy"), np.cumsum([len(e) for e in encoded], dtype=np.int64))
 
 
 class Progress:
@@ -247,6 +250,12 @@ class Progress:
         write_json(self._path, {**self._counts, "seconds": seconds})
 
 
+def stored(work: Work, task: int) -> pyarrow.parquet.ParquetFile:
+    """The documents that a task keeps; a page that is not as it was written is an error."""
+    path = work.path("documents", task, ".parquet").absolute()
+    return pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
+
+
 @contextmanager
 def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]:
     """Do a task: its progress is told, and what stops it is left for who started the executor.
@@ -258,8 +267,11 @@ def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]
     progress = Progress(work.path(f"progress/{stage}", rank, ".json"), total)
     try:
         yield progress
+        written.record(work.folder, stage, rank)
     except Exception as error:
-        is_machines = isinstance(error, OSError) or failed_write(error, work.folder)
+        is_machines = isinstance(error, OSError | pyarrow.ArrowException) or failed_write(
+            error, work.folder
+        )
         if not (is_machines or isinstance(error, InputError)):
             raise
         told = work.failed(error) if is_machines else error

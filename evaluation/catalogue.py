@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import list_files, reaching
+from data_prep.listing import list_files, reaching
 from evaluation.local import SPLITS, Columns, splits
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -91,7 +91,7 @@ def task_hash(data: str | None) -> str:
         paths = (path for kind in ("parquet", "jsonl") for path in Path(data).rglob(f"*.{kind}"))
         files += [(str(path), 0) for path in sorted(paths)]
     elif data is not None:
-        files += list_files("data", data)
+        files += [(file.path, file.size) for file in list_files("data", data)]
     for file, size in files:
         if "://" in file:
             found.append(f"{size}  {file}")

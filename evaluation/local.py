@@ -1,11 +1,12 @@
 """Files of a benchmark on this machine, or behind an address, in; its splits as datasets out."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import list_files
+from data_prep.listing import list_files, tell_empty
+from data_prep.rows import Row, records
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 
@@ -22,17 +23,33 @@ def splits(data: str, subset: str, asked: str, columns: Columns) -> dict[str, An
     ``test.jsonl``. Raises `InputError` naming the file and the row of what is wrong.
     """
     if not Path(data).is_dir():
-        return {asked: _read([file for file, _ in list_files("data", data)], columns)}
+        files = list_files("data", data)
+        tell_empty("data", files)
+        return {asked: _read([file.path for file in files], columns)}
     found = {}
     for split in SPLITS:
         for folder in (Path(data, subset), Path(data, subset, "data"), Path(data)):
             paths = sorted([*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.jsonl")])
             if paths:
+                _check_whole(paths)
                 found[split] = _read([str(path) for path in paths], columns)
                 break
     if asked not in found:
         raise InputError(f"data: {data}: no {asked}-*.parquet or .jsonl in it")
     return found
+
+
+def _check_whole(paths: Sequence[Path]) -> None:
+    """Raise `InputError` when files of a split are missing, cannot be read, or hold it twice."""
+    for path in paths:
+        list_files("data", str(path))
+    kinds = {path.suffix for path in paths}
+    if len(kinds) > 1:
+        names = " and ".join(path.name for path in paths)
+        raise InputError(f"data: {paths[0].parent} has {names}; name one of them")
+    counts = {match[1] for path in paths if (match := re.search(r"-of-(\d+)$", path.stem))}
+    if counts and counts != {f"{len(paths):05}"}:
+        raise InputError(f"data: {paths[0].parent}: {len(paths)} files are there of {max(counts)}")
 
 
 def _read(files: Sequence[str], columns: Columns) -> Any:
@@ -41,11 +58,13 @@ def _read(files: Sequence[str], columns: Columns) -> Any:
 
     rows = []
     for file in files:
-        for number, row in enumerate(_rows(file)):
-            fault = _fault(row, columns)
+        kind = "parquet" if file.endswith(".parquet") else "jsonl"
+        for record in records(file, kind):
+            value = record.value
+            fault = record.fault[1] if record.fault else _fault(value, columns)
             if fault:
-                raise InputError(f"{file}: row {number} {fault}")
-            rows.append({name: row[name] for name in columns})
+                raise Row(file, record.number, why=fault, line=record.line).error
+            rows.append({name: value[name] for name in columns})
     if not rows:
         raise InputError(f"{files[0]}: no problem in it")
     try:
@@ -80,23 +99,3 @@ def _choices(row: dict[str, Any]) -> tuple[Sequence[Any] | None, Any]:
     if "choices" in row:
         return range(len(row["choices"])), row["answer"]
     return None, None
-
-
-def _rows(file: str) -> Iterator[Any]:
-    import fsspec
-    import pyarrow
-    import pyarrow.parquet
-
-    with fsspec.open(file, "rb", compression="infer") as opened:
-        if file.endswith(".parquet"):
-            try:
-                yield from pyarrow.parquet.read_table(opened).to_pylist()
-            except pyarrow.ArrowInvalid as error:
-                raise InputError(f"{file}: is no Parquet file: {error}") from error
-            return
-        for number, line in enumerate(opened):
-            try:
-                if line.strip():
-                    yield json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{file}: row {number} is not JSON (line {number + 1})") from error

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from data_prep.rows import reaching
+from data_prep.listing import reaching
 from evaluation import decoding
 from tinymathreason.cli import InputError
 from tinymathreason.weights import weight_files

@@ -40,7 +40,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         if not override.partition("=")[1]:
             raise InputError(f"argument {override!r}: expected key=value")
     try:
-        command_line: Any = OmegaConf.to_container(OmegaConf.from_cli(list(overrides)))
+        command_line: Any = OmegaConf.to_container(
+            OmegaConf.from_cli(list(overrides)), resolve=True
+        )
     except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise InputError(f"command line: {' '.join(overrides)!r}: {error}") from error
     values.update(_checked(command_line, base, "command line"))

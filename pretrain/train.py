@@ -12,12 +12,13 @@ import functools
 import os
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import overlay, run
+from pretrain import mixture, overlay, run
 from tinymathreason import vocabulary
 from tinymathreason.cli import InputError
 from tinymathreason.writes import check_room
@@ -37,11 +38,11 @@ def check_inputs(config: dict[str, Any]) -> None:
         raise InputError("run_name and base_output_directory must be set")
     if config["dataset_type"] != "grain":
         return
-    mixture = config["grain_train_mixture_config_path"]
-    if mixture and not Path(mixture).is_file():
+    path = config[mixture.MIXTURE]
+    if path and not Path(path).is_file():
         # Upstream opens it as a local file; the records that it names may lie in a bucket.
         raise InputError(
-            f"grain_train_mixture_config_path: no file {mixture}; "
+            f"{mixture.MIXTURE}: no file {path}; "
             "build it first: bash data_prep/build_mixture.sh RECIPE.yaml"
         )
     tokenizer = str(config["tokenizer_path"])
@@ -144,15 +145,17 @@ def train(path: Path, overrides: Sequence[str]) -> None:
         # Without it, jax looks for a TPU for ten seconds. DECOUPLE_GCLOUD would save ten more, but
         # with it upstream writes no TensorBoard events.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    mixture.check(config)
     if "://" not in config["base_output_directory"]:
         check_room(Path(directory))
         # Orbax refuses relative folders.
         output = Path(config["base_output_directory"]).resolve()
-        arguments.append(f"base_output_directory={output}")
+        arguments.append(mixture.argument("base_output_directory", str(output)))
 
     from absl import app
 
-    with alone(config):
+    with tempfile.TemporaryDirectory() as folder, alone(config):
+        arguments += mixture.arguments(config, Path(folder))
         app.run(functools.partial(_train, config), argv=["maxtext.train", str(path), *arguments])
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from data_prep.mixture import faults
 from evaluation.tasks import Problem
 from tinymathreason.answers import read_final
+from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
 MANIFEST = "manifest.json"
@@ -36,25 +38,45 @@ def load(folder: Path) -> tuple[Any, Any]:
     """The training and the held-out examples: datasets with ``input_ids`` and ``labels``.
 
     ``labels`` are the ids that the loss sees and -100 elsewhere, both list[int32] of equal length.
+    Raises `InputError` when the folder is not as it was written.
     """
     from datasets import Dataset
 
-    train, held_out = (
-        Dataset(pyarrow.parquet.read_table(folder / f"{split}.parquet", columns=COLUMNS))
-        for split in SPLITS
-    )
+    check(folder)
+    train, held_out = (Dataset(_table(folder, split, COLUMNS)) for split in SPLITS)
     return train, held_out
 
 
 def held_out_problems(folder: Path) -> list[Problem]:
     """The held-out questions whose answer is a plain number, in order, each once."""
-    table = pyarrow.parquet.read_table(folder / "eval.parquet", columns=["messages"])
+    check(folder)
+    table = _table(folder, "eval", ["messages"])
     found: dict[str, Problem] = {}
     for messages in table["messages"].to_pylist():
         question, answer = messages[0]["content"], read_final(messages[-1]["content"])
         if answer is not None:
             found.setdefault(question, Problem(question, answer))
     return list(found.values())
+
+
+def damage(folder: Path) -> str:
+    """What is not as it was written, in words; empty when nothing is."""
+    # Older manifests have no hashes.
+    return faults(folder, manifest(folder).get("files", []))
+
+
+def check(folder: Path) -> None:
+    """Raise `InputError` when the folder is not as it was written."""
+    if found := damage(folder):
+        raise InputError(f"{folder} is damaged: {found}; remove it and prepare it again")
+
+
+def _table(folder: Path, split: str, columns: list[str]) -> Any:
+    path = folder.absolute() / f"{split}.parquet"  # Arrow takes a relative ~ for a home
+    try:
+        return pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: {error}; remove {folder} and prepare it again") from error
 
 
 def manifest(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ python -m sft.prepare --config sft/configs/NAME.yaml [sources.gsm8k.path=FILE ..
 import dataclasses
 import itertools
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from sft import command
 from tinymathreason import cli, provenance
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import check_replaceable, new_directory, read_json, write_json
+from tinymathreason.files import check_replaceable, new_directory, write_json
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -46,23 +47,31 @@ def prepare(
 
     Raises `InputError` for what cannot be read, and when a split is empty.
     """
-    from sft.dataset import MANIFEST, SPLITS
+    from data_prep.listing import is_remote
+    from data_prep.mixture import describe
+    from sft.dataset import MANIFEST, SPLITS, manifest
     from sft.model import load_tokenizer
     from tinymathreason.chat import Chat
 
     tokenizer = load_tokenizer(model, data.chat_template, revision, weights=False)
     folder = data.data_dir or output / "data"
-    inputs = _inputs(data, tokenizer, max_length)
-    check_replaceable(folder, MANIFEST, KIND, (*(f"{split}.parquet" for split in SPLITS), REJECTED))
-    if folder.exists() and read_json(folder / MANIFEST)["inputs"] == inputs:
-        return folder
+    files = (*(f"{split}.parquet" for split in SPLITS), REJECTED)
+    check_replaceable(folder, MANIFEST, KIND, files)
+    before = manifest(folder).get("inputs", {}) if folder.exists() else {}
+    inputs = _inputs(data, tokenizer, max_length, before.get("files", {}))
+    if folder.exists():
+        if not (why := _stale(folder, before, inputs)):
+            return folder
+        print(f"{folder}: made anew: {why}", file=sys.stderr)
     check_room(folder)
     examples, rejected = select(data)
-    with new_directory(folder, replace=True, inputs=inputs["files"]) as aside:
+    here = [file for file in inputs["files"] if not is_remote(file)]
+    with new_directory(folder, replace=True, inputs=here) as aside:
         counts = _write(
             aside, examples, rejected, Chat(tokenizer, tokenizer.chat_template), data, max_length
         )
-        described = {"kind": KIND, "sources": counts, "inputs": inputs}
+        described: dict[str, Any] = {"kind": KIND, "sources": counts, "inputs": inputs}
+        described["files"] = [describe(aside, aside / name) for name in files]
         write_json(aside / MANIFEST, {**described, **provenance.record()})
     return folder
 
@@ -88,25 +97,47 @@ def select(data: "Questions") -> tuple[list["Example"], list["Example"]]:
     return [example for example in examples if example.reason is None], rejected
 
 
-def _inputs(data: "SftData", tokenizer: Any, max_length: int | None) -> dict[str, Any]:
-    """What decides the examples: the configuration, the files, the tokenizer and the template."""
-    from data_prep.rows import list_files
+def _inputs(
+    data: "SftData", tokenizer: Any, max_length: int | None, before: dict[str, Any]
+) -> dict[str, Any]:
+    """What decides the examples: the configuration, the files, the tokenizer and the template.
+
+    ``before`` are the files of the folder that is there: a remote place need not answer again.
+    """
+    from data_prep import inputs
+    from data_prep.listing import UnreachableError, is_remote, list_files
     from sft.model import tokenizer_hash
 
     values = dataclasses.asdict(data)
     for name in ("data_dir", "accuracy", "chat_template"):
         del values[name]
-    patterns = [source.path for source in data.sources.values()]
-    patterns += [benchmark.path for benchmark in data.decontaminate]
-    files: dict[str, list[int]] = {}
-    # What lies elsewhere is told apart by its address: name a commit in it.
-    for pattern in patterns:
-        if pattern and "://" not in pattern:
-            for file, size in list_files("sources", pattern):
-                files[file] = [size, Path(file).stat().st_mtime_ns]
+    patterns = {f"sources.{name}.path": source.path for name, source in data.sources.items()}
+    patterns |= {f"decontaminate.{k}.path": b.path for k, b in enumerate(data.decontaminate)}
+    files: inputs.Inputs = {}
+    for name, pattern in patterns.items():
+        try:
+            files |= inputs.described(list_files(name, pattern) if pattern else [])
+        except UnreachableError:
+            files |= {file: told for file, told in before.items() if is_remote(file)}
+            if not any(map(is_remote, files)):
+                raise
     digest = tokenizer_hash(tokenizer)
     found = {"data": values, "files": files, "tokenizer": digest, "max_length": max_length}
     return {"form": FORM, **found}
+
+
+def _stale(folder: Path, before: dict[str, Any], inputs: dict[str, Any]) -> str:
+    """Why a prepared folder is of no use, in words; empty when it is."""
+    from data_prep.inputs import changes
+    from sft.dataset import damage
+
+    files = inputs["files"]
+    if found := changes(before.get("files", {}), files):
+        return found
+    # What a remote system did not tell is no difference.
+    if {**before, "files": files} != inputs:
+        return "the configuration, the tokenizer or the template is another"
+    return damage(folder)
 
 
 def _write(
@@ -130,7 +161,10 @@ def _write(
         writers = {
             split: stack.enter_context(
                 pyarrow.parquet.ParquetWriter(
-                    folder / f"{split}.parquet", SCHEMA, compression="zstd"
+                    folder.absolute() / f"{split}.parquet",
+                    SCHEMA,
+                    compression="zstd",
+                    write_page_checksum=True,
                 )
             )
             for split in SPLITS

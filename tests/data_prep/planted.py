@@ -19,10 +19,11 @@ import pyarrow.parquet
 
 from benchmarks import corpus
 from benchmarks.corpus import SOURCES
+from data_prep.arrays import Strings
 from data_prep.duplicates import REASONS, Compare, Decide
 from data_prep.recipe import Recipe, Source, TokenizerSource, TrainTokenizer
 from data_prep.rows import read_columns
-from data_prep.work import Strings, Work, open_work
+from data_prep.work import Work, open_work
 
 PLACES = (os.environ.get("DATA", "data"), "../shared/data")
 DATA = next((Path(place) for place in PLACES if Path(place, "gsm8k").is_dir()), Path("data"))

@@ -337,6 +337,30 @@ def start(recipe: Path, folder: Path) -> subprocess.Popen:
     )
 
 
+def ignores_ctrl_c(pid: int) -> bool:
+    """Whether a process never sees SIGINT: it is blocked or ignored."""
+    bit = 1 << (signal.SIGINT - 1)
+    found = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    return any(int(found[key], 16) & bit for key in ("SigBlk", "SigIgn"))
+
+
+@pytest.mark.parametrize("wanted", [2, 4])
+def test_ctrl_c_while_workers_import_is_one_line(recipe, tmp_path, wanted: int) -> None:
+    # Two children are the tracker of resources and what forks the workers, which imports first.
+    process = start(recipe, tmp_path)
+    while len(found := children(process.pid)) < wanted:
+        time.sleep(0.002)
+    deaf = [ignores_ctrl_c(pid) for pid in found[1:]]
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert told.endswith("interrupted: run the same command again\n")
+    assert all(deaf)
+
+
 def finished(work: Path) -> dict[str, int]:
     """When each finished task was finished, and what it wrote then."""
     stages = (work / "logs").glob("*/completions/*")

@@ -256,3 +256,32 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, sources)
     subprocess.run(command(recipe), cwd=tmp_path, check=True, capture_output=True)
     manifest = json.loads((tmp_path / "mixture" / "manifest.json").read_text())
     assert manifest["sources"]["web"]["documents"]["kept"] == FEW + 150
+
+
+def test_what_matches_and_cannot_be_read_is_an_error_or_counted(
+    tmp_path, sources, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a-1.jsonl").symlink_to(tmp_path / "gone")
+    (tmp_path / "a-2").mkdir()
+    path = write_recipe(tmp_path, sources, executor={"workers": 1})
+    with pytest.raises(InputError, match=r"sources\.web\.path: .*a-1\.jsonl is a link to nothing"):
+        build(load(Recipe, path))
+    manifest = build(load(Recipe, path, ["on_bad_input=skip"]))
+    found = manifest["sources"]["web"]["documents"]
+    assert found["rejected"] == {"unreadable_file": 2}
+    assert found["read"] == FEW + 2
+
+
+def test_an_empty_file_before_the_others_is_no_empty_source(tmp_path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_column(tmp_path / "0.parquet", [])
+    write_column(tmp_path / "1.parquet", [text.encode() for text in documents(0, 60)])
+    sources = {"maths": {"format": "parquet", "path": f"{tmp_path}/*.parquet", "weight": 1}}
+    sources["web"] = {"format": "jsonl", "path": f"{tmp_path}/*.jsonl", "weight": 1}
+    (tmp_path / "0.jsonl").touch()
+    write_jsonl(tmp_path / "1.jsonl", documents(1, 60))
+    manifest = build(load(Recipe, write_recipe(tmp_path, sources, executor={"workers": 1})))
+    assert [entry["documents"]["kept"] for entry in manifest["sources"].values()] == [60, 60]
+    words = "sources.web.path: 1 of 2 files are empty, such as "
+    assert f"{words}{tmp_path}/0.jsonl" in capfd.readouterr().err

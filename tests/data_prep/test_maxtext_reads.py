@@ -3,6 +3,7 @@
 import collections
 import itertools
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
@@ -11,12 +12,21 @@ import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep import tokenizer
+from data_prep.build import build
+from data_prep.recipe import Recipe
 from data_prep.records import decode, encode, writer
+from pretrain import mixture as checks
+from pretrain import overlay
+from tests.data_prep.test_executors import documents as written
+from tests.data_prep.test_executors import write_jsonl, write_recipe
+from tests.data_prep.test_paths import NAMES
 from tests.data_prep.test_tokenizer import sample
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
+from tinymathreason.config import load
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
 
+OVERLAY = "maxtext_configs/quickstart.yml"
 LENGTH, BATCH, HOSTS = 64, 16, 4
 END, NOTHING = SPECIAL_TOKENS.index(EOS), SPECIAL_TOKENS.index(PAD)
 # The first ids of the sources, a thousand apart: a token tells its source.
@@ -89,6 +99,42 @@ def read(tokens):
             )
 
     return batches
+
+
+def test_a_mixture_in_a_folder_of_any_name_is_read(tmp_path, monkeypatch) -> None:
+    from maxtext.configs import pyconfig
+    from maxtext.input_pipeline import grain_data_processing as upstream
+
+    path = str(Path(OVERLAY).absolute())
+    # MaxText has no way to write a semicolon.
+    home = tmp_path.joinpath(*(name for name in NAMES if ";" not in name))
+    home.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    write_jsonl(Path("~.jsonl"), written(0, 200))
+    sources = {"a": {"format": "jsonl", "path": "~.jsonl", "weight": 1}}
+    build(load(Recipe, write_recipe(home, sources), ["executor.workers=1", "output_dir=~/o[1]/m"]))
+    mixtures = [Path("~/o[1]/m"), home / "~/o[1]/m", tmp_path / "link"]
+    mixtures[-1].symlink_to(mixtures[1])
+    for mixture in mixtures:
+        places = {
+            checks.MIXTURE: f"{mixture}/mixture.json",
+            "grain_eval_files": f"{mixture}/*/eval-*.array_record",
+            "tokenizer_path": f"{mixture}/tokenizer",
+            "base_output_directory": str(home),
+        }
+        words = [checks.argument(key, value) for key, value in places.items()]
+        config = overlay.load(path, words)
+        assert {key: config[key] for key in places} == places
+        checks.check(config)
+        words += checks.arguments(config, tmp_path)
+        found = pyconfig.initialize(["", path, *words], log_config=False)
+        for key in ("tokenizer_path", "base_output_directory"):
+            assert str(getattr(found, key)).rstrip("/") == places[key]
+        wanted = sorted(str(x) for x in (home / "~/o[1]/m/a").glob("train-*"))
+        drawn = json.loads(Path(getattr(found, checks.MIXTURE)).read_text())
+        assert sorted(upstream.find_data_files(drawn["a"]["path"])) == wanted
+        wanted = sorted(str(x) for x in (home / "~/o[1]/m/a").glob("eval-*"))
+        assert sorted(upstream.find_data_files(found.grain_eval_files)) == wanted
 
 
 def rows(batches):

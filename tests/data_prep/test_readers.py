@@ -11,9 +11,10 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from data_prep.listing import UnreachableError, list_files
 from data_prep.readers import open_hf, read
 from data_prep.recipe import Recipe, Source
-from data_prep.rows import UnreachableError, list_files, read_columns
+from data_prep.rows import read_columns
 from data_prep.work import plan_tasks
 from tinymathreason.cli import InputError
 
@@ -187,9 +188,9 @@ def test_remote_files() -> None:
     with remote.open("/set/deep/a.parquet", "wb") as stream:
         pyarrow.parquet.write_table(table, stream)
     try:
-        ((file, size),) = list_files("web", "memory://set/b*.zst")
-        assert file == "memory:///set/b.jsonl.zst"
-        assert size == len(zstandard.compress(lines))
+        (file,) = list_files("web", "memory://set/b*.zst")
+        assert file.path == "memory:///set/b.jsonl.zst"
+        assert file.size == len(zstandard.compress(lines))
         assert texts("jsonl", "memory://set/b*.zst") == TEXTS
         found = rows("parquet", "memory://set/**/*.parquet", id_field="id")
         assert [row.values for row in found[0]] == [(t, str(k + 1)) for k, t in enumerate(TEXTS)]
@@ -215,7 +216,6 @@ def test_no_file_is_told(tmp_path) -> None:
         (b'{"text": 5}', "not_text", "row 1 holds int under 'text', not text"),
         (b'{"text": ["a"]}', "not_text", "row 1 holds list"),
         (b'{"text"', "invalid_json", "row 1 is not JSON"),
-        (b"", "invalid_json", "row 1 is not JSON"),
         (b"[1]", "invalid_json", "row 1 is no object but list"),
         (b'{"text": "\xff"}', "invalid_unicode", "row 1 is not UTF-8"),
         (b"9" * 5000, "invalid_json", "row 1 is not JSON"),
@@ -284,3 +284,91 @@ def test_missing_column_is_told(tmp_path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"body": TEXTS}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"there is no 'text'; it has body"):
         rows("parquet", f"{tmp_path}/a.parquet")
+
+
+LINES = {
+    "blank": b'{"text": "a"}\n\n \t\n{"text": "b"}\n\n',
+    "carriage returns": b'{"text": "a"}\r\n\r\n{"text": "b"}\r\n',
+    "a byte order mark": b'\xef\xbb\xbf{"text": "a"}\n{"text": "b"}\n',
+    "marks of files put together": b'\xef\xbb\xbf{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n',
+    "no end": b'\n{"text": "a"}\n{"text": "b"}',
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_lines_are_read_alike_however_they_are_written(tmp_path, name, suffix) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(COMPRESS[suffix](LINES[name]))
+    (found,) = rows("jsonl", path)
+    assert [(row.number, row.values) for row in found] == [(0, ("a",)), (1, ("b",))]
+
+
+def test_errors_name_the_row_and_the_line_beyond_blank_ones(tmp_path) -> None:
+    path = tmp_path / "lines.json"
+    path.write_bytes(b'\n{"text": "a"}\n\n{"text": 1}\n{\n\n{"text": "\xff"}\n')
+    _, number, broken, half = rows("jsonl", path)[0]
+    assert str(number.error) == f"{path}: row 1 holds int under 'text', not text (line 4)"
+    assert str(broken.error).startswith(f"{path}: row 2 is not JSON: ")
+    assert str(broken.error).endswith(" (line 5)")
+    assert str(half.error).startswith(f"{path}: row 3 is not UTF-8: ")
+    assert str(half.error).endswith(" (line 7)")
+
+
+TABLES = {
+    "string": (pyarrow.array(TEXTS), None),
+    "large_string": (pyarrow.array(TEXTS, pyarrow.large_string()), None),
+    "string_view": (pyarrow.array(TEXTS, pyarrow.string_view()), None),
+    "dictionary": (pyarrow.array(TEXTS).dictionary_encode(), None),
+    "binary": (pyarrow.array([text.encode() for text in TEXTS]), None),
+    "bytes that are no text": (pyarrow.array([b"\xff"] * 3), "invalid_unicode"),
+    "bytes in a dictionary": (
+        pyarrow.array([b"\xff"] * 3).view(pyarrow.string()).dictionary_encode(),
+        "invalid_unicode",
+    ),
+    "numbers": (pyarrow.array([1, 2, 3]), "not_text"),
+    "lists": (pyarrow.array([TEXTS] * 3), "not_text"),
+    "structs": (pyarrow.array([{"text": text} for text in TEXTS]), "not_text"),
+    "nothing": (pyarrow.nulls(3), "missing_text"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_columns_of_every_type_are_text_or_told(tmp_path, name) -> None:
+    column, reason = TABLES[name]
+    table = pyarrow.table({"text": column, "text.more": pyarrow.array(TEXTS)})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    (found,) = rows("parquet", tmp_path / "a.parquet")
+    assert [row.reason for row in found] == [reason] * 3
+    if reason is None:
+        assert [row.values[0] for row in found] == TEXTS
+
+
+def test_two_columns_of_one_name_are_refused_where_they_are_asked_for(tmp_path) -> None:
+    columns = [pyarrow.array(TEXTS)] * 4
+    table = pyarrow.Table.from_arrays(columns, names=["text", "other", "text", "other"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: 2 columns are called 'text'; rename them"):
+        rows("parquet", tmp_path / "a.parquet")
+    table = pyarrow.Table.from_arrays(columns[:3], names=["text", "other", "other"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert texts("parquet", tmp_path / "a.parquet") == TEXTS
+
+
+def test_tables_without_rows_hold_none(tmp_path) -> None:
+    empty = pyarrow.table({"text": pyarrow.array([], pyarrow.string())})
+    pyarrow.parquet.write_table(empty, tmp_path / "a.parquet")
+    with pyarrow.parquet.ParquetWriter(tmp_path / "b.parquet", empty.schema):
+        pass
+    assert pyarrow.parquet.read_metadata(tmp_path / "b.parquet").num_row_groups == 0
+    pyarrow.parquet.write_table(pyarrow.table({"text": TEXTS}), tmp_path / "c.parquet")
+    assert texts("parquet", f"{tmp_path}/*.parquet") == TEXTS
+
+
+def test_a_page_that_is_not_as_it_was_written_is_told(tmp_path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"text": TEXTS})
+    pyarrow.parquet.write_table(table, path, compression="none", write_page_checksum=True)
+    path.write_bytes(path.read_bytes().replace(b"three", b"threa", 1))
+    (row,) = rows("parquet", path)[0]
+    assert row.reason == "unreadable_file"

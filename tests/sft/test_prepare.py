@@ -1,14 +1,18 @@
 """Rows become masked examples, each kept once or counted under a reason."""
 
 import json
+import os
 from collections import Counter
 
+import fsspec
+import pyarrow.parquet
 import pytest
 
 from data_prep.arithmetic import Problem
 from sft import prepare
 from sft.config import SftData
 from sft.dataset import held_out_problems, load, manifest
+from tests.data_prep.test_paths import NAMES
 from tinymathreason.cli import InputError
 from tinymathreason.config import build
 
@@ -168,6 +172,110 @@ def test_what_is_ready_is_used_and_what_is_stale_made_anew(
     assert files(again(data_seed=1)) != before
     content = rows(61)
     assert files(again()) != before
+
+
+def test_what_is_read_and_written_may_be_called_anything(tmp_path, model_dir, monkeypatch) -> None:
+    folder = tmp_path.joinpath(*NAMES)
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    first, _ = made(folder, model_dir, {"a": rows(60)}, data_dir="~/d[1]")
+    (tmp_path / "plain").mkdir()
+    second, _ = made(tmp_path / "plain", model_dir, {"a": rows(60)})
+    assert [split.to_list() for split in load(first)] == [split.to_list() for split in load(second)]
+
+
+def test_blank_lines_are_no_rows(tmp_path, model_dir) -> None:
+    path = tmp_path / "b.jsonl"
+    lines = [json.dumps(row).encode() for row in rows(60)]
+    path.write_bytes(b"\xef\xbb\xbf\r\n" + b"\r\n \r\n".join(lines))
+    data = build(
+        SftData,
+        {"sources": {"b": {"format": "jsonl", "path": str(path)}}, "eval_fraction": 0.1},
+        "sft.yaml",
+    )
+    folder = prepare.prepare(data, str(model_dir), 200, tmp_path / "out")
+    assert manifest(folder)["sources"]["b"]["kept"] == 60
+
+
+@pytest.mark.parametrize("change", ["a file more", "written again", "damaged", "cut"])
+def test_why_a_set_is_made_anew_is_told(tmp_path, model_dir, capsys, monkeypatch, change) -> None:
+    def again():
+        data = build(
+            SftData,
+            {"sources": {"a": {"format": "jsonl", "path": f"{tmp_path}/a*.jsonl"}}},
+            "sft.yaml",
+        )
+        return prepare.prepare(data, str(model_dir), 200, tmp_path / "out")
+
+    write(tmp_path / "a.jsonl", rows(200))
+    path = again() / "train.parquet"
+    before = path.read_bytes()
+    match change:
+        case "a file more":
+            write(tmp_path / "a2.jsonl", rows(9, 300))
+            words = "a2.jsonl is new"
+        case "written again":
+            os.utime(tmp_path / "a.jsonl", (1, 1))
+            words = "a.jsonl was written again"
+        case "damaged":
+            path.write_bytes(before[:99] + bytes([before[99] ^ 1]) + before[100:])
+            words = "train.parquet has another SHA-256 than was written"
+        case "cut":
+            path.write_bytes(before[:-1])
+            words = f"train.parquet has {len(before) - 1:,} bytes, not {len(before):,}"
+    if change in ("damaged", "cut"):
+        for read in (load, held_out_problems):
+            with pytest.raises(InputError, match=r"out/data is damaged: .*; remove it and prepare"):
+                read(path.parent)
+    capsys.readouterr()
+    again()
+    assert f"out/data: made anew: {path if change in ('damaged', 'cut') else tmp_path}" in (
+        told := capsys.readouterr().err
+    )
+    assert words in told
+    if change != "a file more":
+        assert path.read_bytes() == before
+    again()
+    assert "made anew" not in capsys.readouterr().err
+
+
+def test_a_page_that_is_not_as_it_was_written_is_told(tmp_path, model_dir, monkeypatch) -> None:
+    folder, _ = made(tmp_path, model_dir, {"a": rows(200)})
+    path = folder / "train.parquet"
+    column = pyarrow.parquet.read_metadata(path).row_group(0).column(0)
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    # As of a set so large that its hash is not taken.
+    monkeypatch.setattr("data_prep.mixture.CHEAP", 10)
+    with pytest.raises(InputError, match=r"train\.parquet: .*; remove .*data and prepare it again"):
+        load(folder)
+
+
+def test_a_remote_source_need_not_answer_again(tmp_path, model_dir, monkeypatch) -> None:
+    remote = fsspec.filesystem("memory")
+    with remote.open("/sft/a.jsonl", "wb") as stream:
+        stream.write("".join(json.dumps(row) + "\n" for row in rows(60)).encode())
+    data = build(
+        SftData,
+        {"sources": {"a": {"format": "jsonl", "path": "memory://sft/*"}}, "eval_fraction": 0.1},
+        "sft.yaml",
+    )
+    try:
+        folder = prepare.prepare(data, str(model_dir), 200, tmp_path)
+        time = (folder / "manifest.json").stat().st_mtime_ns
+        with monkeypatch.context() as patch:
+            patch.setattr(type(remote), "glob", None)
+            prepare.prepare(data, str(model_dir), 200, tmp_path)
+            assert (folder / "manifest.json").stat().st_mtime_ns == time
+            with pytest.raises(InputError, match="cannot be listed"):
+                prepare.prepare(data, str(model_dir), 200, tmp_path / "other")
+        with remote.open("/sft/a.jsonl", "ab") as stream:
+            stream.write(json.dumps(rows(1, 90)[0]).encode() + b"\n")
+        prepare.prepare(data, str(model_dir), 200, tmp_path)
+        assert manifest(folder)["sources"]["a"]["kept"] == 61
+    finally:
+        remote.rm("/sft", recursive=True)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, model_dir) -> None:
