@@ -5,7 +5,7 @@ Every picture is 400 units wide, so that its text of 12 units stays legible when
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 Points = Sequence[Sequence[float]]
 """Pairs of x and y."""
@@ -98,6 +98,11 @@ def stacked(name: str, title: str, description: str, parts: Mapping[str, float])
         )
         x += width
     return _svg(name, title, description, 20, drawn, 'class="bar" preserveAspectRatio="none"')
+
+
+def count(things: Sized, noun: str) -> str:
+    """How many there are, with their noun, such as ``1 token``."""
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def percent(share: float) -> str:

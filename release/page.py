@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from release import charts
-from release.charts import duration, gibibytes, percent
+from release.charts import count, duration, gibibytes, percent
 from release.typeset import STYLE, typeset
 from tinymathreason import processor
 
@@ -85,7 +85,7 @@ def _pipeline(record: dict[str, Any]) -> str:
 def _results(record: dict[str, Any]) -> dict[str, str]:
     """What each stage came to, in a few words."""
     results = {
-        "data": f"{record['tokens']['data']:,} tokens from {_count(record['data'], 'source')}",
+        "data": f"{record['tokens']['data']:,} tokens from {count(record['data'], 'source')}",
         "conversion": f"logits within {record['parity']['max_abs_diff']:.1e}",
     }
     for stage, losses in record["loss"].items():
@@ -230,7 +230,7 @@ def _sample(sample: dict[str, Any]) -> str:
     kind = "right" if sample["correct"] else "wrong"
     verdict = "Right" if sample["correct"] else f"Wrong, expected {sample['expected']}"
     more = len(sample["completions"]) - 1
-    others = f'<p class="note">{_count(range(more), "more answer")} to it</p>' if more > 0 else ""
+    others = f'<p class="note">{count(range(more), "more answer")} to it</p>' if more > 0 else ""
     return (
         f'<article class="sample {kind}"><h3>{_text(verdict)}</h3>'
         f'<div class="question">{typeset(sample["question"])}</div>'
@@ -294,8 +294,3 @@ def _named(names: dict[str, str]) -> Callable[[str], str]:
 
 
 _stage, _model = _named(STAGES), _named(MODELS)
-
-
-def _count(things: Any, noun: str) -> str:
-    number = len(things)
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,9 +11,11 @@ FLOAT32 = {
     "fp16": False,
     "bf16_full_eval": False,
     "fp16_full_eval": False,
-    "dtype": "float32",
 }
-"""What a CPU's training sets of TRL's keys, whatever a configuration says."""
+"""What a CPU's training sets of TRL's keys, whatever a configuration says.
+
+``dtype``, the type of the weights, is float32 unless the user asks for another, to save memory say.
+"""
 
 
 def on_cpu(use_cpu: bool) -> bool:
@@ -25,9 +27,9 @@ def on_cpu(use_cpu: bool) -> bool:
 
 def describe(training: Any, model: Any) -> dict[str, str]:
     """Device, arithmetic and type of the weights of TRL's configuration, for a record."""
-    arithmetic = "bfloat16" if training.bf16 else "float16" if training.fp16 else model.dtype
+    weights = model.dtype or "float32"
     return {
         "device": training.device.type,
-        "arithmetic": arithmetic or "float32",
-        "weights": model.dtype or "float32",
+        "arithmetic": "bfloat16" if training.bf16 else "float16" if training.fp16 else weights,
+        "weights": weights,
     }

@@ -1,7 +1,6 @@
 """The export is whole, loads everywhere, and bad input is one line that leaves nothing behind."""
 
 import dataclasses
-import hashlib
 import json
 import random
 import shutil
@@ -30,6 +29,7 @@ from tests.conversion.checkpoints import (
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.provenance import model_hash
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
 
@@ -71,8 +71,7 @@ def test_parity_is_recorded(converted) -> None:
     assert record["parity"]["argmax_agreement"] == 1.0
     assert record["parity"]["positions"] == 2 * parity.BATCH * (SIZES.context - 1)
     assert record["parameters"] == SIZES.parameters()
-    weights = hashlib.sha256((converted / "model.safetensors").read_bytes()).digest()
-    assert record["model_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert record["model_sha256"] == model_hash(converted)
 
 
 def test_layers_apart_give_the_same_bytes(home, converted) -> None:

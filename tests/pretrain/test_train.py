@@ -352,8 +352,9 @@ def test_a_folder_that_cannot_be_written_is_told_before_upstream_is_imported(
 ) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
     told = r"locked/run: cannot be written \(Permission denied: .*/locked is "
+    more = ["grain_train_mixture_config_path=", "dataset_type=synthetic"]
     with unprivileged(), pytest.raises(InputError, match=told):
-        main([*words, f"base_output_directory={tmp_path / 'locked'}"])
+        main([*words, *more, f"base_output_directory={tmp_path / 'locked'}"])
 
 
 def test_a_record_without_room_is_one_line(words, tmp_path) -> None:

@@ -53,6 +53,8 @@ def record():
         ],
         "commit": COMMIT,
         "versions": {"python": "3.12.1", "torch": "2.15.0"},
+        "processor": {"name": "Some Processor", "machine": "x86_64", "instruction_sets": ["avx2"],
+                      "cores": 2, "threads": 2, "limits": {}},
         "time": "2026-11-23T04:10:41+00:00",
     }  # fmt: skip
 

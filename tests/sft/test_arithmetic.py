@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sft import arithmetic
 from sft.config import SftData, parse
 from sft.dpo import DpoData
 
@@ -19,8 +20,8 @@ sources: {{s: {{format: arithmetic, examples: 10}}}}
     ("lines", "arguments"),
     [
         ("", []),  # TRL's default is bfloat16
-        ("bf16: true\ndtype: bfloat16\nbf16_full_eval: true\n", []),
-        ("use_cpu: true\n", ["--bf16", "true", "--dtype", "auto"]),
+        ("bf16: true\nbf16_full_eval: true\n", []),
+        ("use_cpu: true\n", ["--bf16", "true"]),
         ("fp16: true\nuse_cpu: true\n", ["bf16=false"]),
     ],
 )
@@ -33,12 +34,22 @@ def test_a_cpu_trains_in_float32(ours, trainer, lines, arguments, tmp_path, monk
     training = settings.training
     assert not any((training.bf16, training.fp16, training.bf16_full_eval))
     assert training.mixed_precision == "no"
-    assert settings.model.dtype == "float32"
+    assert arithmetic.describe(training, settings.model) == {
+        "device": "cpu",
+        "arithmetic": "float32",
+        "weights": "float32",
+    }
+
+
+def test_weights_are_of_the_type_that_is_asked_for(tmp_path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(model=tmp_path, output=tmp_path / "out") + "use_cpu: true\n")
+    settings = parse(path, ["--dtype", "bfloat16"], SftData, "SFTConfig")
+    assert settings.model.dtype == "bfloat16"
+    assert not settings.training.bf16
 
 
 def test_with_an_accelerator_the_configuration_decides(monkeypatch) -> None:
-    from sft import arithmetic
-
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert not arithmetic.on_cpu(use_cpu=False)
     assert arithmetic.on_cpu(use_cpu=True)
