@@ -91,7 +91,7 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
     from sft.callbacks import measured
     from sft.finish import finish
     from sft.model import load_tokenizer, tokenizer_hash
-    from sft.preferences import MANIFEST, PAIRS, prepare
+    from sft.preferences import MANIFEST, prepare, read_pairs
     from tinymathreason.chat import Chat
     from tinymathreason.files import locked, read_json
     from tinymathreason.provenance import model_hash
@@ -105,7 +105,7 @@ def train(settings: "Settings[DpoData]") -> dict[str, Any]:
         with state.main_process_first():
             folder = prepare(data, start, training.max_length, output)
         tokenizer = load_tokenizer(start, data.chat_template)
-        pairs = (folder / PAIRS).read_bytes()
+        pairs = read_pairs(folder)
         examples = rows(Chat(tokenizer, tokenizer.chat_template), pairs)
         trainer = _trainer(settings, tokenizer, examples)
         identity = {

@@ -131,9 +131,18 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
                 counts["left_out"] = left_out
                 record = {"kind": KIND, "counts": counts, "sources": sources}
                 record |= {"inputs": inputs, "model": model}
+                record["pairs_sha256"] = hashlib.sha256((aside / PAIRS).read_bytes()).hexdigest()
                 write_json(aside / MANIFEST, {**record, **provenance.record()})
         shutil.rmtree(work)
     return folder
+
+
+def read_pairs(folder: Path) -> bytes:
+    """The content of pairs.jsonl; `InputError` when it is not what was written."""
+    pairs = (folder / PAIRS).read_bytes()
+    if hashlib.sha256(pairs).hexdigest() != read_json(folder / MANIFEST).get("pairs_sha256"):
+        raise InputError(f"{folder / PAIRS} is damaged; remove {folder} to make the pairs again")
+    return pairs
 
 
 def _sample(

@@ -188,6 +188,17 @@ def test_pairs_are_made_anew_only_when_stale(model_dir, tmp_path, made) -> None:
     assert (tmp_path / "out" / "pairs" / PAIRS).read_bytes() != first
 
 
+def test_a_flipped_bit_in_the_pairs_is_noticed(model_dir, tmp_path, made) -> None:
+    preferences.main(write(tmp_path, model_dir))
+    folder = tmp_path / "out" / "pairs"
+    pairs = (folder / PAIRS).read_bytes()
+    assert preferences.read_pairs(folder) == pairs
+    middle = len(pairs) // 2
+    (folder / PAIRS).write_bytes(pairs[:middle] + bytes([pairs[middle] ^ 1]) + pairs[middle + 1 :])
+    with pytest.raises(InputError, match=r"pairs\.jsonl is damaged; remove .*/out/pairs to make"):
+        preferences.read_pairs(folder)
+
+
 def test_batches_of_another_sampling_are_not_taken(model_dir, tmp_path, made) -> None:
     work = tmp_path / "out" / "pairs.sampling"
     work.mkdir(parents=True)
