@@ -2,13 +2,13 @@
 
 import fnmatch
 import glob
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
+from tinymathreason.provenance import file_hash
 
 CHEAP = 1 << 29
 """Bytes whose SHA-256 takes about a second; of larger mixtures names and sizes are compared.
@@ -30,14 +30,8 @@ def describe(folder: Path, path: Path) -> Entry:
     return {
         "path": path.relative_to(folder).as_posix(),
         "bytes": path.stat().st_size,
-        "sha256": digest(path),
+        "sha256": file_hash(path),
     }
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def shards(manifest: dict[str, Any]) -> list[Entry]:
@@ -86,7 +80,7 @@ def fault(path: Path, entry: Entry, with_hash: bool = True) -> str | None:
     # Manifests of older builds hold no sizes.
     if size != entry.get("bytes", size):
         return f"{path} has {size:,} bytes, not {entry['bytes']:,}"
-    if with_hash and digest(path) != entry["sha256"]:
+    if with_hash and file_hash(path) != entry["sha256"]:
         return f"{path} has another SHA-256 than was written"
     return None
 

@@ -17,11 +17,11 @@ from data_prep.arrays import Strings
 from data_prep.clean import is_held_out
 from data_prep.documents import SAMPLE, Documents, Step
 from data_prep.duplicates import REASONS
-from data_prep.mixture import digest
 from data_prep.tokenizer import Encoder
 from data_prep.work import Work, running, stored
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
 from tinymathreason.files import new_file, write_json
+from tinymathreason.provenance import file_hash
 
 COLUMN = "text"
 """Name of the one feature; MaxText's default for train_data_columns."""
@@ -121,7 +121,7 @@ class WriteRecords(Step):
         yield from ()
 
     def _described(self, split: str, rank: int, counts: Counter[str]) -> dict[str, Any]:
-        sha256 = digest(self.work.path(split, rank, ".array_record"))
+        sha256 = file_hash(self.work.path(split, rank, ".array_record"))
         return {"records": counts["records"], "tokens": counts["tokens"], "sha256": sha256}
 
     def _why(self, kind: int, of: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from data_prep.listing import list_files, reaching
 from evaluation.local import SPLITS, Columns, splits
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
+from tinymathreason.provenance import file_hash
 
 OURS = Path(__file__).parent / "lm_eval_tasks"
 """Tasks of our own in lm-eval's form: ``lm_eval run --include_path`` takes the folder."""
@@ -96,8 +97,7 @@ def task_hash(data: str | None) -> str:
         if "://" in file:
             found.append(f"{size}  {file}")
             continue
-        with Path(file).open("rb") as content:
-            found.append(f"{hashlib.file_digest(content, 'sha256').hexdigest()}  {Path(file).name}")
+        found.append(f"{file_hash(Path(file))}  {Path(file).name}")
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 

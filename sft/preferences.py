@@ -83,7 +83,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
     from sft.problems import load
     from tinymathreason.chat import Chat
     from tinymathreason.latex import plain_number
-    from tinymathreason.provenance import asking_hash, model_hash
+    from tinymathreason.provenance import asking_hash, file_hash, model_hash
 
     check_folder(Path(model))
     tokenizer = load_tokenizer(model, data.chat_template)
@@ -131,7 +131,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
                 counts["left_out"] = left_out
                 record = {"kind": KIND, "counts": counts, "sources": sources}
                 record |= {"inputs": inputs, "model": model}
-                record["pairs_sha256"] = hashlib.sha256((aside / PAIRS).read_bytes()).hexdigest()
+                record["pairs_sha256"] = file_hash(aside / PAIRS)
                 write_json(aside / MANIFEST, {**record, **provenance.record()})
         shutil.rmtree(work)
     return folder

@@ -1,7 +1,6 @@
 """Settings in; a trained model with its tokenizer, template and record out, by TRL's SFTTrainer."""
 
 import contextlib
-import hashlib
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from sft import checkpoints, checks, dataset
 from sft.finish import finish
 from sft.model import check_vocabulary, load_tokenizer, making, set_stop
 from tinymathreason.files import locked
-from tinymathreason.provenance import model_hash
+from tinymathreason.provenance import file_hash, model_hash
 
 if TYPE_CHECKING:
     from sft.config import Settings, SftData
@@ -123,21 +122,18 @@ def _identity(settings: "Settings[SftData]", processes: int) -> dict[str, Any]:
     start = Path(settings.model.model_name_or_path)
     return {
         "base": model_hash(start) if start.is_dir() else settings.model.model_revision,
-        "data": {split: _sha256(_data(settings) / f"{split}.parquet") for split in dataset.SPLITS},
+        "data": {
+            split: file_hash(_data(settings) / f"{split}.parquet") for split in dataset.SPLITS
+        },
         "processes": processes,
     }
 
 
 def _described(data: Path) -> dict[str, Any]:
     """What a record says of the examples."""
-    manifest = {"manifest": _sha256(data / dataset.MANIFEST)}
+    manifest = {"manifest": file_hash(data / dataset.MANIFEST)}
     return {**manifest, "counts": dataset.manifest(data)["sources"]}
 
 
 def _data(settings: "Settings[SftData]") -> Path:
     return settings.data.data_dir or settings.output / "data"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -55,13 +55,17 @@ ASKING = (
 """What decides how a model is asked and when it stops, beside its configuration."""
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def files_hash(files: Iterable[Path], folder: Path) -> str:
     """SHA-256 over the names in ``folder``, and the SHA-256 of each, of some files of it."""
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as content:
-            found = hashlib.file_digest(content, "sha256").hexdigest()
-        digest.update(f"{found}  {file.relative_to(folder).as_posix()}\n".encode())
+        digest.update(f"{file_hash(file)}  {file.relative_to(folder).as_posix()}\n".encode())
     return digest.hexdigest()
 
 

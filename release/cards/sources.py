@@ -1,6 +1,5 @@
 """The manifests of the data in; what was read, kept and rejected, and why, out."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from release.cards.facts import Facts, Places, Record, last_start, md, say, table
 from release.cards.metadata import HUB_ID
+from tinymathreason.provenance import file_hash
 
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/")
 _COMMIT = 10
@@ -18,7 +18,7 @@ def mixture(facts: Facts, places: Places) -> dict[str, Any]:
     path = places.mixture / "manifest.json"
     record = facts.record(path)
     trained_on = last_start(facts, places).maybe("mixture", "manifest_sha256")
-    if record.value is not None and trained_on not in (None, _sha256(path)):
+    if record.value is not None and trained_on not in (None, file_hash(path)):
         facts.lack("the data of pretraining", f"{path} is not of the mixture that was trained on")
         return {"table": None}
     sources = record.take("sources of pretraining", "sources", kind=dict) or {}
@@ -59,7 +59,7 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
     tuned = facts.record(places.model / places.tuning)
     path = places.examples / "manifest.json"
     record = facts.record(path)
-    if record.value is not None and tuned.maybe("manifest") not in (None, _sha256(path)):
+    if record.value is not None and tuned.maybe("manifest") not in (None, file_hash(path)):
         facts.lack("origin of the examples", f"{path} is not of the examples that were trained on")
         record = Record(facts, str(path), {})
     data = record.under("inputs", "data")
@@ -147,7 +147,3 @@ def name_of(path: str) -> str:
     if match := _DATASET.match(path):
         return match[1] + (f" at {match[2][:_COMMIT]}" if match[2] else "")
     return "/".join(Path(path).parts[-2:]) if path.startswith("/") else path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
