@@ -1,6 +1,9 @@
 """Parameters in; a step's folder that MaxText's trainer restores, out."""
 
+import contextlib
 import logging
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,15 +39,43 @@ def save(folder: Path, state: dict[str, Any], scanned: bool) -> None:
     )
     # Orbax makes the folder that it writes.
     made = folder.resolve() / "step"
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # Orbax logs the traceback of what it raises as well
+    before, hook = logging.root.manager.disable, sys.excepthook
+    # Orbax logs the traceback of what it raises as well, and tensorstore prints those of its threads.
+    logging.disable(logging.CRITICAL)
+    sys.excepthook = lambda *_: None
     try:
         with ocp.Context(memory_options=memory):
             ocp.save_checkpointables(
                 made, {"items": state}, custom_metadata={"scan_layers": scanned}
             )
+    except BaseException:
+        # Orbax raises at the first array that fails, while others are still on their way: whoever
+        # removes the folder now would see it come back. Each of theirs would be logged later.
+        logging.getLogger("asyncio").disabled = True
+        _wait_until_still(folder)
+        raise
     finally:
         logging.disable(before)
+        sys.excepthook = hook
     for part in made.iterdir():
         part.replace(folder / part.name)
     made.rmdir()
+
+
+def _wait_until_still(folder: Path, pause: float = 0.2, timeout: float = 60.0) -> None:
+    """Return when nothing in ``folder`` has changed for ``pause`` seconds, or after ``timeout``."""
+    deadline = time.monotonic() + timeout
+    before, now = None, _state(folder)
+    while now != before and time.monotonic() < deadline:
+        time.sleep(pause)
+        before, now = now, _state(folder)
+
+
+def _state(folder: Path) -> set[tuple[Path, int, int]]:
+    """The paths in a folder with their sizes and times; what goes meanwhile is left out."""
+    found = set()
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            found.add((path, status.st_size, status.st_mtime_ns))
+    return found
