@@ -1,8 +1,8 @@
 """Parameters in; a step's folder that MaxText's trainer restores, out."""
 
 import contextlib
+import io
 import logging
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,24 +39,24 @@ def save(folder: Path, state: dict[str, Any], scanned: bool) -> None:
     )
     # Orbax makes the folder that it writes.
     made = folder.resolve() / "step"
-    before, hook = logging.root.manager.disable, sys.excepthook
-    # Orbax logs the traceback of what it raises as well, and tensorstore prints those of its threads.
-    logging.disable(logging.CRITICAL)
-    sys.excepthook = lambda *_: None
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # Orbax logs the traceback of what it raises as well
     try:
-        with ocp.Context(memory_options=memory):
-            ocp.save_checkpointables(
-                made, {"items": state}, custom_metadata={"scan_layers": scanned}
-            )
-    except BaseException:
-        # Orbax raises at the first array that fails, while others are still on their way: whoever
-        # removes the folder now would see it come back. Each of theirs would be logged later.
-        logging.getLogger("asyncio").disabled = True
-        _wait_until_still(folder)
-        raise
+        # So does tensorstore, of writes that outlive Orbax's event loop.
+        with contextlib.redirect_stderr(io.StringIO()):
+            try:
+                with ocp.Context(memory_options=memory):
+                    ocp.save_checkpointables(
+                        made, {"items": state}, custom_metadata={"scan_layers": scanned}
+                    )
+            except BaseException:
+                # Orbax raises at the first array that fails, while others are still on their way:
+                # whoever removes the folder now would see it come back.
+                logging.getLogger("asyncio").disabled = True  # it logs each when it is collected
+                _wait_until_still(folder)
+                raise
     finally:
         logging.disable(before)
-        sys.excepthook = hook
     for part in made.iterdir():
         part.replace(folder / part.name)
     made.rmdir()
