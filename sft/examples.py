@@ -11,7 +11,7 @@ from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import Questions as Benchmarks
 from data_prep.contamination import questions
 from data_prep.rows import read_columns
-from sft.config import Questions, QuestionSource
+from sft.config import QuestionSource, TuningData
 from tinymathreason.answers import ContradictionError, canonical
 
 
@@ -33,7 +33,7 @@ class Example:
     """The question that it repeats, or that of a benchmark."""
 
 
-def read(data: Questions) -> Iterator[Example]:
+def read(data: TuningData) -> Iterator[Example]:
     """Every row of every source in order, each with the reason when it cannot be an example.
 
     Reasons: ``not_selected`` (``where``), ``invalid_unicode``, ``empty``, ``no_final_answer``,
