@@ -15,7 +15,7 @@ another one better; the other two are assumptions, which the published runs cann
 
 from dataclasses import dataclass
 
-from pretrain.costs import Costs
+from pretrain.preflight.costs import Costs
 from pretrain.topology import Chip
 
 

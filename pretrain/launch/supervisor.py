@@ -1,17 +1,17 @@
 """Bring one training to its last step: make the slice, start, follow, start again, or give up."""
 
-import dataclasses
 import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Any
 
-from pretrain import outcome, run
-from pretrain.outcome import Host, Outcome
-from pretrain.slice import (
+from pretrain import run
+from pretrain.launch import outcome
+from pretrain.launch.outcome import Host, Outcome
+from pretrain.launch.plan import Plan
+from pretrain.launch.slice import (
     ABSENT,
     GONE,
     NODE_GONE,
@@ -45,28 +45,6 @@ class SliceGoneError(Exception):
 
 class GivenUpError(InputError):
     """The training has ended before its last step and is not started again."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What to train, on what, and when to give up."""
-
-    words: tuple[str, ...]
-    """Overlay, relative to the checkout, and ``key=value`` arguments."""
-    config: dict[str, Any]
-    """The configuration that these resolve to."""
-    kind: str
-    """TPU type, as v4-32."""
-    spot: bool
-    """Ask for spot capacity, which is cheaper and can be taken away."""
-    wait_s: float
-    """How long to wait for the slice, in seconds, each time that one is asked for."""
-    poll_s: float
-    """Seconds between two looks at the slice."""
-    retries: int
-    """Give up after this many failures in a row without a newer checkpoint."""
-    prepare: str
-    """Shell command for every host after the installation, in the checkout; empty: none."""
 
 
 def bundle_command(bundle: Path) -> list[str]:

@@ -22,7 +22,7 @@ commit=$(git rev-parse HEAD)
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 git clone --quiet "$(git rev-parse --show-toplevel)" "$context"
-docker build --file "$context/pretrain/gke/Dockerfile" --tag "$IMAGE:$commit" "$context"
+docker build --file "$context/pretrain/launch/gke/Dockerfile" --tag "$IMAGE:$commit" "$context"
 docker push "$IMAGE:$commit"
 
 # GKE starts every pod again after exit status 42 and 127 to 255 (a lost host); 1 is a crash and 75 a

@@ -3,7 +3,7 @@
 import math
 import re
 
-from pretrain.hlo import Instruction, Program
+from pretrain.preflight.hlo import Instruction, Program
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 

@@ -5,8 +5,8 @@ import math
 import re
 from dataclasses import dataclass, fields
 
-from pretrain import collectives
-from pretrain.hlo import Array, Computation, Instruction, Program, arrays
+from pretrain.preflight import collectives
+from pretrain.preflight.hlo import Array, Computation, Instruction, Program, arrays
 
 _NO_TRAFFIC = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id",

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import launch, supervisor
-from pretrain.slice import Slice, install, output
+from pretrain.launch import supervisor
+from pretrain.launch.__main__ import main
+from pretrain.launch.slice import Slice, install, output
 from tinymathreason.cli import InputError
 
 PLACE = ["--name=tpu", "--zone=us-central2-b", "--project=p"]
@@ -27,8 +28,8 @@ FINISHED = {"step": 100, "status": [0, 0]}
 def checkout(tmp_path_factory):
     """A git checkout with what the hosts need of this project, and an overlay."""
     folder = tmp_path_factory.mktemp("checkout")
-    (folder / "pretrain").mkdir()
-    shutil.copy("pretrain/host.sh", folder / "pretrain")
+    (folder / "pretrain/launch").mkdir(parents=True)
+    shutil.copy("pretrain/launch/host.sh", folder / "pretrain/launch")
     (folder / "tiny.yml").write_text(OVERLAY)
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
@@ -95,7 +96,7 @@ def world(tmp_path, checkout, monkeypatch):
 
 def run(*words: str) -> None:
     fixed = ["--type=v4-32", "--poll=0.01", "--prepare=touch prepared", "learning_rate=0.5"]
-    launch.main(["run", "tiny.yml", *PLACE, *fixed, *words])
+    main(["run", "tiny.yml", *PLACE, *fixed, *words])
 
 
 ONCE = ["scp", "install", "start"]
@@ -183,7 +184,7 @@ def test_a_stop_is_the_operators(world, monkeypatch, capsys) -> None:
     def sleep(_: float) -> None:
         if not stopped:
             stopped.append(True)
-            launch.main(["stop", *PLACE, "--poll=0.01"])
+            main(["stop", *PLACE, "--poll=0.01"])
 
     monkeypatch.setattr(supervisor, "time", Clock(sleep))
     with pytest.raises(SystemExit) as ended:
@@ -287,12 +288,12 @@ def test_ctrl_c_leaves_the_training_and_run_takes_it_up(world, monkeypatch, capf
     assert world.changes() == ["create", *ONCE]
     with pytest.raises(InputError, match=r"runs another training: tiny\.yml learning_rate=0.5"):
         run("learning_rate=0.25")
-    launch.main(["status", *PLACE])
+    main(["status", *PLACE])
     assert "tpu: ACTIVE\nvm-w-0: running\nvm-w-1: running\n" in capfd.readouterr().out
     # A second start by hand, whatever the operator's machine believes, is none.
     home = world.folder / "host-0"
     found = subprocess.run(
-        ["bash", "tinymathreason/pretrain/host.sh", "start", "other.yml"],
+        ["bash", "tinymathreason/pretrain/launch/host.sh", "start", "other.yml"],
         cwd=home,
         env={**os.environ, "HOST": "0", "ATTEMPT": "1", "HOME": str(home)},
         capture_output=True,
@@ -302,8 +303,8 @@ def test_ctrl_c_leaves_the_training_and_run_takes_it_up(world, monkeypatch, capf
     # Nor is anything installed under it.
     with pytest.raises(InputError, match="error: vm-w-0: a training runs here"):
         output(Slice(name="tpu", zone="z", project="p").ssh(install(Path("b"), "")))
-    launch.main(["stop", *PLACE, "--poll=0.01"])
-    launch.main(["logs", *PLACE, "--worker=1"])
+    main(["stop", *PLACE, "--poll=0.01"])
+    main(["logs", *PLACE, "--worker=1"])
     assert capfd.readouterr().out.endswith("attempt 1 on host 1\n")
 
 
@@ -311,7 +312,7 @@ def test_a_slice_is_deleted_when_asked_for(world, capsys) -> None:
     world.scenario(FINISHED)
     run("--delete-at-end")
     assert world.changes() == ["create", *ONCE, "delete"]
-    launch.main(["delete", *PLACE])
+    main(["delete", *PLACE])
     assert "there is no such slice" in capsys.readouterr().out
 
 
@@ -343,7 +344,7 @@ def test_a_request_that_fails_is_told_with_its_reason(world) -> None:
 def test_without_gcloud_it_is_one_line(world, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(world.folder / "bucket"))
     with pytest.raises(InputError, match="is not on the path; gcloud comes with the Google Cloud"):
-        launch.main(["status", *PLACE])
+        main(["status", *PLACE])
 
 
 @pytest.mark.parametrize("verb", ["run", "status", "logs", "stop", "delete"])
@@ -352,7 +353,7 @@ def test_a_dry_run_prints_commands_and_runs_none(world, capsys, verb: str) -> No
     if verb == "run":
         run("--dry-run", "--spot", "--type=v5e-16")
     else:
-        launch.main([verb, *PLACE, "--dry-run"])
+        main([verb, *PLACE, "--dry-run"])
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
     assert lines
     assert {shlex.split(line)[0] for line in lines} <= {"gcloud", "git"}
@@ -387,9 +388,9 @@ def test_only_a_commit_is_sent(world, checkout, tmp_path, monkeypatch) -> None:
     (tmp_path / "tiny.yml").write_text(OVERLAY)
     words = ["--type=v4-32", "--prepare=true", *PLACE]
     with pytest.raises(InputError, match=r"new\.yml is not committed"):
-        launch.main(["run", "new.yml", *words])
+        main(["run", "new.yml", *words])
     with pytest.raises(InputError, match="must lie below the checkout"):
-        launch.main(["run", str(tmp_path / "tiny.yml"), *words])
+        main(["run", str(tmp_path / "tiny.yml"), *words])
     (checkout / "tiny.yml").write_text(f"{OVERLAY}learning_rate: 1.0\n")
     try:
         with pytest.raises(InputError, match=r"tiny\.yml is not committed"):
@@ -404,5 +405,5 @@ def test_only_a_commit_is_sent(world, checkout, tmp_path, monkeypatch) -> None:
 
 def test_words_that_belong_to_another_verb_are_refused(capsys) -> None:
     with pytest.raises(SystemExit):
-        launch.main(["stop", *PLACE, "steps=3"])
+        main(["stop", *PLACE, "steps=3"])
     assert "unrecognized arguments: steps=3" in capsys.readouterr().err

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.history import HELD_OUT, LOSS, WEIGHTS, Floats, History, Integers, Series
 from pretrain.model import Model
 from pretrain.run import last_step, parameters
 from pretrain.topology import CHIPS
+from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, Floats, History, Integers, Series
 from tinymathreason.cli import InputError
 
 PEAKS = {

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pretrain import costs, hlo, overlay
-from pretrain.costs import Costs
+from pretrain import overlay
 from pretrain.model import Model
+from pretrain.preflight import costs, hlo
+from pretrain.preflight.costs import Costs
 from pretrain.topology import Topology
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json
@@ -124,7 +125,14 @@ def read(entry: Path) -> Profile:
 def _compile(path: Path, folder: Path, overrides: Sequence[str], topology: Topology) -> None:
     environment = {**os.environ, "JAX_PLATFORMS": "cuda" if topology.platform == "cuda" else "cpu"}
     done = subprocess.run(
-        [sys.executable, "-m", "pretrain.compile_step", str(path), str(folder), *overrides],
+        [
+            sys.executable,
+            "-m",
+            "pretrain.preflight.compile_step",
+            str(path),
+            str(folder),
+            *overrides,
+        ],
         capture_output=True,
         text=True,
         env=environment,

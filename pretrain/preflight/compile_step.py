@@ -1,6 +1,6 @@
 """Compile upstream's train step for a slice that is not there, and keep what XLA says of it.
 
-python -m pretrain.compile_step OVERLAY.yml FOLDER key=value ...
+python -m pretrain.preflight.compile_step OVERLAY.yml FOLDER key=value ...
 
 Runs in a process of its own: libtpu and MaxText's flags belong to a process. Writes
 ``step.hlo.gz``, the optimised program of one device, and ``step.json`` into FOLDER; when XLA finds
@@ -36,7 +36,8 @@ def largest(text: str, count: int = 3) -> list[tuple[str, int]]:
 def main(argv: Sequence[str]) -> None:
     """Compile as upstream's ``train_compile`` does, through the same public functions."""
     parser = argparse.ArgumentParser(
-        prog="pretrain.compile_step", description="Compile a train step; for pretrain.preflight."
+        prog="pretrain.preflight.compile_step",
+        description="Compile a train step; for pretrain.preflight.",
     )
     parser.add_argument("overlay", type=Path)
     parser.add_argument("folder", type=Path, help="existing folder to write to")

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import outcome, overlay, topology, train
-from pretrain.outcome import Outcome
-from pretrain.slice import (
+from pretrain import overlay, train
+from pretrain.launch import outcome, plan
+from pretrain.launch.outcome import Outcome
+from pretrain.launch.plan import Plan
+from pretrain.launch.slice import (
     ABSENT,
     PROBE,
-    CommandError,
     Slice,
     checkpoint_files,
     install,
@@ -24,7 +25,7 @@ from pretrain.slice import (
     output,
     step_reached,
 )
-from pretrain.supervisor import LOG, GivenUpError, Plan, Supervisor, bundle_command, say
+from pretrain.launch.supervisor import LOG, GivenUpError, Supervisor, bundle_command, say
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 
@@ -32,71 +33,15 @@ STOP_S = 1200
 """Seconds in which a training must have saved after it was told to stop."""
 
 
-def plan(arguments: argparse.Namespace) -> Plan:
-    """The checked plan of ``run``; `InputError` for what the hosts would only tell later."""
-    config = overlay.load(arguments.overlay, arguments.overrides)
-    if not str(config["base_output_directory"]).startswith("gs://"):
-        raise InputError(
-            f"base_output_directory is {config['base_output_directory']!r}: the hosts of a slice "
-            "share no disk; give base_output_directory=gs://BUCKET/FOLDER"
-        )
-    if not config["run_name"]:
-        raise InputError("run_name must be set")
-    mixture = config["grain_train_mixture_config_path"]
-    if config["dataset_type"] == "grain" and mixture and not arguments.prepare:
-        raise InputError(
-            f"grain_train_mixture_config_path: nothing brings {mixture} to the hosts; "
-            "say how with --prepare, a shell command that each runs in its checkout"
-        )
-    topology.check(arguments.overlay, arguments.type)
-    words = [overlay_word(arguments.overlay), *arguments.overrides]
-    if any(character in word for word in words for character in "\t\n"):
-        raise InputError("an argument with a tab or a line end cannot be sent to the hosts")
-    return Plan(
-        words=tuple(words),
-        config=config,
-        kind=arguments.type,
-        spot=arguments.spot,
-        wait_s=arguments.wait * 3600,
-        poll_s=arguments.poll,
-        retries=arguments.retries,
-        prepare=arguments.prepare,
-    )
-
-
-def overlay_word(path: Path) -> str:
-    """The overlay as the hosts find it: relative to the checkout, which is the current folder."""
-    try:
-        return path.resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError as error:
-        raise InputError(f"{path}: must lie below the checkout {Path.cwd()}") from error
-
-
-def check_checkout(path: str) -> None:
-    """Raise `InputError` unless the current folder is a checkout whose commit is what will run."""
-    try:
-        top = output(["git", "rev-parse", "--show-toplevel"]).decode().strip()
-        changed = output(["git", "status", "--porcelain", "--untracked-files=no"]).decode().split()
-        tracked = output(["git", "ls-files", "--", path]).decode().strip()
-    except CommandError as error:
-        raise InputError(f"{Path.cwd()}: not a git checkout of this project") from error
-    if Path(top) != Path.cwd():
-        raise InputError(f"start this in the checkout's own folder, {top}")
-    if changed or not tracked:
-        raise InputError(
-            f"{changed[1] if changed else path} is not committed: the hosts get the commit"
-        )
-
-
 def run(arguments: argparse.Namespace) -> None:
     """Supervise a training to its end; exit status 75 when an operator stopped it."""
     tpu = named_slice(arguments)
-    wanted = plan(arguments)
+    wanted = plan.checked(arguments)
     tpu.create(wanted.kind, wanted.spot, wanted.wait_s)  # refuses a wrong type before anything
     if arguments.dry_run:
         show(tpu, wanted)
         return
-    check_checkout(wanted.words[0])
+    plan.check_checkout(wanted.words[0])
     supervisor = Supervisor(tpu, wanted)
     delete_it = False
     try:

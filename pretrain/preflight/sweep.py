@@ -1,6 +1,6 @@
 """An overlay and a list of alternatives in; all compiled, estimated and ranked out.
 
-The list for a topology is ``pretrain/sweeps/<topology>.yaml``: a name for each alternative and the
+The list for a topology is ``sweeps/<topology>.yaml``: a name for each alternative and the
 ``key=value`` arguments that make it from the overlay.
 """
 
@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain import forecast
-from pretrain.forecast import Report
+from pretrain.preflight import forecast
+from pretrain.preflight.forecast import Report
 from pretrain.topology import GIB, Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml

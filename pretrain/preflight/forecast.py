@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import overlay, roofline, run
-from pretrain.calibration import constants
-from pretrain.profile import profile
-from pretrain.roofline import Estimate
+from pretrain import overlay, run
+from pretrain.preflight import roofline
+from pretrain.preflight.calibration import constants
+from pretrain.preflight.profile import profile
+from pretrain.preflight.roofline import Estimate
 from pretrain.topology import GIB, Topology
 
 SPARE = 2 * GIB

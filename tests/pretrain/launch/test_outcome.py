@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from pretrain import outcome
-from pretrain.outcome import Host, Outcome
+from pretrain.launch import outcome
+from pretrain.launch.outcome import Host, Outcome
 from tinymathreason.cli import InputError
 
 

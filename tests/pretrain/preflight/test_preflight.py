@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import calibration, overlay, preflight, profile, roofline, sweep
-from pretrain.calibration import PUBLISHED, Published, constants, measured_seconds
-from pretrain.compile_step import largest
-from pretrain.costs import Costs
-from pretrain.forecast import steps
+from pretrain import overlay
 from pretrain.model import Model
-from pretrain.preflight import main
-from pretrain.profile import Profile, key, needed
-from pretrain.roofline import Constants, estimate
+from pretrain.preflight import calibration, profile, roofline, sweep
+from pretrain.preflight.__main__ import advice, main
+from pretrain.preflight.calibration import PUBLISHED, Published, constants, measured_seconds
+from pretrain.preflight.compile_step import largest
+from pretrain.preflight.costs import Costs
+from pretrain.preflight.forecast import steps
+from pretrain.preflight.profile import Profile, key, needed
+from pretrain.preflight.roofline import Constants, estimate
 from pretrain.topology import CHIPS, GIB, OFFERED, check, find, of_overlay
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
@@ -84,7 +85,7 @@ def test_too_tight_fails_and_says_what_to_change(cache, capsys) -> None:
     assert "per_device_batch_size=3 gradient_accumulation_steps=6" in str(error.value)
     three = overlay.load(V4_32, ["per_device_batch_size=3"])
     # Three at a time become one: the sequences of a step stay the same.
-    assert "per_device_batch_size=1 gradient_accumulation_steps=9" in preflight.advice(three)
+    assert "per_device_batch_size=1 gradient_accumulation_steps=9" in advice(three)
     assert "num_vocab_tiling=8" in str(error.value)
 
 
@@ -103,7 +104,7 @@ def test_nothing_is_advised_that_was_done() -> None:
     config = overlay.load(
         V4_32, ["num_vocab_tiling=8", "per_device_batch_size=1", "remat_policy=full"]
     )
-    assert preflight.advice(config) == "take a larger slice"
+    assert advice(config) == "take a larger slice"
 
 
 def test_the_numbers_behind_xlas_two_messages() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import collectives, costs, hlo
+from pretrain.preflight import collectives, costs, hlo
 from tinymathreason.cli import InputError
 
 PROGRAM = Path(__file__).with_name("program.hlo").read_text()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain.history import HELD_OUT, LOSS, NORM, RATE, History
-from pretrain.progress import Progress, measure, spans, tokens_by_step
+from pretrain.watch.history import HELD_OUT, LOSS, NORM, RATE, History
+from pretrain.watch.progress import Progress, measure, spans, tokens_by_step
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file

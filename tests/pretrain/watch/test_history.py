@@ -6,9 +6,9 @@ import fsspec
 import numpy as np
 import pytest
 
-from pretrain import history
-from pretrain.history import HELD_OUT, LOSS, NORM, RATE, WEIGHTS, History
-from tests.pretrain.event_files import step_scalars, write_checkpoint, write_events
+from pretrain.watch import history
+from pretrain.watch.history import HELD_OUT, LOSS, NORM, RATE, WEIGHTS, History
+from tests.pretrain.watch.event_files import step_scalars, write_checkpoint, write_events
 from tinymathreason.cli import InputError
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import overlay, sweep, topology
-from pretrain.calibration import expected_error
-from pretrain.forecast import HOST_BANDWIDTH, RESTART, SPARE, Report, report
-from pretrain.profile import needed
-from pretrain.roofline import Estimate
+from pretrain import overlay, topology
+from pretrain.preflight import sweep
+from pretrain.preflight.calibration import expected_error
+from pretrain.preflight.forecast import HOST_BANDWIDTH, RESTART, SPARE, Report, report
+from pretrain.preflight.profile import needed
+from pretrain.preflight.roofline import Estimate
 from pretrain.topology import GIB, PRICES_OF
 from tinymathreason import cli
 from tinymathreason.cli import InputError

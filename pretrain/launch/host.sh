@@ -3,12 +3,12 @@
 #   free                fails when a training runs or another installation is under way
 #   install [COMMAND]   Python 3.12 and what pretraining needs, by the lock's hashes; then COMMAND
 #   start WORD...       start `python -m maxtext.train WORD...`, unless it runs; returns at once
-#   probe               one line of tabs, read by pretrain/outcome.py
+#   probe               one line of tabs, read by pretrain/launch/outcome.py
 #   log OFFSET          the training's log from this byte on
 #   stop                SIGTERM, so that it saves; remembered as the operator's wish
 #   halt                SIGKILL, for a host that outlives the others
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Beside the checkout. The lock is held as long as the training runs: unlike a process id it is never
 # another's, and after a reboot it is free.
 state=../tinymathreason.state
@@ -52,7 +52,7 @@ start() {
   [ ! -f "$state/log" ] || mv "$state/log" "$state/log.previous"
   printf '\t%s' "$@" >"$state/words"
   # A session of its own: the end of the ssh connection does not reach it.
-  setsid bash pretrain/host.sh work "$@" >"$state/log" 2>&1 </dev/null &
+  setsid bash pretrain/launch/host.sh work "$@" >"$state/log" 2>&1 </dev/null &
 }
 
 work() {

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import outcome
-from pretrain.outcome import Host
+from pretrain.launch import outcome
+from pretrain.launch.outcome import Host
 from tinymathreason.cli import InputError
 
 RUNTIMES = {
@@ -36,7 +36,7 @@ NODE_GONE = {"PREEMPTED", "TERMINATED", "STOPPED", "HIDDEN", ABSENT}
 CHECKOUT = "tinymathreason"
 """Folder of this project in the home of a host."""
 
-SCRIPT = f"{CHECKOUT}/pretrain/host.sh"
+SCRIPT = f"{CHECKOUT}/pretrain/launch/host.sh"
 
 PROBE = f"""if test -f {SCRIPT}; then bash {SCRIPT} probe; \
 else printf '@host\\t%s\\n' "$(hostname)"; fi"""
@@ -158,12 +158,12 @@ def install(bundle: Path, prepare: str) -> str:
         f"git init --quiet {CHECKOUT} && cd {CHECKOUT} && "
         f"git fetch --quiet ../{shlex.quote(bundle.name)} HEAD && "
         "git checkout --quiet --force --detach FETCH_HEAD && "
-        f"bash pretrain/host.sh install {shlex.quote(prepare)}"
+        f"bash pretrain/launch/host.sh install {shlex.quote(prepare)}"
     )
 
 
 def on_host(verb: str, *words: str) -> str:
-    """Host command: ``verb`` of pretrain/host.sh."""
+    """Host command: ``verb`` of pretrain/launch/host.sh."""
     return shlex.join(["bash", SCRIPT, verb, *words])
 
 
