@@ -50,7 +50,8 @@ PIP = """import sys
 if "install" in sys.argv:
     print("WARNING: Retrying", file=sys.stderr)
     sys.exit("ERROR: Could not find a version\\nERROR: No matching distribution found for uv")
-print("".join(f"{{key}}={{value!r}}\n" for key, value in {settings}.items()), end="")
+for key, value in {settings}.items():
+    print(f"{{key}}={{value!r}}")
 """
 UV = """#!/bin/sh
 echo "$UV_DEFAULT_INDEX $SSL_CERT_FILE $*" >> "$ASKED"
