@@ -21,7 +21,7 @@ from tinymathreason.files import write_text
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-TEMPLATE = Path(__file__).parent / "cards" / "card.md.jinja"
+TEMPLATE = Path(__file__).parent / "templates" / "card.md.jinja"
 CARD = "README.md"
 TOY = 50_000_000
 """Parameters below which a card says that the model is of no use but as a demonstration."""

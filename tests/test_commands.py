@@ -20,7 +20,7 @@ ROOMS = {
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
-    str(path.with_suffix("")).replace("/", ".")
+    str(path.with_suffix("")).replace("/", ".").removesuffix(".__main__")
     for room in ROOMS
     for path in sorted(Path(room).rglob("*.py"))
     if "__main__" in path.read_text() and path.name != "maxtext_train.py"

@@ -32,7 +32,7 @@ def test_the_wheel_places_one_thin_file_into_maxtext(wheel) -> None:
         "sft/configs/quickstart.yaml",
         "data_prep/recipes/quickstart.yaml",
         "evaluation/lm_eval_tasks/tmr_gsm8k.yaml",
-        "release/cards/card.md.jinja",
+        "release/templates/card.md.jinja",
         "release/serving/chat.html",
     ):
         assert shipped in names

@@ -11,7 +11,7 @@ from tinymathreason.cli import InputError
 
 def architecture(facts: Facts, places: Places) -> dict[str, Any]:
     """Sizes by the model's configuration, parameters and hash by its weights."""
-    from release.weights import Tensors
+    from release.checks.weights import Tensors
     from tinymathreason.provenance import asking_hash, model_hash
 
     take = facts.record(places.model / "config.json").take

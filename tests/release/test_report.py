@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from release.bars import Bar, load, missed
 from release.records import collect
-from release.report import main
+from release.report.__main__ import main
+from release.report.bars import Bar, load, missed
 from tests.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json

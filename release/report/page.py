@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from release import charts
-from release.charts import count, duration, gibibytes, percent
+from release.report import charts
+from release.report.charts import count, duration, gibibytes, percent
 from release.typeset import STYLE, typeset
 from tinymathreason import processor
 
@@ -19,7 +19,7 @@ STAGES = {
     "evaluate_sft": "Evaluation, tuned",
 }
 MODELS = {"base": "Base model", "sft": "Tuned model"}
-_CSS = Path(__file__).with_name("report.css")
+_CSS = Path(__file__).parent.parent / "templates" / "report.css"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 

@@ -104,9 +104,9 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     run = arguments.run
 
-    from release import bars
-    from release.page import page
     from release.records import collect
+    from release.report import bars
+    from release.report.page import page
 
     accepted = bars.load(arguments.bars) if arguments.bars else {}
     record = collect(run)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.decoding import turn_end
-from release import secrets, weights
 from release.cards.metadata import STATED, edited, problems
+from release.checks import secrets, weights
 from release.lineage import PARITY, lineage, parity_record, tuning_record
 from tinymathreason import disk
 from tinymathreason.cli import InputError
