@@ -13,7 +13,7 @@ ROOMS = {
     "data_prep": 1,
     "pretrain": 2,
     "conversion": 3,
-    "evaluation": 3,
+    "evaluation": 1,
     "sft": 4,
     "release": 5,
     "benchmarks": 6,

@@ -8,28 +8,25 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 from datatrove.data import Document
-from datatrove.pipeline.base import PipelineStep
-from datatrove.utils.logging import logger
 
 from data_prep import similarity
-from data_prep.arrays import Strings, save_array
+from data_prep.arrays import save_array
 from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import index
 from data_prep.filters import make
-from data_prep.fold import mix
 from data_prep.readers import read
-from data_prep.rows import Row
-from data_prep.work import Work, running
+from data_prep.stages.step import Documents, Step, running
+from data_prep.string_store import StringStore
+from data_prep.text_hashing import mix
+from data_prep.work import Work
 from tinymathreason.files import new_file, write_json
-
-logger.disable("datatrove")  # it would tell a user's mistake in a hundred lines, in every process
+from tinymathreason.rows import Row
 
 KEY = np.dtype([("key", "<u8"), ("row", "<u4")])
 """A key under which documents meet, and the row of the document in its task."""
@@ -53,18 +50,6 @@ SCHEMA = pyarrow.schema(
     ]
 )
 """What is stored of a document: its text, how many were read before it, and where it stood."""
-
-Documents = Iterator[Document]
-
-
-class Step(PipelineStep):  # type: ignore[misc]
-    """A step of a build."""
-
-    type = "TinyMathReason"
-
-    def __init__(self, work: Work) -> None:
-        super().__init__()
-        self.work = work
 
 
 class Read(Step):
@@ -221,7 +206,7 @@ class Store(Step):
                 self._save_keys(rank, len(blocks), keys)
             blocks.append(np.array(records, dtype=similarity.RECORD))
             save_array(work.path("fingerprints", rank, ".npy"), np.concatenate(blocks))
-            Strings.save(work.path("ids", rank, ".bin"), ids)
+            StringStore.save(work.path("ids", rank, ".bin"), ids)
             counts = {"read": read, "rejected": dict(rejected)}
             write_json(work.path("counts", rank, ".json"), counts)
         yield from ()

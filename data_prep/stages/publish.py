@@ -13,10 +13,10 @@ from typing import Any
 import zstandard
 
 from data_prep import inputs, mixture, report, tfds_folder
-from data_prep.documents import Documents, Step
-from data_prep.records import SPLITS
 from data_prep.reweight import draws, training_shards
-from data_prep.work import Work, running
+from data_prep.stages.records import SPLITS
+from data_prep.stages.step import Documents, Step, running
+from data_prep.work import Work
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json, write_json

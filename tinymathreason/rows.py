@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from data_prep.listing import UnreachableError, is_remote, list_files, open_file, tell_empty
 from tinymathreason.cli import InputError
+from tinymathreason.listing import UnreachableError, is_remote, list_files, open_file, tell_empty
 
 BATCH = 256
 """Rows of a parquet file decoded at once; documents can be megabytes long."""
@@ -31,7 +31,7 @@ class Row:
     values: tuple[str, ...] = ()
     """The texts under the columns asked for; empty with a reason."""
     reason: str | None = None
-    """Why there is no text: one of `data_prep.documents.BAD_INPUT`."""
+    """Why there is no text: one of `data_prep.stages.documents.BAD_INPUT`."""
     why: str = ""
     """The reason in words."""
     line: int | None = None

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.arithmetic import GENERATORS, TEMPLATES, fact_documents, problems
 from tinymathreason.answers import read_final
+from tinymathreason.arithmetic import GENERATORS, TEMPLATES, fact_documents, problems
 
 EQUATION = re.compile(r"(\d+) ([-+x/]) (\d+) (?:=|is) (\d+)")
 

@@ -46,7 +46,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Folded:
+class HashedText:
     """A text as lower-case letters and digits, and where its words begin."""
 
     letters: npt.NDArray[np.uint8]
@@ -55,7 +55,7 @@ class Folded:
     """Offset of each word's first letter, int[words], rising."""
 
     @classmethod
-    def of(cls, text: str) -> "Folded":
+    def from_text(cls, text: str) -> "HashedText":
         """Drop case, spacing, punctuation, signs, and the differences that NFKC drops."""
         if not text.isascii():
             text = _SIGNS.sub(" ", unicodedata.normalize("NFKC", text))
@@ -105,6 +105,6 @@ class Folded:
 
 
 @lru_cache(maxsize=1)
-def folded(text: str) -> list[Folded]:
+def hashed_pieces(text: str) -> list[HashedText]:
     """The pieces of a document, folded; remembered, since two steps ask for the same one."""
-    return [Folded.of(piece) for piece in pieces(text)]
+    return [HashedText.from_text(piece) for piece in pieces(text)]

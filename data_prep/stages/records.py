@@ -13,12 +13,13 @@ import numpy.typing as npt
 from array_record.python import array_record_module
 from maxtext.input_pipeline.protos import example_pb2
 
-from data_prep.arrays import Strings
 from data_prep.clean import is_held_out
-from data_prep.documents import SAMPLE, Documents, Step
-from data_prep.duplicates import REASONS
+from data_prep.stages.documents import SAMPLE
+from data_prep.stages.duplicates import REASONS
+from data_prep.stages.step import Documents, Step, running, stored
+from data_prep.string_store import StringStore
 from data_prep.tokenizer import Encoder
-from data_prep.work import Work, running, stored
+from data_prep.work import Work
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
 from tinymathreason.files import new_file, write_json
 from tinymathreason.provenance import file_hash
@@ -70,7 +71,7 @@ class WriteRecords(Step):
         }
         file = work.folder / "tokenizer" / "tokenizer.json"
         encoder = _encoder(file.parent, file.stat().st_mtime_ns)
-        ids = Strings(work.path("ids", rank, ".bin"))
+        ids = StringStore(work.path("ids", rank, ".bin"))
         eos = SPECIAL_TOKENS.index(EOS)
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
@@ -144,9 +145,9 @@ class WriteRecords(Step):
 
 
 @lru_cache(maxsize=64)
-def _ids(path: Path) -> Strings:
+def _ids(path: Path) -> StringStore:
     """The ids of a task's documents; few are kept open, as each is an open file."""
-    return Strings(path)
+    return StringStore(path)
 
 
 @lru_cache(maxsize=1)

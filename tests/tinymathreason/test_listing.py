@@ -9,9 +9,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from data_prep.listing import as_pattern, list_files
-from data_prep.rows import read_columns
 from tinymathreason.cli import InputError
+from tinymathreason.listing import as_pattern, list_files
+from tinymathreason.rows import read_columns
 
 NAMES = [
     "d[1]", "[a-c]", "[", "a b", "\u00e9", "*", "?", "{a,b}", "$HOME", "${x}", "%20", "~", "#1",

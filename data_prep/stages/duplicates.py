@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from data_prep import similarity
 from data_prep.arrays import save_array
-from data_prep.documents import KEY, Documents, Step
-from data_prep.work import NUMBERED, Work, running, stored
+from data_prep.stages.documents import KEY
+from data_prep.stages.step import Documents, Step, running, stored
+from data_prep.work import NUMBERED, Work
 from tinymathreason.cli import InputError
 
 EXACT, SAME_ID, NEAR = 0, 1, 2

@@ -7,12 +7,13 @@ import numpy as np
 
 from data_prep import tokenizer
 from data_prep.clean import is_held_out
-from data_prep.documents import Documents, Step
-from data_prep.work import Progress, Task, Work, running, stored
+from data_prep.progress import Progress
+from data_prep.stages.step import Documents, Step, running, stored
+from data_prep.work import Task, Work
 from tinymathreason.files import new_directory
 
 
-class MakeTokenizer(Step):
+class TrainTokenizer(Step):
     """Train the tokenizer on what is left of the sources, or copy the one that the recipe names."""
 
     name = "tokenizer"

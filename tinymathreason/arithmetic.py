@@ -34,7 +34,7 @@ LOSSES = (
 
 
 @dataclass(frozen=True)
-class Problem:
+class WordProblem:
     """A word problem, the text of its worked steps, and its exact answer."""
 
     question: str
@@ -68,15 +68,15 @@ def _event(rng: random.Random, who: str, items: str, have: int) -> tuple[str, st
     return sentence.format(who=who, n=n, items=items), equation, left
 
 
-def _two_events(rng: random.Random) -> Problem:
+def _two_events(rng: random.Random) -> WordProblem:
     who, items, have = rng.choice(NAMES), rng.choice(ITEMS), rng.randint(2, 9)
     one, first, left = _event(rng, who, items, have)
     two, second, answer = _event(rng, who, items, left)
     question = f"{who} has {have} {items}. {one} {two} How many {items} does {who} have now?"
-    return Problem(question, _steps(first, second), answer)
+    return WordProblem(question, _steps(first, second), answer)
 
 
-def _groups(rng: random.Random) -> Problem:
+def _groups(rng: random.Random) -> WordProblem:
     who, items = rng.choice(NAMES), rng.choice(ITEMS)
     groups, each = rng.randint(2, 4), rng.randint(2, 4)
     product = groups * each
@@ -86,10 +86,10 @@ def _groups(rng: random.Random) -> Problem:
         f"{who} has {groups} {box} with {each} {items} in each. {event} "
         f"How many {items} does {who} have now?"
     )
-    return Problem(question, _steps(f"{groups} x {each} = {product}", second), answer)
+    return WordProblem(question, _steps(f"{groups} x {each} = {product}", second), answer)
 
 
-def _sharing(rng: random.Random) -> Problem:
+def _sharing(rng: random.Random) -> WordProblem:
     who, items = rng.choice(NAMES), rng.choice(ITEMS)
     friends, each = rng.randint(2, 5), rng.randint(2, 5)
     total = friends * each
@@ -98,10 +98,10 @@ def _sharing(rng: random.Random) -> Problem:
         f"{who} shares {total} {items} equally among {friends} friends. {event} "
         f"How many {items} does each friend have now?"
     )
-    return Problem(question, _steps(f"{total} / {friends} = {each}", second), answer)
+    return WordProblem(question, _steps(f"{total} / {friends} = {each}", second), answer)
 
 
-def _together(rng: random.Random) -> Problem:
+def _together(rng: random.Random) -> WordProblem:
     who, other = rng.sample(NAMES, 2)
     items, have = rng.choice(ITEMS), rng.randint(2, 9)
     if rng.random() < 0.5:
@@ -114,10 +114,12 @@ def _together(rng: random.Random) -> Problem:
         f"{who} has {have} {items}. {other} has {relation} than {who}. "
         f"How many {items} do they have together?"
     )
-    return Problem(question, _steps(first, f"{have} + {theirs} = {have + theirs}"), have + theirs)
+    return WordProblem(
+        question, _steps(first, f"{have} + {theirs} = {have + theirs}"), have + theirs
+    )
 
 
-TEMPLATES: tuple[Callable[[random.Random], Problem], ...] = (
+TEMPLATES: tuple[Callable[[random.Random], WordProblem], ...] = (
     _two_events,
     _groups,
     _sharing,
@@ -125,7 +127,7 @@ TEMPLATES: tuple[Callable[[random.Random], Problem], ...] = (
 )
 
 
-def problems(seed: int, held_out: bool = False) -> Iterator[Problem]:
+def problems(seed: int, held_out: bool = False) -> Iterator[WordProblem]:
     """Endless problems of one split; the same seed gives the same problems.
 
     Questions of the training split may repeat; those of the held-out split are all different, so
