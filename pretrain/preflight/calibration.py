@@ -16,6 +16,7 @@ from pretrain.topology import Chip
 from tinymathreason.cli import InputError
 from tinymathreason.config import config as checked
 from tinymathreason.config import load
+from tinymathreason.tables import markdown_table
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 BASE = PUBLISHED.with_name("published_base.yml")
@@ -125,20 +126,25 @@ def main(argv: Sequence[str]) -> None:
         print(f"compiling {run.name}", file=sys.stderr, flush=True)
         found = profile(BASE, topology.find(run.topology), run.overrides)
         generations.setdefault(_chip(run).name, []).append((run, found))
-    print(
-        "| run | weights | measured, TFLOP/s a chip | overlap | fitted slowdown | raw estimate, "
-        "TFLOP/s | fitted estimate | error of the time |"
-    )
-    print("|---|---:|---:|---|---:|---:|---:|---:|")
+    rows = []
     for runs in generations.values():
         for overlap in (False, True):
             fit = next(fitted(run, found, overlap) for run, found in runs if run.fit)
             for run, found in runs:
                 raw = 1 + error(run, found, Constants(overlap=overlap))
                 off = error(run, found, fit)
-                print(
-                    f"| {run.name} | {found.model.parameters / 1e9:.1f}B | {run.tflops:.0f} | "
-                    f"{'hidden' if overlap else 'exposed'} | {fit.slowdown:.3f} | "
-                    f"{run.tflops / raw:.0f} | {run.tflops / (1 + off):.0f} | "
-                    f"{'fitted' if abs(off) < 1e-6 else f'{off:+.1%}'} |"
+                rows.append(
+                    [
+                        run.name,
+                        f"{found.model.parameters / 1e9:.1f}B",
+                        f"{run.tflops:.0f}",
+                        "hidden" if overlap else "exposed",
+                        f"{fit.slowdown:.3f}",
+                        f"{run.tflops / raw:.0f}",
+                        f"{run.tflops / (1 + off):.0f}",
+                        "fitted" if abs(off) < 1e-6 else f"{off:+.1%}",
+                    ]
                 )
+    head = ["run", "weights", "measured, TFLOP/s a chip", "overlap", "fitted slowdown"]
+    head += ["raw estimate, TFLOP/s", "fitted estimate", "error of the time"]
+    print(markdown_table(head, rows))

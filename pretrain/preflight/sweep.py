@@ -14,6 +14,7 @@ from pretrain.preflight.forecast import Report
 from pretrain.topology import GIB, Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
+from tinymathreason.tables import markdown_table
 
 LISTS = Path(__file__).parent / "sweeps"
 
@@ -58,23 +59,29 @@ def run(path: Path, where: Topology, overrides: Sequence[str]) -> dict[str, Repo
 def ranking(found: dict[str, Report]) -> str:
     """A Markdown table: those that fit by their estimated tokens/s, then those that do not."""
     rows = sorted(found.items(), key=lambda item: (not item[1].fits, -(item[1].mfu or 0)))
-    lines = [
-        "| alternative | HBM to spare, GiB | rematerialised | estimated step, s | fusions | "
-        "attention | collectives | estimated tokens/s | estimated MFU |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    head = ["alternative", "HBM to spare, GiB", "rematerialised", "estimated step, s", "fusions"]
+    head += ["attention", "collectives", "estimated tokens/s", "estimated MFU"]
+    cells: list[list[str | None]] = []
     for name, report in rows:
         if report.estimate is None:
-            lines.append(f"| {name} | does not fit | | | | | | | |")
+            cells.append([name, "does not fit", *[None] * 7])
             continue
         parts = report.estimate
         spare = ((report.hbm_of_chip or 0) - report.hbm) / GIB
-        lines.append(
-            f"| {name} | {spare:.1f} | {report.rematerialised:.1%} | {parts.seconds:.3f} | "
-            f"{parts.fusions:.3f} | {parts.attention:.3f} | {parts.collectives:.3f} | "
-            f"{report.tokens_per_second:,.0f} | {report.mfu:.1%} |"
+        cells.append(
+            [
+                name,
+                f"{spare:.1f}",
+                f"{report.rematerialised:.1%}",
+                f"{parts.seconds:.3f}",
+                f"{parts.fusions:.3f}",
+                f"{parts.attention:.3f}",
+                f"{parts.collectives:.3f}",
+                f"{report.tokens_per_second:,.0f}",
+                f"{report.mfu:.1%}",
+            ]
         )
-    return "\n".join(lines)
+    return markdown_table(head, cells)
 
 
 def _line(report: Report) -> str:
