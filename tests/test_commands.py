@@ -17,10 +17,11 @@ ROOMS = {
     "sft": 4,
     "release": 5,
     "benchmarks": 6,
+    "pipeline": 7,
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
-    str(path.with_suffix("")).replace("/", ".")
+    ".".join(path.with_suffix("").parts).removesuffix(".__main__")
     for room in ROOMS
     for path in sorted(Path(room).rglob("*.py"))
     if "__main__" in path.read_text() and path.name != "maxtext_train.py"
@@ -41,7 +42,7 @@ def test_the_commands_are_found() -> None:
         "sft.dpo",
         "evaluation.run",
         "release.report",
-        "tinymathreason.pipeline",
+        "pipeline",
     }
 
 

@@ -16,8 +16,8 @@ from data_prep import arithmetic
 from evaluation import catalogue, model, tasks
 from evaluation.generate import Generator
 from evaluation.run import main
-from tests.evaluation.stand_ins import Knows
-from tests.limits import room_for
+from tests.support.benchmarks import Knows
+from tests.support.limits import room_for
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import model_hash

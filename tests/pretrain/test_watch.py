@@ -16,7 +16,7 @@ from pretrain import overlay
 from pretrain.history import LOSS, History, Series
 from pretrain.progress import Progress, kept_seconds, measure, model_flops, spans
 from pretrain.watch import as_json, duration, main, rows
-from tests.pretrain.event_files import Scalar, step_scalars, write_checkpoint, write_events
+from tests.support.event_files import Scalar, step_scalars, write_checkpoint, write_events
 from tinymathreason.cli import InputError
 
 CONFIG = overlay.load("maxtext_configs/quickstart.yml", ["steps=201"])

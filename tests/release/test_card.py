@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 
 from release import card
 from release.cards.facts import fenced, md
-from tests.limits import room_for
-from tests.pretrain.event_files import write_events
+from tests.support.event_files import write_events
+from tests.support.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash

@@ -8,7 +8,7 @@ import pytest
 from release.bars import Bar, load, missed
 from release.records import collect
 from release.report import main
-from tests.limits import room_for
+from tests.support.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
