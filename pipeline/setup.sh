@@ -58,7 +58,8 @@ if ! command -v uv >/dev/null; then
     env PIP_USER=0 python -m pip install --quiet --require-hashes --requirement .venv/uv.txt
 fi
 # uv does not read pip's configuration: what pip was told of the index, uv is told too.
-setting() { python -m pip config get "global.$1" 2>/dev/null || true; }
+# ("pip config get" would read the user's file alone.)
+setting() { python -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'\$/\1/p"; }
 index=${PIP_INDEX_URL:-$(setting index-url)} certificates=${PIP_CERT:-$(setting cert)}
 [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
 [ -z "$certificates" ] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}

@@ -21,7 +21,7 @@ def check(folder: Path, parity: Path | None) -> dict[str, int]:
 
     Raises `InputError` when a check refused the folder, after all of them are told.
     """
-    from release import checks
+    from release.checks import folder as checks
 
     refused = 0
     for finding in checks.findings(folder, parity):
@@ -44,7 +44,7 @@ def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
     from huggingface_hub import HfApi, ModelCard, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    from release.checks import CARD
+    from release.checks.folder import CARD
     from tinymathreason.provenance import model_hash
 
     with _reaching(repo):

@@ -13,7 +13,7 @@ ROOMS = {
     "data_prep": 1,
     "pretrain": 2,
     "conversion": 3,
-    "evaluation": 3,
+    "evaluation": 1,
     "sft": 4,
     "release": 5,
     "benchmarks": 6,
@@ -21,7 +21,7 @@ ROOMS = {
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
-    ".".join(path.with_suffix("").parts).removesuffix(".__main__")
+    str(path.with_suffix("")).replace("/", ".").removesuffix(".__main__")
     for room in ROOMS
     for path in sorted(Path(room).rglob("*.py"))
     if "__main__" in path.read_text() and path.name != "maxtext_train.py"

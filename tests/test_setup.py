@@ -27,6 +27,7 @@ TOOLS = [
     "grep",
     "mkdir",
     "rm",
+    "sed",
     "sh",
     "tail",
     "tr",
@@ -49,7 +50,8 @@ PIP = """import sys
 if "install" in sys.argv:
     print("WARNING: Retrying", file=sys.stderr)
     sys.exit("ERROR: Could not find a version\\nERROR: No matching distribution found for uv")
-print({settings}.get(sys.argv[-1], ""))
+for key, value in {settings}.items():
+    print(f"{{key}}={{value!r}}")
 """
 UV = """#!/bin/sh
 echo "$UV_DEFAULT_INDEX $SSL_CERT_FILE $*" >> "$ASKED"
@@ -308,3 +310,19 @@ def test_the_commit_of_another_users_checkout_is_known(tmp_path, monkeypatch) ->
         subprocess.run([*git, *words], check=True)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     assert re.fullmatch(r"[0-9a-f]{40}", provenance.commit())
+
+
+def test_the_machines_own_pip_configuration_is_read(tmp_path) -> None:
+    """Where an administrator or a container's image has written it, not the user."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "pip.conf").write_text("[global]\nindex-url = file:///simple\n")
+    line = next(line for line in SCRIPT.read_text().splitlines() if line.startswith("setting()"))
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-c", f"{line}\nsetting index-url; setting cert"],
+        env={"PATH": path, "HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[0] == "file:///simple"

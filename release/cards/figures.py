@@ -11,7 +11,7 @@ from tinymathreason.cli import InputError
 
 def architecture(facts: Facts, places: Places) -> dict[str, Any]:
     """Sizes by the model's configuration, parameters and hash by its weights."""
-    from release.weights import Tensors
+    from release.checks.weights import Tensors
     from tinymathreason.provenance import asking_hash, model_hash
 
     take = facts.record(places.model / "config.json").take
@@ -108,7 +108,7 @@ def pretraining(facts: Facts, places: Places) -> dict[str, Any]:
 
 def _trained(facts: Facts, pretrain: Path, until: int | None) -> dict[str, Any]:
     """What TensorBoard's events tell of the steps up to the one that was converted."""
-    from pretrain.history import HELD_OUT, LOSS, WEIGHTS, History
+    from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, History
 
     found: dict[str, Any] = {"tokens": None, "steps": None, "loss": None}
     figures = {WEIGHTS: "tokens of pretraining", LOSS: "loss", HELD_OUT: "held-out loss"}

@@ -20,7 +20,7 @@ from benchmarks.training_parity import (
     write_config,
 )
 from conversion.architecture import Architecture
-from data_prep.records import encode, writer
+from data_prep.stages.records import encode, writer
 from pretrain import overlay
 from tests.support.checkpoints import save_tokenizer
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS

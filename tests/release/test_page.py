@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from release import charts
-from release.page import page
+from release.report import charts
+from release.report.page import page
 from tests.support import browser
 
 COMMIT = "f54ebb8e801b177f9439543f1a013f752027fb85-dirty"

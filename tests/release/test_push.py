@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from release import push
 from release.cards.metadata import STATED, stated
-from release.weights import Tensors
+from release.checks.weights import Tensors
 from tests.support.hub_stand_in import READER, TOKEN, Hub
 from tests.support.limits import unprivileged
 from tinymathreason.chatml import TEMPLATE
@@ -92,7 +92,7 @@ def hub(server, monkeypatch):
 @pytest.fixture
 def unchecked(monkeypatch):
     """The checks have a test each: those of the upload need not load the model again."""
-    from release import checks
+    from release.checks import folder as checks
 
     monkeypatch.setattr(checks, "_generation", lambda folder, found: None)
 
@@ -308,7 +308,7 @@ MORE_SECRETS = [
 
 @pytest.mark.parametrize(("kind", "secret"), [*SECRETS.items(), *MORE_SECRETS])
 def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
-    from release import secrets
+    from release.checks import secrets
 
     def told(content: str) -> set[str]:
         return {
@@ -335,7 +335,7 @@ def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
 
 
 def test_json_cannot_hide_a_secret() -> None:
-    from release import secrets
+    from release.checks import secrets
 
     token = made("hf", "_", 36)
     spelled = "".join(f"\\u{ord(letter):04x}" for letter in token)
@@ -353,7 +353,7 @@ def test_json_cannot_hide_a_secret() -> None:
 
 
 def test_texts_that_only_resemble_a_secret(whole) -> None:
-    from release import secrets
+    from release.checks import secrets
 
     words = [
         "machine",
@@ -398,7 +398,7 @@ def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> 
 
 @pytest.mark.parametrize("before", ["my_", "x-", "=", '"\\n', "/"])
 def test_a_secret_need_not_stand_alone(before) -> None:
-    from release import secrets
+    from release.checks import secrets
 
     token = f"hf_{'aB3' * 12}"
     assert list(secrets.found(f"{before}{token}".encode()))
@@ -413,7 +413,7 @@ def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
 
 
 def test_what_the_libraries_write_is_no_secret(whole, capsys) -> None:
-    from release import secrets
+    from release.checks import secrets
 
     for path in whole.iterdir():
         if path.suffix != ".safetensors":
@@ -527,7 +527,7 @@ def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
 
 
 def test_an_end_that_others_would_miss_is_told(folder) -> None:
-    from release import checks
+    from release.checks import folder as checks
 
     shutil.copy(TEMPLATE, folder / "chat_template.jinja")
     for ends, told in ((1, True), ([1, 3], False)):

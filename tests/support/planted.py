@@ -19,11 +19,11 @@ import pyarrow.parquet
 
 from benchmarks import corpus
 from benchmarks.corpus import SOURCES
-from data_prep.arrays import Strings
-from data_prep.duplicates import REASONS, Compare, Decide
 from data_prep.recipe import Recipe, Source, TokenizerSource, TrainTokenizer
-from data_prep.rows import read_columns
+from data_prep.stages.duplicates import REASONS, Compare, Decide
+from data_prep.string_store import StringStore
 from data_prep.work import Work, open_work
+from tinymathreason.rows import read_columns
 
 PLACES = (os.environ.get("DATA", "data"), "../shared/data")
 DATA = next((Path(place) for place in PLACES if Path(place, "gsm8k").is_dir()), Path("data"))
@@ -122,7 +122,7 @@ def decided(recipe: Recipe, folder: Path, ranges: int = 2) -> tuple[Work, dict[s
 
     None is for a document that stays, else its reason, and the id of the one that it is like.
     """
-    from data_prep.documents import pipeline
+    from data_prep.stages.documents import pipeline
 
     work = open_work(recipe, folder)
     work.ranges = ranges
@@ -150,6 +150,6 @@ def decided(recipe: Recipe, folder: Path, ranges: int = 2) -> tuple[Work, dict[s
 
 
 def _ids(work: Work, task: int) -> list[str]:
-    strings = Strings(work.path("ids", task, ".bin"))
+    strings = StringStore(work.path("ids", task, ".bin"))
     rows = pyarrow.parquet.read_metadata(work.path("documents", task, ".parquet")).num_rows
     return [strings[k] for k in range(rows)]

@@ -98,7 +98,7 @@ def test_every_file_of_the_weights_is_in_the_hash(folder) -> None:
 def test_no_room_takes_other_weights(folder, change, words) -> None:
     from evaluation import model
     from evaluation.generate import Generator
-    from release.weights import Tensors
+    from release.checks.weights import Tensors
     from sft.model import check_folder
 
     change(folder)

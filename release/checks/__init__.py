@@ -1,0 +1,1 @@
+"""What is checked in a model's folder before it is published."""

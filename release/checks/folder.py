@@ -1,0 +1,283 @@
+"""A model's folder in; what must be mended before the world may have it out."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation.decoding import turn_end
+from release.cards.metadata import edited, problems, statement
+from release.checks import secrets, weights
+from release.lineage import PARITY, lineage, parity_record, tuning_record
+from tinymathreason import disk
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, whole
+from tinymathreason.provenance import asking_hash, model_hash
+
+CARD = "README.md"
+_BELONGS = re.compile(
+    r"README\.md|LICENSE|NOTICE|config\.json|generation_config\.json|chat_template\.jinja"
+    r"|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
+    r"|vocab\.json|merges\.txt|conversion\.json|(sft|dpo|grpo)\.json|curves\.png"
+    r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+)
+_STATE = re.compile(
+    r"optimizer.*|scheduler.*|rng_state.*|scaler\.pt|trainer_state\.json|training_args\.bin"
+    r"|global_step.*|checkpoint.*|_CHECKPOINT_METADATA|commit_success\.txt|items|.*\.ckpt"
+    r"|.*\.distcp|ocdbt.*|.*\.zarr|events\.out\..*|wandb"
+)
+_PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|pickle|joblib|npy|npz|msgpack|h5)")
+_PROMPT = "Tom has 3 apples and buys 4 more. How many apples has he now?"
+_NEW_TOKENS = 32
+
+
+@dataclass
+class Finding:
+    """What one check found; it refuses the folder when there is a problem."""
+
+    name: str
+    told: str = ""
+    """What is so, when nothing is wrong."""
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """A line for a user: ok or refused, then what else is to be known."""
+        if self.problems:
+            yield f"{self.name}: refused: {'; '.join(self.problems)}"
+        else:
+            yield f"{self.name}: ok{f' ({self.told})' if self.told else ''}"
+        for warning in self.warnings:
+            yield f"{self.name}: note: {warning}"
+
+
+def findings(folder: Path, parity: Path | None = None) -> Iterator[Finding]:
+    """All checks of a model's folder, the cheap ones first; each comes out as it is done.
+
+    ``parity`` is the record that proves the conversion; by default it is in the folder, or in that
+    of the base model to which the records of fine-tuning lead.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    yield _checked("files", _files, folder)
+    yield _checked("secrets", _secrets, folder)
+    whole = _checked("weights", _weights, folder)
+    yield whole
+    yield _checked("card", _card, folder)
+    yield _checked("licence", _licence, folder)
+    yield _checked("parity", lambda f, found: _parity(f, found, parity), folder)
+    if whole.problems:
+        yield Finding("generation", problems=["not tried, because of the weights"])
+    else:
+        yield _checked("generation", _generation, folder)
+
+
+def _checked(name: str, check: Callable[[Path, Finding], None], folder: Path) -> Finding:
+    found = Finding(name)
+    try:
+        check(folder, found)
+    except (InputError, OSError) as error:
+        line = str(error) if isinstance(error, InputError) else disk.told(error)
+        found.problems.append(" ".join(line.split()))
+    return found
+
+
+def _files(folder: Path, found: Finding) -> None:
+    """Only what a model's folder needs, each a file of its own."""
+    paths = whole(folder)
+    for path in paths:
+        if path.is_symlink():
+            found.problems.append(f"{path.name} is a link: put the file itself there")
+        elif _STATE.fullmatch(path.name):
+            found.problems.append(f"{path.name} is a state of training: remove it")
+        elif _PICKLE.fullmatch(path.name):
+            found.problems.append(f"{path.name} may run code when it is read: remove it")
+        elif path.is_dir():
+            found.problems.append(f"{path.name}/ is a folder: a model has none")
+        elif not _BELONGS.fullmatch(path.name):
+            found.problems.append(f"{path.name} does not belong to a model")
+        elif path.suffix == ".json":
+            found.problems += _wrong_json(path)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        if not (folder / name).is_file():
+            found.problems.append(f"no {name}")
+    found.told = f"{len(paths)}, all of a model"
+
+
+def _wrong_json(path: Path) -> Iterator[str]:
+    try:
+        value = read_json(path)
+    except InputError as error:
+        yield " ".join(str(error).split())
+        return
+    # The keys of other files may be tokens.
+    if path.name.endswith("config.json") and isinstance(value, dict) and "auto_map" in value:
+        yield f"{path.name} names code to run in its auto_map: remove that"
+
+
+def _secrets(folder: Path, found: Finding) -> None:
+    for path in whole(folder):
+        if path.is_file() and not path.is_symlink():
+            content = weights.header(path) if path.suffix == ".safetensors" else path.read_bytes()
+            found.problems += [f"{path.name} {line}" for line in secrets.found(content)]
+            found.warnings += [f"{path.name} {line}" for line in secrets.homes(content)]
+    found.told = "none"
+
+
+def _weights(folder: Path, found: Finding) -> None:
+    tensors = weights.Tensors(folder)
+    found.problems += [f"{name} holds a NaN or an infinity" for name in tensors.not_finite()]
+    found.told = f"{tensors.parameters:,} parameters, all finite, in files of their full size"
+
+
+def _card(folder: Path, found: Finding) -> None:
+    """A valid one, which tells of these weights."""
+    path = folder / CARD
+    if not path.is_file():
+        raise InputError(f"no {CARD}: python -m release.card --run RUN --output {folder}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{CARD} is not in UTF-8: write it again") from error
+    found.problems += problems(text)
+    stated = statement(text)
+    if stated:
+        if edited(text, stated):
+            found.warnings.append("edited since release.card wrote it")
+        if stated[1] != model_hash(folder):
+            found.problems.append("it was written for other weights: write it again")
+        if stated[2] != asking_hash(folder):
+            found.problems.append(
+                "it was written for another tokenizer, template or generation configuration: "
+                "write it again"
+            )
+        found.told = "valid, of these weights"
+        return
+    count = f"{weights.Tensors(folder).parameters:,}"
+    if not re.search(rf"(?<![\d,.]){count}(?![\d,])", text):
+        found.problems.append(f"it tells neither these weights' SHA-256 nor {count} parameters")
+    found.told = f"valid, of {count} parameters"
+
+
+def _licence(folder: Path, found: Finding) -> None:
+    """A file, or the card's; of which licences there are, the card's own check tells."""
+    path = folder / "LICENSE"
+    if path.is_file() and path.stat().st_size:
+        found.told = path.name
+        return
+    card = (folder / CARD).read_bytes() if (folder / CARD).is_file() else b""
+    match = re.search(r"^license: *(\S+)$", card.decode("utf-8", "replace"), re.MULTILINE)
+    if match is None:
+        raise InputError("neither a LICENSE file nor a licence in the card")
+    found.told = f"{match[1]}, by the card"
+
+
+def _parity(folder: Path, found: Finding, given: Path | None) -> None:
+    """A proof that the conversion of this model, or of the one it was tuned from, is exact."""
+    path = given or parity_record(folder)
+    if path is None:
+        raise InputError(f"no {PARITY} in the folder or in that of its base: name it by --parity")
+    record = read_json(path)
+    parity = record.get("parity") if isinstance(record, dict) else None
+    keys = ("max_abs_diff", "scale", "tolerance", "mean_kl", "kl_tolerance", "argmax_agreement")
+    if not isinstance(parity, dict) or any(not _number(parity.get(key)) for key in keys):
+        raise InputError(f"{path}: no proof in it; convert without --skip-parity")
+    # Written so that a NaN fails.
+    close = parity["max_abs_diff"] < parity["tolerance"] * parity["scale"]
+    if not (close and parity["mean_kl"] < parity["kl_tolerance"]) or (
+        parity["argmax_agreement"] != 1
+    ):
+        found.problems.append(f"{path}: the conversion did not agree with MaxText's model")
+    count = weights.Tensors(folder).parameters
+    if record.get("parameters") != count:
+        found.problems.append(
+            f"{path}: is of a model of {record.get('parameters')} parameters, this one has {count}"
+        )
+    _check_proven(folder, found, path, record.get("model_sha256"))
+    found.told = f"{path}: logits within {parity['max_abs_diff']:.1e}"
+
+
+def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None:
+    """The weights with the proof are the model's, or those it was tuned from."""
+    if not isinstance(proven, str):
+        raise InputError(f"{path}: tells not which weights it proves; convert again, with --force")
+    tuned = tuning_record(folder).get("model_sha256")
+    if tuned not in (None, model_hash(folder)):
+        found.problems.append("the record of its fine-tuning is of other weights")
+    known = set()
+    for place in lineage(folder):
+        known.add(model_hash(place))
+        if base := tuning_record(place).get("base"):
+            known.add(str(base))
+    if proven in known:
+        return
+    # Of a model that began with one of the hub, the record holds a revision.
+    revisions = [base for base in known if not re.fullmatch("[0-9a-f]{64}", base)]
+    if revisions:
+        found.warnings.append(
+            f"{path}: cannot be compared with revision {revisions[0]} on the hub, where it began"
+        )
+    else:
+        found.problems.append(f"{path}: proves other weights than these or those they came from")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _generation(folder: Path, found: Finding) -> None:
+    """The model loads whole, on CPU, and answers a question with some text."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, trust_remote_code=False, use_safetensors=True
+        )
+    except (ImportError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise InputError(f"the model does not load: {' '.join(str(error).split())}") from error
+    model, info = loaded
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[kind]:
+            names = ", ".join(sorted(str(name) for name in info[kind])[:3])
+            found.problems.append(f"{kind.replace('_', ' ')} of the weights: {names}")
+    ids = prompt(tokenizer)
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise InputError(f"{len(tokenizer)} entries in the tokenizer, {rows} in the model")
+    with torch.inference_mode():
+        tokens = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            max_new_tokens=_NEW_TOKENS,
+            do_sample=False,
+        )
+    new = tokens[0, len(ids) :].tolist()
+    if not tokenizer.decode(new, skip_special_tokens=True).strip():
+        found.problems.append("its answer to a question is empty")
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    stopped = new and new[-1] in ends
+    end = turn_end(tokenizer) if tokenizer.chat_template else None
+    if end is not None and end not in ends:
+        found.warnings.append(
+            f"generation_config.json: its eos_token_id lacks {end}, which the template puts behind "
+            "an answer: elsewhere, answers may run on to their limit"
+        )
+    found.told = f"{'stopped after' if stopped else 'reached the limit of'} {len(new)} tokens"
+
+
+def prompt(tokenizer: Any) -> list[int]:
+    """The token ids of a question, in the tokenizer's chat template where it has one."""
+    from tinymathreason.chat import Chat
+    from tinymathreason.chatml import conversation
+
+    if tokenizer.chat_template:
+        chat = Chat(tokenizer, tokenizer.chat_template)
+        return chat.encode([conversation(_PROMPT)], prompt=True)[0].ids
+    found: list[int] = tokenizer(_PROMPT, add_special_tokens=False)["input_ids"]
+    return found
