@@ -1,4 +1,4 @@
-"""Command: compare the estimated step time with the runs that upstream published.
+"""Command: compare the roofline's estimates with published measurements of MaxText.
 
 python -m pretrain.calibration
 """

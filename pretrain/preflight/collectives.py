@@ -1,4 +1,4 @@
-"""A collective instruction in; the bytes that it makes each chip send out."""
+"""Count the bytes that each chip sends in a collective operation of an XLA program."""
 
 import math
 import re
@@ -9,15 +9,15 @@ KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective
 
 
 def sent(program: Program, instruction: Instruction, devices: int) -> float | None:
-    """Bytes that one chip of a ring sends for an instruction or for what its fusion holds.
+    """Bytes that one chip of a ring sends for an instruction or for the contents of its fusion.
 
-    None when no collective is in it; 0 at the end of one whose start was counted. ``devices`` is
-    the size of a collective that names no group.
+    None when it contains no collective. 0 for the end of an asynchronous collective, whose bytes
+    are counted at its start. ``devices`` is the size of a collective that names no group.
     """
-    found = _found(program, instruction, devices)
-    if not found:
+    sizes = _sizes(program, instruction, devices)
+    if not sizes:
         return None
-    return 0.0 if _marked(instruction, "-done") else sum(found)
+    return 0.0 if _marked(instruction, "-done") else sum(sizes)
 
 
 def is_started(instruction: Instruction) -> bool:
@@ -29,7 +29,7 @@ def _marked(instruction: Instruction, mark: str) -> bool:
     return instruction.opcode.endswith(mark) or mark in instruction.name
 
 
-def _found(program: Program, instruction: Instruction, devices: int) -> list[float]:
+def _sizes(program: Program, instruction: Instruction, devices: int) -> list[float]:
     kind = instruction.opcode.removesuffix("-start").removesuffix("-done")
     if kind in KINDS:
         return [_bytes(kind, instruction, devices)]
@@ -37,8 +37,8 @@ def _found(program: Program, instruction: Instruction, devices: int) -> list[flo
         return []
     sizes = []
     for inner in program.computations[instruction.called].instructions.values():
-        for size in _found(program, inner, devices):
-            # A fused all-reduce of which a device keeps its slice is a reduce-scatter.
+        for size in _sizes(program, inner, devices):
+            # A fused all-reduce of which each device keeps only its slice is a reduce-scatter.
             scattered = inner.opcode == "all-reduce" and "scatter" in instruction.name
             sizes.append(size / 2 if scattered else size)
     return sizes
@@ -48,18 +48,18 @@ def _bytes(kind: str, collective: Instruction, devices: int) -> float:
     size = group_size(collective, devices)
     whole = collective.bytes
     if collective.opcode.endswith("-start") and kind in ("all-gather", "collective-permute"):
-        # Its result holds the operands too, and a permute's the two marks of its state.
+        # The result also holds the operands and, for a permute, two state flags.
         whole = max(array.bytes for array in collective.shape)
     if kind == "collective-permute":
         return whole
     if kind == "reduce-scatter":
         whole *= size
-    # An all-reduce is a reduce-scatter and a gather.
+    # An all-reduce is a reduce-scatter followed by an all-gather.
     return (2 if kind == "all-reduce" else 1) * whole * (size - 1) / size
 
 
 def group_size(collective: Instruction, devices: int) -> int:
-    """How many devices take part, from any of the ways in which XLA writes it."""
+    """The number of devices that take part, from any of XLA's three notations for groups."""
     text = collective.attributes
     mesh = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", text)
     if mesh:

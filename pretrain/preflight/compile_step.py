@@ -1,11 +1,11 @@
-"""Compile upstream's train step for a slice that is not there, and keep what XLA says of it.
+"""Command: compile MaxText's train step for a slice without having one, and save XLA's result.
 
 python -m pretrain.preflight.compile_step OVERLAY.yml FOLDER key=value ...
 
-Runs in a process of its own: libtpu and MaxText's flags belong to a process. Writes
-``step.hlo.gz``, the optimised program of one device, and ``step.json`` into FOLDER; when XLA finds
-no room, ``step.json`` alone, with its message. Without ``compile_topology`` the step is compiled
-for the first device of this machine.
+It runs in a process of its own, because libtpu and MaxText's flags are set once per process. It
+writes two files into FOLDER: ``step.hlo.gz``, the optimised program of one device, and
+``step.json``, its sizes. When the step does not fit into memory, there is only ``step.json``, with
+XLA's message. Without ``compile_topology`` it compiles for the first device of this machine.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from tinymathreason.files import write_json
 
 
 def largest(text: str, count: int = 3) -> list[tuple[str, int]]:
-    """The largest arrays of a program before it is divided among devices, in bytes.
+    """The ``count`` largest arrays of a program and their sizes in bytes, over all devices.
 
-    ``text`` is StableHLO. XLA itself names buffers only when it comes as far as placing them.
+    ``text`` is StableHLO, before partitioning. XLA names no buffers of a program that does not fit.
     """
     sizes: dict[str, int] = {}
     for dimensions, kind, bits in re.findall(r"tensor<((?:\d+x)+)(bf|f|i|ui)(\d+)>", text):
@@ -34,17 +34,17 @@ def largest(text: str, count: int = 3) -> list[tuple[str, int]]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Compile as upstream's ``train_compile`` does, through the same public functions."""
+    """Compile as MaxText's ``train_compile`` does, with the same public functions."""
     parser = argparse.ArgumentParser(
         prog="pretrain.preflight.compile_step",
-        description="Compile a train step; for pretrain.preflight.",
+        description="Compile a train step for pretrain.preflight.",
     )
     parser.add_argument("overlay", type=Path)
-    parser.add_argument("folder", type=Path, help="existing folder to write to")
+    parser.add_argument("folder", type=Path, help="existing folder for the result")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is no metadata server to ask
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # not on a TPU host: no metadata server
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     import jax
     from flax.core.spmd import logical_axis_rules
@@ -52,10 +52,10 @@ def main(argv: Sequence[str]) -> None:
     from maxtext.trainers.pre_train import train, train_compile
     from maxtext.utils import maxtext_utils, sharding
 
-    # As upstream's main does: other random bits are another program.
+    # As in MaxText's main: another random number generator would be another program.
     jax.config.update("jax_default_prng_impl", "unsafe_rbg")
     os.environ["LIBTPU_INIT_ARGS"] = "--xla_tpu_spmd_rng_bit_generator_unsafe=true"
-    config = pyconfig.initialize(["compile", str(given.overlay), *given.overrides])
+    config = pyconfig.initialize(["compile", str(options.overlay), *options.overrides])
     if config.compile_topology:
         mesh = train_compile.get_topology_mesh(config)
     else:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
         params,
     )
     state = jax.tree.leaves(arguments[0])
-    found = {
+    summary = {
         "devices": mesh.size,
         "tokens": config.global_batch_size_to_train_on * config.max_target_length,
         "state_bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in state),
@@ -103,18 +103,18 @@ def main(argv: Sequence[str]) -> None:
                 step, in_shardings=inputs, out_shardings=outputs, static_argnums=static
             )
             text = jitted.lower(*arguments, **keywords).as_text()
-        found |= {"out_of_memory": str(error), "largest": largest(text)}
-        write_json(given.folder / "step.json", found)
+        summary |= {"out_of_memory": str(error), "largest": largest(text)}
+        write_json(options.folder / "step.json", summary)
         return
     memory = compiled.memory_analysis()
-    with gzip.open(given.folder / "step.hlo.gz", "wb", compresslevel=1) as file:
+    with gzip.open(options.folder / "step.hlo.gz", "wb", compresslevel=1) as file:
         file.write(compiled.as_text().encode())
-    found["memory"] = {
+    summary["memory"] = {
         "arguments": memory.argument_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
         "host": memory.host_temp_size_in_bytes + memory.host_argument_size_in_bytes,
     }
-    write_json(given.folder / "step.json", found)
+    write_json(options.folder / "step.json", summary)
 
 
 if __name__ == "__main__":

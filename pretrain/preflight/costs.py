@@ -1,4 +1,4 @@
-"""An XLA program in; the arithmetic, the traffic and XLA's own cycles of one device's step out."""
+"""Count the arithmetic, the memory traffic and XLA's estimated cycles of one device's step."""
 
 import json
 import math
@@ -16,38 +16,38 @@ _NO_TRAFFIC = {
 
 @dataclass(slots=True, kw_only=True)
 class Costs:
-    """Sums over one step of one device."""
+    """Totals of one training step on one device."""
 
     matmul_flops: float = 0.0
-    """Floating-point operations of matrix products, attention's kernel not among them."""
+    """Floating-point operations of matrix products, without those of the attention kernel."""
 
     rematerialised_flops: float = 0.0
-    """Those of them that repeat the forward pass within the backward pass."""
+    """The part of `matmul_flops` that repeats the forward pass during the backward pass."""
 
     attention_flops: float = 0.0
-    """Operations that Splash attention executes: blocks above the diagonal are left out."""
+    """Operations that Splash attention executes, without the blocks that the causal mask skips."""
 
     cycles: float = 0.0
-    """XLA's estimated clock cycles of everything but attention's kernel and collectives."""
+    """XLA's estimated clock cycles of everything except the attention kernel and collectives."""
 
     matmul_cycles: float = 0.0
-    """Those of them in fusions that hold a matrix product."""
+    """The part of `cycles` in fusions that contain a matrix product."""
 
     hbm_bytes: float = 0.0
-    """Bytes read from and written to the chip's main memory, kernels and collectives included."""
+    """Bytes read from and written to the chip's main memory, including kernels and collectives."""
 
     collective_bytes: float = 0.0
-    """Bytes that a ring sends from each chip while it waits."""
+    """Bytes that each chip of a ring sends while it waits for them."""
 
     overlapped_bytes: float = 0.0
-    """Bytes that a ring sends while the chip computes: asynchronous collectives."""
+    """Bytes that each chip of a ring sends in asynchronous collectives, while it computes."""
 
     def scaled(self, factor: float) -> "Costs":
-        """The same costs ``factor`` times."""
+        """These costs multiplied by ``factor``."""
         return Costs(**{f.name: getattr(self, f.name) * factor for f in fields(self)})
 
     def add(self, other: "Costs") -> None:
-        """Add ``other`` in place."""
+        """Add ``other`` to these costs in place."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
@@ -71,14 +71,14 @@ def _costs(
     costs.matmul_flops = _flops(program, computation, instruction)
     sent = collectives.sent(program, instruction, devices)
     if sent is None or costs.matmul_flops:
-        # A product with a collective inside runs beside one that was started before and is counted.
+        # A collective fused with a matrix product was started, and counted, before.
         costs.cycles = instruction.cycles or 0
         costs.matmul_cycles = costs.cycles if costs.matmul_flops else 0
     elif collectives.is_started(instruction):
         costs.overlapped_bytes = sent
     else:
         costs.collective_bytes = sent
-    # XLA names what it computes again after jax.checkpoint's word for it.
+    # jax.checkpoint gives recomputed operations this name, and XLA keeps it.
     if "rematted_computation" in instruction.attributes:
         costs.rematerialised_flops = costs.matmul_flops
     return costs
@@ -104,10 +104,10 @@ def _dot_flops(computation: Computation, dot: Instruction) -> float:
 
 
 def _convolution_flops(computation: Computation, convolution: Instruction) -> float:
-    """Multiplications at positions inside the input: a product over heads is written as one.
+    """Operations of a convolution at the window positions that lie inside the input.
 
-    XLA writes a matrix product with several dimensions as a convolution whose window is padded, so
-    that most of its positions fall outside and cost nothing.
+    XLA writes a matrix product over several dimensions, such as heads, as a convolution with a
+    padded window. Most positions of that window fall outside the input and cost nothing.
     """
     left, right = (computation.instructions[name].shape[0] for name in convolution.operands[:2])
     out = convolution.shape[0]
@@ -132,16 +132,16 @@ def _convolution_flops(computation: Computation, convolution: Instruction) -> fl
 
 
 def _window(text: str) -> list[tuple[int, int, int, int, int]]:
-    """For every dimension: size, stride, padding before, dilation of the input, of the window."""
-    found = dict(re.findall(r"(\w+)=([\dx_\-]+)", text))
-    if "size" not in found:
+    """Size, stride, padding before, input dilation and window dilation of every dimension."""
+    fields = dict(re.findall(r"(\w+)=([\dx_\-]+)", text))
+    if "size" not in fields:
         return []
-    sizes = [int(size) for size in found["size"].split("x")]
+    sizes = [int(size) for size in fields["size"].split("x")]
 
     def values(key: str, missing: int) -> list[int]:
-        if key not in found:
+        if key not in fields:
             return [missing] * len(sizes)
-        return [int(value.split("_")[0]) for value in found[key].split("x")]
+        return [int(value.split("_")[0]) for value in fields[key].split("x")]
 
     return list(
         zip(
@@ -152,11 +152,11 @@ def _window(text: str) -> list[tuple[int, int, int, int, int]]:
 
 
 def splash_flops(kernel: Instruction) -> float:
-    """Operations of a causal Splash kernel, from its name, its operands and its block sizes.
+    """Operations of a causal Splash attention kernel, from its name, operands and block sizes.
 
-    The forward kernel multiplies twice a pair of blocks; the backward kernels three times for the
-    queries, four for keys and values, five when fused. Blocks wholly above the diagonal are left
-    out, blocks on it are computed whole.
+    For each pair of blocks the forward kernel computes two products, the backward kernel for the
+    queries three, the one for keys and values four, and the fused backward kernel five. Blocks
+    above the diagonal are skipped; blocks on the diagonal are computed whole.
     """
     metadata = re.search(r'"xprof_metadata":"(\{.*?\})"', kernel.attributes)
     if metadata is None or "splash" not in kernel.name:
@@ -169,7 +169,7 @@ def splash_flops(kernel: Instruction) -> float:
         length, head_dim = head_dim, length
     if "dkv" in kernel.name:
         products, block_q, block_kv = 4, blocks["block_q_dkv"], blocks["block_kv_dkv"]
-        if len(kernel.shape) == 3:  # the queries' gradient too
+        if len(kernel.shape) == 3:  # fused: it also returns the gradient of the queries
             products = 5
     elif "dq" in kernel.name:
         products, block_q, block_kv = 3, blocks["block_q_dq"], blocks["block_kv_dq"]
@@ -182,7 +182,7 @@ def splash_flops(kernel: Instruction) -> float:
 
 
 def _traffic(program: Program, computation: Computation, instruction: Instruction) -> float:
-    """Bytes between the chip and its main memory, from operands and results that lie there."""
+    """Bytes moved between a chip and its main memory, for operands and results stored there."""
     if instruction.opcode in _NO_TRAFFIC:
         return 0.0
     if instruction.opcode in ("copy-start", "slice-start"):
@@ -205,8 +205,9 @@ def _traffic(program: Program, computation: Computation, instruction: Instructio
 
 
 def _read(program: Program, inner: Computation, parameter: str, array: Array) -> float:
-    """What a fusion reads of an operand: slices alone, where it only slices it; nothing, where it
-    only writes into it.
+    """Bytes that a fusion reads of an operand.
+
+    Only the slices where it only slices the operand, and nothing where it only writes into it.
     """
     total = 0.0
     for user in inner.instructions.values():
@@ -226,7 +227,7 @@ def _read(program: Program, inner: Computation, parameter: str, array: Array) ->
 
 
 def _written(inner: Computation, fusion: Instruction) -> float:
-    """What a fusion writes: of an operand in which it changes a slice, that slice alone."""
+    """Bytes that a fusion writes; of an operand that it updates in place, only the slice."""
     root = inner.instructions[inner.root]
     results = [inner.instructions[n] for n in root.operands] if root.opcode == "tuple" else [root]
     total = 0.0

@@ -1,4 +1,4 @@
-"""A compiled step and its overlay in; memory, time, days and price of the run out."""
+"""Forecast a training run: its memory, speed, duration and price, from its compiled step."""
 
 import dataclasses
 import re
@@ -9,23 +9,23 @@ from typing import Any
 from pretrain import overlay, run
 from pretrain.preflight import roofline
 from pretrain.preflight.calibration import constants
-from pretrain.preflight.profile import profile
-from pretrain.preflight.roofline import Estimate
+from pretrain.preflight.compiled_step import compiled_step
+from pretrain.preflight.roofline import StepTime
 from pretrain.topology import GIB, Topology
 
 SPARE = 2 * GIB
-"""HBM that a step must leave: for the runtime, fragmentation and the evaluation's step."""
+"""HBM that a step must leave free: for the runtime, fragmentation and the evaluation step."""
 
 HOST_BANDWIDTH = 0.5e9
-"""Bytes per second that a host is taken to write to a bucket; a checkpoint is shared by all."""
+"""Assumed bytes per second that a host writes to a bucket; all hosts share a checkpoint."""
 
 RESTART = 600.0
-"""Seconds that a restart after a preemption is taken to need: a slice, set-up, restore, compile."""
+"""Assumed seconds of a restart after a preemption: new slice, set-up, restoring, compiling."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-    """All that the table shows, in base units: bytes, seconds, operations, tokens, dollars."""
+class Forecast:
+    """All figures of the table in base units: bytes, seconds, operations, tokens, dollars."""
 
     overlay: str
     topology: str
@@ -40,7 +40,7 @@ class Report:
     rematerialised: float
     hbm_bytes: float
     collective_bytes: float
-    estimate: Estimate | None
+    estimate: StepTime | None
     mfu: float | None
     token_budget: int
     price: float | None
@@ -55,32 +55,32 @@ class Report:
 
     @property
     def tokens_per_second(self) -> float:
-        """Estimated, of the whole slice."""
+        """Estimated speed of the whole slice."""
         return self.tokens_per_step / self.estimate.seconds if self.estimate else float("nan")
 
     @property
     def days(self) -> float:
-        """Estimated, for the token budget, without a break."""
+        """Estimated duration of the token budget without interruptions."""
         return self.token_budget / self.tokens_per_second / 86_400
 
     @property
     def chip_hours(self) -> float:
-        """Estimated, for the token budget."""
+        """Estimated chip-hours of the token budget."""
         return self.days * 24 * self.chips
 
     @property
     def dollars(self) -> float:
-        """Estimated, for the token budget; not a number where no price is known."""
+        """Estimated price of the token budget; NaN where no price is known."""
         return self.chip_hours * self.price if self.price is not None else float("nan")
 
     @property
     def write_seconds(self) -> float:
-        """Estimated, of one checkpoint, while training goes on."""
+        """Estimated duration of writing one checkpoint, while training continues."""
         return self.checkpoint_bytes / (self.hosts * HOST_BANDWIDTH)
 
     @property
     def lost_seconds(self) -> float:
-        """Estimated, the most that a preemption costs: a period, a write and a new start."""
+        """Estimated maximum loss by a preemption: a checkpoint period, a write and a restart."""
         step = self.estimate.seconds if self.estimate else float("nan")
         return self.checkpoint_period * step + self.write_seconds + RESTART
 
@@ -92,8 +92,8 @@ class Report:
         return self.hbm_of_chip is None or self.hbm <= self.hbm_of_chip - SPARE
 
     def numbers(self) -> dict[str, Any]:
-        """Fields and properties for JSON; what is not known is null."""
-        names = [name for name, value in vars(Report).items() if isinstance(value, property)]
+        """Fields and properties for JSON; unknown ones are null."""
+        names = [name for name, value in vars(Forecast).items() if isinstance(value, property)]
         derived = {name: getattr(self, name) for name in names}
         if self.estimate:
             derived["seconds"] = self.estimate.seconds
@@ -101,53 +101,55 @@ class Report:
         return {**dataclasses.asdict(self), **known}
 
 
-def report(
-    path: Path, where: Topology, overrides: Sequence[str] = (), price: float | None = None
-) -> Report:
-    """Compile (or look up) the step of ``path`` on ``where`` and estimate its run."""
-    found = profile(path, where, overrides)
+def forecast(
+    path: Path, topology: Topology, overrides: Sequence[str] = (), price: float | None = None
+) -> Forecast:
+    """Compile the step of the overlay ``path`` (or read it from the cache) and estimate its run.
+
+    ``price`` is in dollars per chip and hour; by default it is the chip's list price.
+    """
+    step = compiled_step(path, topology, overrides)
     config = overlay.load(path, overrides)
-    chip = where.chip
+    chip = topology.chip
     estimate = None
     mfu = None
-    if chip and not found.out_of_memory:
-        estimate = roofline.estimate(found.costs, chip, constants(chip.name))
-        per_chip = found.tokens / found.devices * found.model.flops_per_token
+    if chip and not step.out_of_memory:
+        estimate = roofline.estimate(step.costs, chip, constants(chip.name))
+        per_chip = step.tokens / step.devices * step.model.flops_per_token
         mfu = per_chip / estimate.seconds / chip.peak_flops
-    executed = found.costs.matmul_flops
-    per_token = found.model.matmul_flops_per_token
-    if not found.costs.attention_flops:
-        # Without the kernel attention is products like any other, the mask's half among them.
-        per_token += 2 * found.model.attention_flops_per_token
-    analytic = per_token * found.tokens / found.devices
-    return Report(
+    executed = step.costs.matmul_flops
+    per_token = step.model.matmul_flops_per_token
+    if not step.costs.attention_flops:
+        # Without the kernel, attention is among the matrix products, masked half included.
+        per_token += 2 * step.model.attention_flops_per_token
+    return Forecast(
         overlay=str(path),
-        topology=where.name,
-        parameters=found.model.parameters,
-        tokens_per_step=found.tokens,
-        hbm=found.hbm,
+        topology=topology.name,
+        parameters=step.model.parameters,
+        tokens_per_step=step.tokens,
+        hbm=step.hbm,
         hbm_of_chip=chip.hbm if chip else None,
-        host=found.host,
+        host=step.host,
         matmul_flops=executed,
-        matmul_flops_analytic=analytic,
-        attention_flops=found.costs.attention_flops,
-        rematerialised=found.costs.rematerialised_flops / executed if executed else 0.0,
-        hbm_bytes=found.costs.hbm_bytes,
-        collective_bytes=found.costs.collective_bytes,
+        matmul_flops_analytic=per_token * step.tokens / step.devices,
+        attention_flops=step.costs.attention_flops,
+        rematerialised=step.costs.rematerialised_flops / executed if executed else 0.0,
+        hbm_bytes=step.costs.hbm_bytes,
+        collective_bytes=step.costs.collective_bytes,
         estimate=estimate,
         mfu=mfu,
-        token_budget=steps(config) * found.tokens,
+        token_budget=steps(config) * step.tokens,
         price=price if price is not None else (chip.price if chip else None),
-        chips=where.chips,
-        hosts=where.hosts,
-        checkpoint_bytes=found.state_bytes,
+        chips=topology.chips,
+        hosts=topology.hosts,
+        checkpoint_bytes=step.state_bytes,
         checkpoint_period=int(config["checkpoint_period"]),
-        out_of_memory=found.out_of_memory,
-        largest=found.largest,
+        out_of_memory=step.out_of_memory,
+        largest=step.largest,
     )
 
 
 def steps(config: dict[str, Any]) -> int:
-    """Steps that the run takes: those after the one that it starts from, if it names one."""
+    """The number of steps of the run, without those before the checkpoint that it starts from."""
     started = re.search(r"/(\d+)/items/?$", str(config["load_full_state_path"]))
     return run.last_step(config) - (int(started.group(1)) if started else -1)

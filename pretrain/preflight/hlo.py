@@ -1,6 +1,7 @@
-"""The text of an optimised XLA program in; its computations, trip counts and sizes out.
+"""Parse the text of an optimised XLA program: its instructions, array sizes and loop counts.
 
-Reads the text that ``compiled.as_text()`` gives for one device: https://openxla.org/xla/hlo_dump.
+The text is what ``compiled.as_text()`` returns for one device; https://openxla.org/xla/hlo_dump
+describes it.
 """
 
 import math
@@ -15,7 +16,7 @@ BYTES = {
     "s64": 8, "u64": 8, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1,
     "c64": 8, "token": 0, "u2": 0.25, "s2": 0.25,
 }  # fmt: skip
-"""Bytes of one element, by HLO's name of its type."""
+"""Bytes of one element, by the HLO name of its type."""
 
 _ARRAY = re.compile(r"([a-z][a-z0-9]*)\[([0-9,]*)\](?:\{([^}]*)\})?")
 _SPACE = re.compile(r"S\((\d+)\)")
@@ -25,28 +26,28 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 @dataclass(slots=True, frozen=True)
 class Array:
-    """One array of a shape: element type, dimensions, and the memory that XLA gave it."""
+    """One array of a shape: element type, dimensions and the memory in which XLA placed it."""
 
     dtype: str
     dimensions: tuple[int, ...]
     space: int
-    """0 is the chip's main memory (HBM); other numbers are memories on the chip."""
+    """0 is the main memory (HBM); other numbers are memories on the chip."""
 
     @property
     def bytes(self) -> float:
-        """Size without padding."""
+        """Size in bytes, without padding."""
         return BYTES[self.dtype] * math.prod(self.dimensions)
 
 
 def arrays(text: str) -> list[Array]:
-    """Every array named in a shape's text, those of tuples in order."""
-    found = []
+    """Every array in the text of a shape; the elements of a tuple in order."""
+    result = []
     for dtype, dimensions, layout in _ARRAY.findall(text):
         if dtype in BYTES:
             space = _SPACE.search(layout)
             sizes = tuple(int(size) for size in dimensions.split(",") if size)
-            found.append(Array(dtype, sizes, int(space.group(1)) if space else 0))
-    return found
+            result.append(Array(dtype, sizes, int(space.group(1)) if space else 0))
+    return result
 
 
 @dataclass(slots=True)
@@ -58,33 +59,33 @@ class Instruction:
     shape: list[Array]
     operands: list[str]
     literal: str
-    """The text between the parentheses: a constant's value, a parameter's number."""
+    """The text between the parentheses, such as the value of a constant."""
 
     attributes: str
 
     @property
     def bytes(self) -> float:
-        """Size of the result, all arrays of a tuple together."""
+        """Size of the result in bytes; the sum over the arrays of a tuple."""
         return sum(array.bytes for array in self.shape)
 
     @property
     def cycles(self) -> int | None:
-        """XLA's own estimate of the core's clock cycles; None where it made none."""
-        found = _CYCLES.search(self.attributes)
-        return int(found.group(1)) if found else None
+        """XLA's own estimate in clock cycles of the core; None where XLA gives none."""
+        match = _CYCLES.search(self.attributes)
+        return int(match.group(1)) if match else None
 
     @property
     def called(self) -> str | None:
         """The computation that a fusion, a call or a loop runs."""
-        found = _CALLS.search(self.attributes)
-        return found.group(1) if found else None
+        match = _CALLS.search(self.attributes)
+        return match.group(1) if match else None
 
     def attribute(self, key: str) -> str:
-        """The value of ``key=value`` up to the next comma or space outside braces; or ``""``."""
-        found = re.search(rf"\b{key}=", self.attributes)
-        if not found:
+        """The value in ``key=value``, up to a comma or space outside braces; ``""`` if absent."""
+        match = re.search(rf"\b{key}=", self.attributes)
+        if not match:
             return ""
-        rest = self.attributes[found.end() :]
+        rest = self.attributes[match.end() :]
         if rest.startswith("{"):
             return rest[: _balanced(rest, "{", "}")]
         return re.split(r"[, ]", rest, maxsplit=1)[0]
@@ -92,33 +93,33 @@ class Instruction:
 
 @dataclass(slots=True)
 class Computation:
-    """Instructions by name, in the order in which they are scheduled."""
+    """Instructions by name, in scheduled order."""
 
     name: str
     instructions: dict[str, Instruction] = field(default_factory=dict)
     root: str = ""
 
     def parameters(self) -> list[str]:
-        """Names of the parameters by their number."""
-        found = [i for i in self.instructions.values() if i.opcode == "parameter"]
-        return [i.name for i in sorted(found, key=lambda i: int(i.literal))]
+        """Names of the parameters, ordered by their number."""
+        parameters = [i for i in self.instructions.values() if i.opcode == "parameter"]
+        return [i.name for i in sorted(parameters, key=lambda i: int(i.literal))]
 
     def source(self, name: str) -> Instruction:
-        """The instruction that made a value, copies aside."""
-        found = self.instructions[name]
-        while found.opcode in ("copy", "bitcast"):
-            found = self.instructions[found.operands[0]]
-        return found
+        """The instruction that computed a value; copies of it are skipped."""
+        instruction = self.instructions[name]
+        while instruction.opcode in ("copy", "bitcast"):
+            instruction = self.instructions[instruction.operands[0]]
+        return instruction
 
     def element(self, name: str, position: int) -> Instruction:
-        """What made the value at ``position`` of a tuple made here."""
+        """The instruction that computed the value at ``position`` of a tuple."""
         return self.source(self.source(name).operands[position])
 
     def constant(self, name: str) -> int | None:
-        """The whole number that an instruction always gives, or None."""
-        found = self.source(name)
-        plain = found.opcode == "constant" and re.fullmatch(r"-?\d+", found.literal)
-        return int(found.literal) if plain else None
+        """The value of an instruction that is an integer constant; None for any other."""
+        source = self.source(name)
+        plain = source.opcode == "constant" and re.fullmatch(r"-?\d+", source.literal)
+        return int(source.literal) if plain else None
 
 
 @dataclass(slots=True)
@@ -129,10 +130,10 @@ class Program:
     entry: str
 
     def executed(self) -> Iterator[tuple[Computation, Instruction, int]]:
-        """Instructions that run one after another, each with how often: entry and loop bodies.
+        """The instructions of the entry and of loop bodies, each with its number of executions.
 
-        What a fusion, an asynchronous start or a reduction calls is inside its instruction and not
-        listed.
+        Instructions inside a fusion, an asynchronous start or a reduction are not listed: they
+        belong to the instruction that calls them.
         """
         yield from self._executed(self.entry, 1)
 
@@ -148,11 +149,11 @@ class Program:
                 yield computation, instruction, times
 
     def trip_count(self, within: Computation, loop: Instruction) -> int:
-        """How often a loop of ``within`` runs its body: from XLA's note, else from its counter.
+        """The iterations of a loop in ``within``, by XLA's annotation or by the loop's counter.
 
         The counter is an element of the loop's tuple that starts at a constant, grows by another
-        (by two, where XLA runs two turns in one) and is compared with a third. Raises `InputError`
-        for a loop that is not of this kind.
+        (by two where XLA unrolled the loop once) and is compared with a third. Raises `InputError`
+        for any other loop.
         """
         noted = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
         if noted:
@@ -179,7 +180,7 @@ class Program:
 
 
 def parse(text: str) -> Program:
-    """Read a module's text. Raises `InputError` when it has no entry."""
+    """Parse the text of a module. Raises `InputError` when it has no entry."""
     computations: dict[str, Computation] = {}
     entry = ""
     current: Computation | None = None
@@ -207,7 +208,7 @@ def parse(text: str) -> Program:
         elif re.match(r"\s+(ROOT )?%[\w.\-]+ = ", line):
             finish()
             pending.append(line)
-        elif pending:  # a kernel's metadata runs over several lines
+        elif pending:  # the metadata of a kernel spans several lines
             pending.append(line)
     if not entry:
         raise InputError("not the text of an XLA program: it has no ENTRY")
@@ -233,7 +234,7 @@ def _instruction(line: str) -> Instruction:
 
 
 def _balanced(text: str, opening: str, closing: str) -> int:
-    """The end of the group that ``text`` starts with."""
+    """The index after the bracketed group at the start of ``text``."""
     depth = 0
     for position, letter in enumerate(text):
         depth += (letter == opening) - (letter == closing)

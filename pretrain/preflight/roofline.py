@@ -1,16 +1,18 @@
-"""The costs of a step and a chip in; an estimated time, its parts and the bounds below it out.
+"""Estimate the time of a training step on a chip from the costs of its program.
 
-An estimate, not a measurement: no TPU was used. It has three parts, taken one after the other:
+No TPU is involved: this is an estimate, not a measurement. The time is the sum of three parts:
 
-- XLA's own cycles for every fusion at the chip's clock, times ``slowdown``, but no product faster
-  than the peak;
-- Splash attention's operations at ``attention_efficiency`` of the peak, since XLA gives a kernel no
-  cycles;
-- collectives at ``collective_share`` of the chip's links: those that XLA starts and waits for at
-  once in full, asynchronous ones too or as far as they outlast the arithmetic (``overlap``).
+- fusions: XLA's estimated cycles at the chip's clock, times ``slowdown``. No matrix product is
+  taken to be faster than the chip's peak;
+- attention: the operations of Splash attention at ``attention_efficiency`` of the peak, because
+  XLA estimates no cycles for a kernel;
+- collectives: the bytes sent, at ``collective_share`` of the bandwidth of the chip's links.
+  Synchronous collectives count in full. Asynchronous ones count in full too or, with ``overlap``,
+  only the time by which they outlast the arithmetic.
 
-`pretrain.calibration` fits ``slowdown`` on a published run and takes the ``overlap`` that foretells
-another one better; the other two are assumptions, which the published runs cannot tell apart.
+`pretrain.preflight.calibration` fits ``slowdown`` to one published run and chooses the ``overlap``
+that predicts another run better. The other two constants are assumptions: the published runs cannot
+separate their effects.
 """
 
 from dataclasses import dataclass
@@ -21,42 +23,42 @@ from pretrain.topology import Chip
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """What turns counts into seconds."""
+    """The constants that turn costs into seconds."""
 
     slowdown: float = 1.0
-    """Measured time of fusions over XLA's estimate."""
+    """Measured time of fusions divided by XLA's estimate."""
 
     attention_efficiency: float = 0.45
-    """Share of the peak that Splash attention reaches on the blocks it visits."""
+    """Share of the peak that Splash attention reaches on the blocks that it computes."""
 
     overlap: bool = False
-    """Whether asynchronous collectives are hidden behind arithmetic."""
+    """Whether asynchronous collectives run hidden behind the arithmetic."""
 
     collective_share: float = 1 / 3
-    """Share of a chip's links that a collective keeps busy: 100 GB/s of v4's 300."""
+    """Share of the bandwidth of a chip's links that a collective uses: 100 of 300 GB/s on v4."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Seconds of one step, by part, and the least that each of the chip's limits allows."""
+class StepTime:
+    """Estimated seconds of one step, by part, and the lower bounds from the chip's limits."""
 
     fusions: float
     attention: float
     collectives: float
     arithmetic_bound: float
-    """All operations of the program at the peak."""
+    """Seconds for all operations of the program at the peak."""
 
     memory_bound: float
-    """All bytes of the program at the memory's full bandwidth."""
+    """Seconds for all memory traffic of the program at full bandwidth."""
 
     @property
     def seconds(self) -> float:
-        """The step's estimated time."""
+        """Estimated seconds of the whole step."""
         return self.fusions + self.attention + self.collectives
 
 
-def estimate(costs: Costs, chip: Chip, constants: Constants) -> Estimate:
-    """The time of one step of a program with ``costs`` on every chip."""
+def estimate(costs: Costs, chip: Chip, constants: Constants) -> StepTime:
+    """The estimated time of a step whose program has ``costs`` on every chip."""
     products = costs.matmul_cycles / chip.clock * constants.slowdown
     others = (costs.cycles - costs.matmul_cycles) / chip.clock * constants.slowdown
     fusions = max(products, costs.matmul_flops / chip.peak_flops) + others
@@ -65,7 +67,7 @@ def estimate(costs: Costs, chip: Chip, constants: Constants) -> Estimate:
     asynchronous = costs.overlapped_bytes / bandwidth
     if constants.overlap:
         asynchronous = max(0.0, asynchronous - fusions - attention)
-    return Estimate(
+    return StepTime(
         fusions=fusions,
         attention=attention,
         collectives=costs.collective_bytes / bandwidth + asynchronous,

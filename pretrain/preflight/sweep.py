@@ -1,7 +1,7 @@
-"""An overlay and a list of alternatives in; all compiled, estimated and ranked out.
+"""Compile, estimate and rank a list of alternatives to an overlay.
 
-The list for a topology is ``sweeps/<topology>.yaml``: a name for each alternative and the
-``key=value`` arguments that make it from the overlay.
+The list for a topology is ``sweeps/<topology>.yaml``: the name of each alternative with the
+``key=value`` arguments that it adds to the overlay.
 """
 
 import sys
@@ -9,82 +9,86 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pretrain.preflight import forecast
-from pretrain.preflight.forecast import Report
+from tabulate import tabulate
+
+from pretrain.preflight.forecast import Forecast, forecast
 from pretrain.topology import GIB, Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
-from tinymathreason.tables import markdown_table
 
 LISTS = Path(__file__).parent / "sweeps"
 
+COLUMNS = (
+    "alternative", "HBM to spare, GiB", "rematerialised", "estimated step, s", "fusions",
+    "attention", "collectives", "estimated tokens/s", "estimated MFU",
+)  # fmt: skip
 
-def alternatives(where: Topology) -> dict[str, list[str]]:
-    """The alternatives listed for a topology; `InputError` for no list or a malformed one."""
-    path = LISTS / f"{where.name}.yaml"
+
+def alternatives(topology: Topology) -> dict[str, list[str]]:
+    """The alternatives listed for a topology; `InputError` for a missing or malformed list."""
+    path = LISTS / f"{topology.name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in LISTS.glob("*.yaml")))
-        raise InputError(f"no list of alternatives for {where.name}; there is one for: {known}")
-    found = read_yaml(path)
-    for name, arguments in found.items():
+        raise InputError(f"no list of alternatives for {topology.name}; there is one for: {known}")
+    listed = read_yaml(path)
+    for name, arguments in listed.items():
         if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
             raise InputError(f"{path}: {name!r}: expected a list of key=value")
-    return found
+    return listed
 
 
-def run(path: Path, where: Topology, overrides: Sequence[str]) -> dict[str, Report]:
-    """Every alternative's report by its name, and the overlay's own as ``as it is``.
+def run(path: Path, topology: Topology, overrides: Sequence[str]) -> dict[str, Forecast]:
+    """The forecast of every alternative by its name, and of the overlay itself as ``as it is``.
 
-    Tells its progress; what was compiled before comes from the cache, so it can be interrupted. An
-    alternative that XLA refuses is told and left out.
+    Prints its progress on stderr. Compiled steps are cached, so the sweep can be interrupted and
+    resumed. An alternative that does not compile is reported and left out.
     """
-    listed = {"as it is": [], **alternatives(where)}
-    found = {}
+    listed = {"as it is": [], **alternatives(topology)}
+    forecasts = {}
     started = time.monotonic()
     for number, (name, arguments) in enumerate(listed.items(), start=1):
         try:
-            found[name] = forecast.report(path, where, [*overrides, *arguments])
-            outcome = _line(found[name])
+            forecasts[name] = forecast(path, topology, [*overrides, *arguments])
+            result = _line(forecasts[name])
         except InputError as error:
-            outcome = f"refused: {error}"
-        spent = time.monotonic() - started
-        left = spent / number * (len(listed) - number)
+            result = f"refused: {error}"
+        elapsed = time.monotonic() - started
+        left = elapsed / number * (len(listed) - number)
         print(
-            f"[{number}/{len(listed)}, {left / 60:.0f} min left] {name}: {outcome}",
+            f"[{number}/{len(listed)}, {left / 60:.0f} min left] {name}: {result}",
             file=sys.stderr, flush=True,
         )  # fmt: skip
-    return found
+    return forecasts
 
 
-def ranking(found: dict[str, Report]) -> str:
-    """A Markdown table: those that fit by their estimated tokens/s, then those that do not."""
-    rows = sorted(found.items(), key=lambda item: (not item[1].fits, -(item[1].mfu or 0)))
-    head = ["alternative", "HBM to spare, GiB", "rematerialised", "estimated step, s", "fusions"]
-    head += ["attention", "collectives", "estimated tokens/s", "estimated MFU"]
-    cells: list[list[str | None]] = []
-    for name, report in rows:
-        if report.estimate is None:
-            cells.append([name, "does not fit", *[None] * 7])
-            continue
-        parts = report.estimate
-        spare = ((report.hbm_of_chip or 0) - report.hbm) / GIB
-        cells.append(
-            [
-                name,
-                f"{spare:.1f}",
-                f"{report.rematerialised:.1%}",
-                f"{parts.seconds:.3f}",
-                f"{parts.fusions:.3f}",
-                f"{parts.attention:.3f}",
-                f"{parts.collectives:.3f}",
-                f"{report.tokens_per_second:,.0f}",
-                f"{report.mfu:.1%}",
-            ]
-        )
-    return markdown_table(head, cells)
+def ranking(forecasts: dict[str, Forecast]) -> str:
+    """A Markdown table: first those that fit, by estimated speed, then those that do not."""
+    ranked = sorted(forecasts.items(), key=lambda item: (not item[1].fits, -(item[1].mfu or 0)))
+    return tabulate(
+        [(name, *_cells(forecast)) for name, forecast in ranked],
+        COLUMNS,
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=("left", *["right"] * (len(COLUMNS) - 1)),
+    )
 
 
-def _line(report: Report) -> str:
-    if report.estimate is None:
+def _cells(forecast: Forecast) -> list[str]:
+    step = forecast.estimate
+    if step is None:
+        return ["does not fit", *[""] * (len(COLUMNS) - 2)]
+    return [
+        f"{((forecast.hbm_of_chip or 0) - forecast.hbm) / GIB:.1f}",
+        f"{forecast.rematerialised:.1%}",
+        *(f"{part:.3f}" for part in (step.seconds, step.fusions, step.attention, step.collectives)),
+        f"{forecast.tokens_per_second:,.0f}",
+        f"{forecast.mfu:.1%}",
+    ]
+
+
+def _line(forecast: Forecast) -> str:
+    if forecast.estimate is None:
         return "does not fit"
-    return f"{report.estimate.seconds:.3f} s, MFU {report.mfu:.1%}, {report.hbm / GIB:.1f} GiB"
+    return (
+        f"{forecast.estimate.seconds:.3f} s, MFU {forecast.mfu:.1%}, {forecast.hbm / GIB:.1f} GiB"
+    )

@@ -10,14 +10,15 @@ import pytest
 
 from pretrain import overlay
 from pretrain.model import Model
-from pretrain.preflight import calibration, profile, roofline, sweep
-from pretrain.preflight.__main__ import advice, main
+from pretrain.preflight import calibration, compiled_step, roofline, sweep
+from pretrain.preflight.__main__ import main
 from pretrain.preflight.calibration import PUBLISHED, Published, constants, measured_seconds
 from pretrain.preflight.compile_step import largest
+from pretrain.preflight.compiled_step import CompiledStep, key, needed
 from pretrain.preflight.costs import Costs
 from pretrain.preflight.forecast import steps
-from pretrain.preflight.profile import Profile, key, needed
 from pretrain.preflight.roofline import Constants, estimate
+from pretrain.preflight.summary import advice
 from pretrain.topology import CHIPS, GIB, OFFERED, check, find, of_overlay
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
@@ -38,8 +39,8 @@ pytestmark = pytest.mark.skipif(not find_spec("libtpu"), reason="libtpu is not i
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty cache; what a test does not put there would have to be compiled."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(profile, "_compile", lambda *_: pytest.fail("not in the cache"))
-    return profile.cache_directory()
+    monkeypatch.setattr(compiled_step, "_compile", lambda *_: pytest.fail("not in the cache"))
+    return compiled_step.cache_directory()
 
 
 def store(cache: Path, overrides: tuple[str, ...] = (), **changes) -> None:
@@ -104,7 +105,7 @@ def test_nothing_is_advised_that_was_done() -> None:
     config = overlay.load(
         V4_32, ["num_vocab_tiling=8", "per_device_batch_size=1", "remat_policy=full"]
     )
-    assert advice(config) == "take a larger slice"
+    assert advice(config) == "use a larger slice"
 
 
 def test_the_numbers_behind_xlas_two_messages() -> None:
@@ -164,8 +165,8 @@ def test_every_listed_alternative_is_one_that_maxtext_knows() -> None:
         ([str(V4_32), "--topology", "v4-33x"], "'v4-33x' is not known; did you mean 'v4-32'"),
         ([str(V4_32), "--topology", "gpu"], "without its CUDA plugin"),
         ([str(V4_32), "--price", "-1"], "--price: expected dollars"),
-        ([str(V4_32), "--price", "1", "--sweep"], "give it without --sweep"),
-        (["maxtext_configs/tinymathreason_20m.yml"], "say which: --topology"),
+        ([str(V4_32), "--price", "1", "--sweep"], "use --price without --sweep"),
+        (["maxtext_configs/tinymathreason_20m.yml"], "use --topology, such as v4-32"),
         ([str(V4_32), "--topology", "v5e-16", "--sweep"], "no list of alternatives for v5e-16"),
         (["none.yml"], "none.yml: no such file"),
     ],
@@ -220,14 +221,14 @@ def test_the_fit_makes_the_estimate_the_measurement() -> None:
     run = load(Published, PUBLISHED).runs[0]
     config = overlay.load(calibration.BASE, run.overrides)
     costs = Costs(cycles=20e9, attention_flops=1e14, collective_bytes=1e11)
-    found = Profile(
+    step = CompiledStep(
         model=Model.from_config(config), devices=64, tokens=64 * 13 * 2048, state_bytes=0,
         costs=costs, hbm=0, host=0, out_of_memory="", largest=[],
     )  # fmt: skip
-    fitted = calibration.fitted(run, found, overlap=False)
+    fitted = calibration.fitted(run, step, overlap=False)
     seconds = roofline.estimate(costs, CHIPS["v4"], fitted).seconds
-    assert seconds == pytest.approx(measured_seconds(run, found))
-    assert calibration.error(run, found, fitted) == pytest.approx(0)
+    assert seconds == pytest.approx(measured_seconds(run, step))
+    assert calibration.error(run, step, fitted) == pytest.approx(0)
 
 
 def test_no_product_is_faster_than_the_peak() -> None:
@@ -271,7 +272,7 @@ def test_a_small_step_really_compiles(name, verdict, ratio, tmp_path, monkeypatc
     out = capsys.readouterr().out
     assert verdict in out
     assert f"the rest is {ratio} of the analytic count" in out
-    monkeypatch.setattr(profile, "_compile", lambda *_: pytest.fail("not cached"))
+    monkeypatch.setattr(compiled_step, "_compile", lambda *_: pytest.fail("not cached"))
     main(arguments)
     assert capsys.readouterr().out == out
 
@@ -284,7 +285,7 @@ def test_a_compiler_that_is_not_installed_is_named(tmp_path, monkeypatch) -> Non
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     with pytest.raises(
-        InputError, match="libtpu is not installed, and no step is compiled for v4-32"
+        InputError, match="libtpu is not installed; it is needed to compile a step for v4-32"
     ):
         key({}, find("v4-32"))
     assert key({}, find("cpu"))

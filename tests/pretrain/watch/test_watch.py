@@ -16,7 +16,7 @@ from pretrain import overlay
 from pretrain.watch.__main__ import as_json, main, rows
 from pretrain.watch.history import LOSS, History, Series
 from pretrain.watch.progress import Progress, kept_seconds, measure, model_flops, spans
-from tests.pretrain.watch.event_files import Scalar, step_scalars, write_checkpoint, write_events
+from tests.support.event_files import Scalar, step_scalars, write_checkpoint, write_events
 from tinymathreason.cli import InputError
 
 CONFIG = overlay.load("maxtext_configs/quickstart.yml", ["steps=201"])
