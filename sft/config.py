@@ -4,7 +4,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from data_prep.recipe import Benchmark
+from data_prep.recipe import BenchmarkQuestions
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.config import config, nearest
 
@@ -75,7 +75,7 @@ class TuningData:
     sources: dict[str, QuestionSource]
     """The question sets to join, by name. If several contain the same question, only the examples
     of the first one are kept."""
-    decontaminate: list[Benchmark] = field(default_factory=list)
+    decontaminate: list[BenchmarkQuestions] = field(default_factory=list)
     """Benchmarks whose questions must not be trained on."""
     near_duplicates: bool = True
     """Whether a question is also rejected when it nearly equals one of an earlier source."""

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from release.cards.facts import Facts, Places, Record, last_start, md, say, table
+from release.cards.facts import Facts, Places, Record, last_start, say
 from release.cards.metadata import HUB_ID
+from release.markdown import escape
 from tinymathreason.provenance import file_hash
+from tinymathreason.tables import markdown_table
 
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/")
 _COMMIT = 10
@@ -31,7 +33,7 @@ def mixture(facts: Facts, places: Places) -> dict[str, Any]:
         weight = recipe.take("weights of the sources", "sources", name, "weight")
         rows.append(
             [
-                md(name),
+                escape(name),
                 origin(recipe.maybe("sources", name)),
                 say("{:.3g} %", weight and 100 * weight / total),
                 say("{:,}", one.take("documents read", "documents", "read")),
@@ -44,8 +46,8 @@ def mixture(facts: Facts, places: Places) -> dict[str, Any]:
         rejected += reasons_rows(name, reasons)
     head = ["source", "from", "weight", "documents read", "kept", "tokens", "passes planned"]
     return {
-        "table": table(head, rows),
-        "rejected": table(["source", "reason", "documents"], rejected),
+        "table": markdown_table(head, rows),
+        "rejected": markdown_table(["source", "reason", "documents"], rejected),
         "contamination": contamination(
             facts, recipe, "pretraining", sources and rejected, "documents"
         ),
@@ -69,7 +71,7 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
         one = tuned.under("counts", name)
         rows.append(
             [
-                md(name),
+                escape(name),
                 origin(data.maybe("sources", name)),
                 *(
                     say("{:,}", one.take(f"examples: {label}", key))
@@ -86,8 +88,8 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
         rejected += reasons_rows(name, one.take("examples rejected", "rejected", kind=dict))
     head = ["source", "from", "examples read", "kept", "to train on", "held out", "tokens"]
     return {
-        "table": table(head, rows),
-        "rejected": table(["source", "reason", "examples"], rejected),
+        "table": markdown_table(head, rows),
+        "rejected": markdown_table(["source", "reason", "examples"], rejected),
         "contamination": contamination(facts, data, "fine-tuning", counts and rejected, "examples"),
         "datasets": datasets(data.maybe("sources")),
     }
@@ -95,7 +97,10 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
 
 def reasons_rows(name: str, reasons: Mapping[str, int] | None) -> list[list[str | None]]:
     """Rows of a table of what was rejected."""
-    return [[md(name), md(why.replace("_", " ")), f"{n:,}"] for why, n in (reasons or {}).items()]
+    return [
+        [escape(name), escape(why.replace("_", " ")), f"{n:,}"]
+        for why, n in (reasons or {}).items()
+    ]
 
 
 def contamination(facts: Facts, recipe: Record, stage: str, rejected: Any, what: str) -> str | None:
@@ -105,7 +110,7 @@ def contamination(facts: Facts, recipe: Record, stage: str, rejected: Any, what:
         return None
     if not asked:
         return f"{stage.capitalize()}: no benchmark's questions were looked for."
-    names = ", ".join(sorted({md(name_of(str(one.get("path")))) for one in asked}))
+    names = ", ".join(sorted({escape(name_of(str(one.get("path")))) for one in asked}))
     number = sum(int(row[2].replace(",", "")) for row in rejected or [] if row[1] == "contaminated")
     return (
         f"{stage.capitalize()}: the questions of {names} were looked for; {number:,} {what} held "

@@ -20,7 +20,8 @@ import zstandard
 from data_prep import plan, progress
 from data_prep.build import main
 from data_prep.recipe import Recipe
-from data_prep.work import open_work, running
+from data_prep.stages.step import running
+from data_prep.work import open_work
 from tests.data_prep.test_executors import EXIT_FOR_INPUT, documents, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
@@ -100,9 +101,9 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
     assert head.split()[:4] == ["source", "format", "files", "to"]
     name, kind, files, fetch, unit, *_ = line.split()
     # The files are here: nothing is fetched.
-    assert (name, kind, files, fetch, unit) == ("web", "jsonl", "3", "0", "B")
+    assert (name, kind, files, fetch, unit) == ("web", "jsonl", "3", "0", "Bytes")
     assert "100.0%" in line
-    assert total.startswith("1.0M tokens in training; ")
+    assert total.startswith("1.0 million tokens in training; ")
     for words in ("of a core", "with 2 local workers", "of disk in", "of memory for each worker"):
         assert words in total
 
@@ -110,7 +111,10 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["token_budget=1_000_000_000"], "sources.web.weight: a budget of 1.0B tokens would read"),
+        (
+            ["token_budget=1_000_000_000"],
+            "sources.web.weight: a budget of 1.0 billion tokens",
+        ),
         (["sources.web.path=/nowhere/*.jsonl"], "sources.web.path: no file matches '/nowhere/*"),
         (["sources.web.format=tfds"], "no TFDS dataset"),
     ],

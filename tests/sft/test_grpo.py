@@ -13,7 +13,7 @@ from sft.grpo import rows
 from sft.problems import Problem
 from sft.rewards import REWARDS
 from sft.settings import parse
-from tests.evaluation import scripted
+from tests.support import scripted
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
 
