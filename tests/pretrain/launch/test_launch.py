@@ -44,7 +44,7 @@ class World:
         self.folder = folder
         (folder / "bucket").mkdir()
         (folder / "bin").mkdir()
-        stand_in = Path(__file__).with_name("gcloud_stand_in.py")
+        stand_in = Path("tests/support/gcloud_stand_in.py").resolve()
         for name in ("gcloud", "uv", "trainer"):
             # Without site and the environment Python starts in a fifth of the time.
             words = shlex.join([sys.executable, "-S", "-E", str(stand_in), name])

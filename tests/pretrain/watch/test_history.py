@@ -8,7 +8,7 @@ import pytest
 
 from pretrain.watch import history
 from pretrain.watch.history import HELD_OUT, LOSS, NORM, RATE, WEIGHTS, History
-from tests.pretrain.watch.event_files import step_scalars, write_checkpoint, write_events
+from tests.support.event_files import step_scalars, write_checkpoint, write_events
 from tinymathreason.cli import InputError
 
 

@@ -1,6 +1,6 @@
 """Upstream's trainer on its synthetic batch, run after run in one process of its own.
 
-python -m tests.conversion.train_runs RUNS.json
+python -m tests.support.train_runs RUNS.json
 
 RUNS.json lists runs, each a mapping of MaxText's keys with its overlay under "overlay".
 """

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.limits import room_for
-from tinymathreason import pipeline
+from pipeline import runner
+from pipeline.config import Pipeline
+from tests.support.limits import room_for
 from tinymathreason.cli import InputError
+from tinymathreason.config import load
 
 PIPELINE = """
 run: {run}
@@ -40,7 +42,7 @@ def write(tmp_path, two: str = "true"):
 COMMAND = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("tinymathreason.pipeline", run_name="__main__", alter_sys=True)
+runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
 """
 
 
@@ -126,14 +128,14 @@ def test_killed_and_run_again(tmp_path, number) -> None:
 
 
 def test_two_in_one_folder_are_refused(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "PATIENCE", 0.5)
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT", 0.5)
     pid = tmp_path / "pid"
     path = write(tmp_path, f"echo $$ > {pid}; sleep 100")
     process = start(path)
     try:
         wait_for(lambda: pid.exists())
         with pytest.raises(InputError, match="another process is working in it"):
-            pipeline.run(pipeline.load(pipeline.Pipeline, path))
+            runner.run(load(Pipeline, path))
     finally:
         process.kill()
         process.communicate()
@@ -151,13 +153,13 @@ def test_a_changed_configuration_is_another_command(tmp_path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("a: 1")
     words = ["build", str(recipe)]
-    before = pipeline._fingerprint(words)
+    before = runner._fingerprint(words)
     recipe.write_text("a: 2")
-    assert pipeline._fingerprint(words) != before
+    assert runner._fingerprint(words) != before
     recipe.write_text("base_config: parent.yaml")
-    before = pipeline._fingerprint(words)
+    before = runner._fingerprint(words)
     (tmp_path / "parent.yaml").write_text("b: 1")
-    assert pipeline._fingerprint(words) != before
+    assert runner._fingerprint(words) != before
 
 
 def test_a_stage_killed_before_it_logged_anything_runs_again(tmp_path) -> None:
