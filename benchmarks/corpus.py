@@ -53,7 +53,7 @@ def found(data: Path) -> Path:
 def texts(data: Path) -> dict[str, list[str]]:
     """The documents of every source, normalised."""
     from data_prep.clean import normalise
-    from data_prep.rows import read_columns
+    from tinymathreason.rows import read_columns
 
     return {
         name: [normalise(text) for (text,) in read_columns(name, kind, str(data / files), ["text"])]

@@ -102,8 +102,8 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
 
 def steps(path: str) -> None:
     """Print the CPU seconds of each step of the documents stage, in a build of its own."""
-    from data_prep.documents import pipeline
     from data_prep.recipe import Recipe
+    from data_prep.stages.documents import pipeline
     from data_prep.work import open_work
     from tinymathreason.config import load
 

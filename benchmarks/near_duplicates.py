@@ -23,8 +23,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import corpus
-from data_prep.fold import Hashes, folded
-from data_prep.rows import read_columns
 from data_prep.similarity import (
     BANDS,
     LEAST,
@@ -36,7 +34,9 @@ from data_prep.similarity import (
     minima,
     similar,
 )
+from data_prep.text_hashing import Hashes, hashed_pieces
 from tinymathreason import cli
+from tinymathreason.rows import read_columns
 
 SHARES = (0.0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.3, 0.5)
 USUAL_SHINGLE, USUAL_BANDS, USUAL_ROWS = 5, 14, 8
@@ -84,7 +84,7 @@ class Text:
     @classmethod
     def of(cls, text: str) -> "Text":
         """All of it from a text."""
-        pieces = folded(text)
+        pieces = hashed_pieces(text)
         record, keys = fingerprint(text)
         short, long, numbers = (
             np.unique(np.concatenate(found))

@@ -146,9 +146,9 @@ def full(found: list[tuple[dict[str, Any], Usage]], a_range: dict[str, Any]) -> 
 
 def _range(folder: str) -> "Work":
     """A working folder of as many documents as fill one range of keys."""
-    from data_prep.documents import ROWS_A_RUN
     from data_prep.recipe import Recipe, Source, TokenizerSource
     from data_prep.similarity import BANDS
+    from data_prep.stages.documents import ROWS_A_RUN
     from data_prep.work import KEYS_A_RANGE, Task, Work
 
     source = Source(format="generator", path="number_facts", documents=1, weight=1)
@@ -168,7 +168,7 @@ def fill_range(folder: str) -> None:
 
     from data_prep import similarity
     from data_prep.arrays import save_array
-    from data_prep.documents import KEY, ROWS_A_RUN
+    from data_prep.stages.documents import KEY, ROWS_A_RUN
 
     work, rng = _range(folder), np.random.default_rng(0)
     size = similarity.RECORD.itemsize
@@ -194,8 +194,8 @@ def compare_range(folder: str) -> None:
     """Find the duplicates of the full range; prints how much it was."""
     import numpy as np
 
-    from data_prep.documents import ROWS_A_RUN
-    from data_prep.duplicates import Compare
+    from data_prep.stages.documents import ROWS_A_RUN
+    from data_prep.stages.duplicates import Compare
 
     work = _range(folder)
     for _ in Compare(work).run(rank=0, world_size=1):

@@ -38,7 +38,7 @@ VOCABULARY = 460
 
 def write_sets(count: str, folder: str) -> None:
     """Write the sets, of ``count`` rows together, and their configuration; prints the bytes."""
-    from data_prep.arithmetic import problems
+    from tinymathreason.arithmetic import problems
 
     made, rng = problems(0), random.Random(0)
     to = Path(folder)
@@ -87,7 +87,7 @@ def write_sets(count: str, folder: str) -> None:
 def train_tokenizer(folder: str) -> None:
     """Train a tokenizer on generated problems."""
     from data_prep import tokenizer
-    from data_prep.arithmetic import problem_documents
+    from tinymathreason.arithmetic import problem_documents
 
     texts = itertools.islice(problem_documents(0), 20_000)
     tokenizer.save(tokenizer.train(texts, VOCABULARY), Path(folder))

@@ -38,7 +38,7 @@ from datatrove.utils.typeshelper import Languages
 from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer
 
 from benchmarks.corpus import QUESTIONS, SOURCES
-from data_prep.records import encode, writer
+from data_prep.stages.records import encode, writer
 from data_prep.words import Words
 from tinymathreason.chatml import EOS
 

@@ -35,7 +35,7 @@ def write_texts(mixture: str, folder: str) -> None:
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     from benchmarks.corpus import Copies
-    from data_prep.records import decode
+    from data_prep.stages.records import decode
     from data_prep.tokenizer import load
 
     tokenizer, plain, sources = load(Path(mixture) / "tokenizer"), [], []

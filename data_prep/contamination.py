@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.fold import Folded, Hashes, folded, mix, pieces
-from data_prep.listing import list_files, tell_empty
-from data_prep.recipe import Benchmark
-from data_prep.rows import read_file
+from data_prep.recipe import BenchmarkQuestions
+from data_prep.text_hashing import HashedText, Hashes, hashed_pieces, mix, pieces
 from tinymathreason.cli import InputError
+from tinymathreason.listing import list_files, tell_empty
+from tinymathreason.rows import read_file
 
 WINDOW = 32
 """Letters and digits of a run: about six words."""
@@ -43,7 +43,7 @@ def words(text: str) -> str:
     return f" {' '.join(_TOKEN.findall(_THOUSANDS.sub('', text)))} "
 
 
-class Questions:
+class QuestionIndex:
     """The benchmark questions, indexed by hashes of runs of their letters."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ class Questions:
             lambda: defaultdict(list)
         )
         for number, text in enumerate(texts):
-            letters = Folded.of(text)
+            letters = HashedText.from_text(text)
             length = len(letters.letters)
             if length < SHORTEST:
                 raise InputError(f"decontaminate: {text!r:.60} is too short for a question")
@@ -79,7 +79,7 @@ class Questions:
     def found_in(self, text: str) -> str | None:
         """The first question, in their order, that ``text`` contains; None without one."""
         hits: dict[int, set[int]] = defaultdict(set)
-        for piece in folded(text):
+        for piece in hashed_pieces(text):
             for size, runs in piece.windows(max(self._entries, default=1)).items():
                 entries = self._entries.get(size)
                 if not entries:
@@ -99,7 +99,7 @@ class Questions:
         return None
 
 
-def questions(benchmarks: Sequence[Benchmark]) -> list[str]:
+def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
     """The distinct questions of all benchmarks, in their order."""
     found: dict[str, None] = {}
     for number, benchmark in enumerate(benchmarks):
@@ -119,9 +119,9 @@ def questions(benchmarks: Sequence[Benchmark]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def index(texts: tuple[str, ...]) -> Questions:
-    """`Questions`, made once in a process however many tasks it does."""
-    return Questions(texts)
+def index(texts: tuple[str, ...]) -> QuestionIndex:
+    """`QuestionIndex`, made once in a process however many tasks it does."""
+    return QuestionIndex(texts)
 
 
 def _stands_in(question: str, text: str) -> bool:

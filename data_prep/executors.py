@@ -20,12 +20,13 @@ from typing import Any
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.executor.slurm import SlurmPipelineExecutor
 
-from data_prep.documents import Step, pipeline
-from data_prep.duplicates import Compare, Decide
 from data_prep.progress import watch
-from data_prep.publish import Publish
-from data_prep.records import WriteRecords
-from data_prep.sample import MakeTokenizer
+from data_prep.stages.documents import pipeline
+from data_prep.stages.duplicates import Compare, Decide
+from data_prep.stages.publish import Publish
+from data_prep.stages.records import WriteRecords
+from data_prep.stages.step import Step
+from data_prep.stages.train_tokenizer import TrainTokenizer
 from data_prep.work import NUMBERED, STAGES, Work
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -38,7 +39,7 @@ def stages(work: Work) -> dict[str, tuple[list[Step], int]]:
         (pipeline(work), count),
         ([Compare(work)], work.ranges),
         ([Decide(work)], 1),
-        ([MakeTokenizer(work)], 1),
+        ([TrainTokenizer(work)], 1),
         ([WriteRecords(work)], count),
         ([Publish(work)], 1),
     ]

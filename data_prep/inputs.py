@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.listing import File, UnreachableError, is_remote, list_files, list_folder
-from data_prep.recipe import Benchmark, Recipe, Source
+from data_prep.recipe import BenchmarkQuestions, Recipe, Source
 from tinymathreason.cli import InputError
+from tinymathreason.listing import File, UnreachableError, is_remote, list_files, list_folder
 
 Inputs = dict[str, list[Any]]
 """For each file its bytes, and what changes with its content, as JSON holds them."""
@@ -42,7 +42,7 @@ def of_sources(recipe: Recipe) -> dict[str, list[File]]:
     return {name: of_source(name, source, skip) for name, source in recipe.sources.items()}
 
 
-def of_benchmarks(benchmarks: Sequence[Benchmark]) -> list[File]:
+def of_benchmarks(benchmarks: Sequence[BenchmarkQuestions]) -> list[File]:
     """The files that hold questions of benchmarks."""
     return [
         file

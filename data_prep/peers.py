@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_prep.records import decode
+from data_prep.stages.records import decode
 from data_prep.tokenizer import Encoder, load
 
 LLAMA3_SPLIT = (

@@ -5,15 +5,16 @@ import shutil
 import time
 from dataclasses import dataclass
 
-from data_prep.documents import Documents, Read, pipeline
-from data_prep.listing import open_file
 from data_prep.recipe import Source
-from data_prep.rows import decompressed
 from data_prep.similarity import fingerprint
+from data_prep.stages.documents import Read, pipeline
+from data_prep.stages.step import Documents
 from data_prep.work import SMALLER, Task, Work
 from tinymathreason.cli import InputError
 from tinymathreason.disk import existing
 from tinymathreason.disk import size as _size
+from tinymathreason.listing import open_file
+from tinymathreason.rows import decompressed
 
 SAMPLE_FILES = 16
 """Files of an ``hf`` dataset whose size is asked for."""

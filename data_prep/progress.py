@@ -5,13 +5,40 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from data_prep.work import NUMBERED, Work
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
+from tinymathreason.files import read_json, write_json
 
 EVERY = 5.0
 """Seconds between two lines."""
+
+
+class Progress:
+    """What a task has done so far, told to whoever watches the working folder."""
+
+    EVERY = 1.0
+    """Seconds between two reports."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        self._path = path
+        self._started = self._told = time.monotonic()
+        self._counts = {"documents": 0, "bytes": 0, "done": 0, "total": total}
+
+    def add(self, documents: int, size: int, done: int | None = None) -> None:
+        """Count documents, their bytes, and how much of the task's ``total`` is done."""
+        self._counts["documents"] += documents
+        self._counts["bytes"] += size
+        self._counts["done"] += size if done is None else done
+        if time.monotonic() - self._told >= self.EVERY:
+            self.tell()
+
+    def tell(self) -> None:
+        """Write the counts now."""
+        self._told = time.monotonic()
+        seconds = round(self._told - self._started, 3)
+        write_json(self._path, {**self._counts, "seconds": seconds})
 
 
 @contextlib.contextmanager

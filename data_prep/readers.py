@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.arithmetic import GENERATORS
-from data_prep.listing import UnreachableError, reaching
 from data_prep.recipe import Source
-from data_prep.rows import Record, Row, decoded, read_file, row_of, unreadable
+from tinymathreason.arithmetic import GENERATORS
 from tinymathreason.cli import InputError
+from tinymathreason.listing import UnreachableError, reaching
+from tinymathreason.rows import Record, Row, decoded, read_file, row_of, unreadable
 
 MOST_TASKS = 1000
 """Parts into which a source is read at most: what Slurm takes as one array of jobs."""

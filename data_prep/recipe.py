@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from data_prep.arithmetic import GENERATORS
 from data_prep.filters import check
+from tinymathreason.arithmetic import GENERATORS
 from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.config import config, nearest
 
@@ -34,7 +34,7 @@ class Source:
     path: str
     """A glob of files, here or remote (``hf://datasets/OWNER/NAME@REVISION/...``, ``gs://...``);
     for ``hf`` a dataset's name or folder, for ``tfds`` a folder, for ``generator`` one of the
-    generators of `data_prep.arithmetic`."""
+    generators of `tinymathreason.arithmetic`."""
     weight: float
     """Share of the mixture's tokens; the weights are normalised to sum to 1."""
     text_field: str = "text"
@@ -124,7 +124,7 @@ class Executor:
 
 
 @config
-class Benchmark:
+class BenchmarkQuestions:
     """Questions that no training document may contain."""
 
     path: str
@@ -156,7 +156,7 @@ class Recipe:
     """Share of the documents held out for the evaluation loss, chosen by a hash of their text."""
     near_duplicates: bool = True
     """Whether to reject near-duplicates as well as exact ones."""
-    decontaminate: list[Benchmark] = field(default_factory=list)
+    decontaminate: list[BenchmarkQuestions] = field(default_factory=list)
     """Benchmarks whose questions must not be learnt."""
     on_bad_input: Literal["fail", "skip"] = "fail"
     """At an unreadable file or row, or one without text: stop, or count it under a reason."""

@@ -8,7 +8,7 @@ printed again with other numbers is another exercise: documents rich in numbers 
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.fold import Hashes, folded, mix
+from data_prep.text_hashing import Hashes, hashed_pieces, mix
 
 SHINGLE = 3
 """Words a shingle. Changing a share p of the words leaves about (1 - p)**SHINGLE of them."""
@@ -70,7 +70,7 @@ def fingerprint(text: str) -> tuple[npt.NDArray[np.void], Hashes]:
     shingle_hashes = np.full(BANDS * ROWS, 2**32 - 1, dtype=np.uint32)
     number_hashes = np.full(NUMBERS, 2**32 - 1, dtype=np.uint32)
     distinct: set[int] = set()
-    for piece in folded(text):
+    for piece in hashed_pieces(text):
         numbers = piece.numbers()
         np.minimum(shingle_hashes, minima(piece.shingles(SHINGLE), _FACTORS), out=shingle_hashes)
         np.minimum(number_hashes, minima(numbers, _NUMBER_FACTORS), out=number_hashes)

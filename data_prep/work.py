@@ -11,21 +11,19 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
+import pyarrow
 
-from data_prep import inputs, readers, tokenizer, written
+from data_prep import checksums, inputs, readers, tokenizer
 from data_prep.contamination import questions
 from data_prep.inputs import Inputs
-from data_prep.listing import File, UnreachableError, tell_empty
 from data_prep.recipe import Recipe
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.listing import File, UnreachableError, tell_empty
 from tinymathreason.writes import failed_write
 
 STAGES = ("documents", "duplicates", "decisions", "tokenizer", "records", "publish")
@@ -207,7 +205,7 @@ def begin(work: Work, texts: dict[str, float], documents: float) -> None:
     folder, plan = work.folder, json.loads(json.dumps(work.plan()))
     path = folder / "plan.json"
     begun = _begun(path) if path.exists() else plan
-    written.check(folder, work.recipe.executor.workers)
+    checksums.check(folder, work.recipe.executor.workers)
     if begun["late"] != plan["late"]:
         for stage in STAGES[STAGES.index("tokenizer") :]:
             shutil.rmtree(folder / "logs" / stage, ignore_errors=True)
@@ -222,62 +220,3 @@ def begin(work: Work, texts: dict[str, float], documents: float) -> None:
     work.ranges = read_json(folder / "started.json")["ranges"]
     write_json(folder / "estimates.json", texts)
     write_json(path, plan)
-
-
-class Progress:
-    """What a task has done so far, told to whoever watches the working folder."""
-
-    EVERY = 1.0
-    """Seconds between two reports."""
-
-    def __init__(self, path: Path, total: int) -> None:
-        self._path = path
-        self._started = self._told = time.monotonic()
-        self._counts = {"documents": 0, "bytes": 0, "done": 0, "total": total}
-
-    def add(self, documents: int, size: int, done: int | None = None) -> None:
-        """Count documents, their bytes, and how much of the task's ``total`` is done."""
-        self._counts["documents"] += documents
-        self._counts["bytes"] += size
-        self._counts["done"] += size if done is None else done
-        if time.monotonic() - self._told >= self.EVERY:
-            self.tell()
-
-    def tell(self) -> None:
-        """Write the counts now."""
-        self._told = time.monotonic()
-        seconds = round(self._told - self._started, 3)
-        write_json(self._path, {**self._counts, "seconds": seconds})
-
-
-def stored(work: Work, task: int) -> pyarrow.parquet.ParquetFile:
-    """The documents that a task keeps; a page that is not as it was written is an error."""
-    path = work.path("documents", task, ".parquet").absolute()
-    return pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
-
-
-@contextmanager
-def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]:
-    """Do a task: its progress is told, and what stops it is left for who started the executor.
-
-    Ray and Slurm do not bring an exception back.
-    """
-    error_path = work.path(f"errors/{stage}", rank, ".json")
-    error_path.unlink(missing_ok=True)
-    progress = Progress(work.path(f"progress/{stage}", rank, ".json"), total)
-    try:
-        yield progress
-        written.record(work.folder, stage, rank)
-    except Exception as error:
-        is_machines = isinstance(error, OSError | pyarrow.ArrowException) or failed_write(
-            error, work.folder
-        )
-        if not (is_machines or isinstance(error, InputError)):
-            raise
-        told = work.failed(error) if is_machines else error
-        with suppress(OSError):
-            write_json(error_path, {"message": str(told)})
-        if told is error:
-            raise
-        raise told from error
-    progress.tell()

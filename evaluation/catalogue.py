@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep.listing import list_files, reaching
 from evaluation.local import SPLITS, Columns, splits
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
+from tinymathreason.listing import list_files, reaching
 from tinymathreason.provenance import file_hash
 
 OURS = Path(__file__).parent / "lm_eval_tasks"

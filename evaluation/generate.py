@@ -4,8 +4,8 @@ import itertools
 from pathlib import Path
 from typing import Any, Self
 
-from data_prep.arithmetic import plain_problem
 from evaluation import decoding, model
+from tinymathreason.arithmetic import plain_problem
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import conversation
 

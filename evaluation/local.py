@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.listing import list_files, tell_empty
-from data_prep.rows import Row, records
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
+from tinymathreason.listing import list_files, tell_empty
+from tinymathreason.rows import Row, records
 
 SPLITS = ("train", "validation", "dev", "test")
 """Names of splits, those that examples are taken from first."""

@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from data_prep.listing import reaching
 from evaluation import decoding
 from tinymathreason.cli import InputError
+from tinymathreason.listing import reaching
 from tinymathreason.weights import weight_files
 
 FILES = ("*.json", "*.jinja", "*.safetensors")

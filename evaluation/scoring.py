@@ -8,10 +8,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from data_prep.arithmetic import plain_problem
 from evaluation.answers import Checker, final, flexible, strict
 from evaluation.tasks import ARITHMETIC_PROBLEMS, load
 from tinymathreason.answers import read_final
+from tinymathreason.arithmetic import plain_problem
 
 
 def arithmetic(problems: int = ARITHMETIC_PROBLEMS, **_: Any) -> dict[str, Any]:

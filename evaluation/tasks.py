@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from data_prep import arithmetic
-from data_prep.rows import read_columns
+from tinymathreason import arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
+from tinymathreason.rows import read_columns
 
 ARITHMETIC_PROBLEMS = 200
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.listing import as_pattern, is_remote, literal
 from data_prep.mixture import check_read
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.listing import as_pattern, is_remote, literal
 
 MIXTURE = "grain_train_mixture_config_path"
 """MaxText's key for mixture.json."""

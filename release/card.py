@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release.cards.facts import Facts, Places, fenced, md, plain, say
-from release.cards.metadata import LICENSES, STATED, edited, problems, stated
+from release.cards.facts import Facts, Places, say
+from release.cards.metadata import LICENSES, edited, problems, stated, statement
+from release.markdown import escape, fenced, one_line
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
@@ -77,14 +78,14 @@ def card(places: Places, given: Given) -> tuple[str, Facts]:
         data.append(("Fine-tuning", sources.examples(facts, places)))
     measured = scores.scores(facts, places, model["sha256"])
     made = stages.stages(facts, places, measured["commands"])
-    name = plain(given.name or default_name(model["parameters"], places.tuning))
+    name = one_line(given.name or default_name(model["parameters"], places.tuning))
     found: dict[str, Any] = {
-        "name": md(name),
+        "name": escape(name),
         "summary": summary(model, pretraining, tuning),
         "toy": model["parameters"] < TOY,
         "context": say("{:,}", model["context"]),
         "description": [
-            *([("Developed by", md(given.author))] if given.author else []),
+            *([("Developed by", escape(given.author))] if given.author else []),
             *model["description"],
             ("Language", "English"),
             ("License", given.license),
@@ -136,7 +137,7 @@ def citation(name: str, author: str | None, year: str | None) -> str | None:
     key = re.sub(r"[^a-z0-9]+", "", name.lower()) or "model"
     fields = {"author": author, "title": name, "year": year}
     lines = [
-        f"  {field} = {{{plain(re.sub(r'[{}\\\\]', '', value))}}},"
+        f"  {field} = {{{one_line(re.sub(r'[{}\\\\]', '', value))}}},"
         for field, value in fields.items()
         if value
     ]
@@ -174,7 +175,7 @@ def rendered(found: dict[str, Any]) -> str:
     """The card's text below its metadata."""
     import jinja2
 
-    environment = jinja2.Environment(  # noqa: S701 (Markdown; `md` has escaped the records' texts)
+    environment = jinja2.Environment(  # noqa: S701 (Markdown; `escape` has escaped the records' texts)
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(found).strip()
@@ -194,7 +195,7 @@ def check_replaceable(path: Path) -> None:
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    found = STATED.search(text)
+    found = statement(text)
     if found is None:
         raise InputError(f"{path}: was not made by release.card; move it away first")
     if edited(text, found):

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from release import markdown
+from release.markdown import escape
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_text
@@ -28,10 +30,7 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
     start = _result(run, before)
     if start["value"] == 1:
         raise InputError(f"{run}: {before} makes no error; there is nothing to gain")
-    lines = [
-        f"| run | {before} | after | points | errors mended | seconds |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     gains = {}
     for name in after:
         result = _result(run, name)
@@ -40,12 +39,12 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
         points = 100 * (result["value"] - start["value"])
         gains[name] = points / (1 - start["value"])
         seconds = read_json(run / "stages" / f"{name}.json")["seconds"]
-        lines.append(
-            f"| {name} | {_accuracy(start)} | {_accuracy(result)} | {points:+.1f} "
-            f"| {gains[name]:.0f} % | {seconds:.0f} |"
-        )
-    lines.append(f"\n{start['n']} held-out problems of {start['task']}; 95 % Wilson intervals.")
-    return "\n".join(lines), gains
+        accuracies = (_accuracy(start), _accuracy(result), f"{points:+.1f}")
+        rows.append([escape(name), *accuracies, f"{gains[name]:.0f} %", f"{seconds:.0f}"])
+    head = ["run", escape(before), "after", "points", "errors mended", "seconds"]
+    task = escape(start["task"])
+    note = f"{start['n']} held-out problems of {task}; 95 % Wilson intervals."
+    return f"{markdown.table(head, rows)}\n\n{note}", gains
 
 
 def _result(run: Path, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-from data_prep.recipe import Benchmark
+from data_prep.recipe import BenchmarkQuestions
 from sft import arithmetic
 from sft.arguments import read
 from tinymathreason.chatml import TEMPLATE
@@ -23,7 +23,7 @@ class QuestionSource:
     """One set of questions and worked answers."""
 
     format: Literal["jsonl", "json", "parquet", "arithmetic"]
-    """How the rows are stored; ``arithmetic`` makes them with `data_prep.arithmetic`."""
+    """How the rows are stored; ``arithmetic`` makes them with `tinymathreason.arithmetic`."""
     path: str | None = None
     """A glob of files, here or remote (``hf://datasets/ORG/NAME@COMMIT/FILE``); not for
     ``arithmetic``."""
@@ -57,7 +57,7 @@ class Questions:
     sources: dict[str, QuestionSource]
     """Sets to join, by the name their counts will have. Of a question that several of them have,
     the first one's examples stay."""
-    decontaminate: list[Benchmark] = field(default_factory=list)
+    decontaminate: list[BenchmarkQuestions] = field(default_factory=list)
     """Benchmarks whose questions must not be learnt."""
     near_duplicates: bool = True
     """Whether a question that is nearly another source's is rejected, not only an equal one."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep import similarity
-from data_prep.fold import Hashes
+from data_prep.text_hashing import Hashes
 
 
 def of_earlier_sources(

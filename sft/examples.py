@@ -6,13 +6,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from data_prep.arithmetic import problems
 from data_prep.clean import is_unicode, normalise
-from data_prep.contamination import Questions as Benchmarks
-from data_prep.contamination import questions
-from data_prep.rows import read_columns
+from data_prep.contamination import QuestionIndex, questions
 from sft.config import Questions, QuestionSource
 from tinymathreason.answers import ContradictionError, canonical
+from tinymathreason.arithmetic import problems
+from tinymathreason.rows import read_columns
 
 
 @dataclass(slots=True)
@@ -43,7 +42,7 @@ def read(data: Questions) -> Iterator[Example]:
     from tqdm import tqdm
 
     texts = questions(data.decontaminate)
-    benchmarks = Benchmarks(texts) if texts else None
+    benchmarks = QuestionIndex(texts) if texts else None
     seen: set[bytes] = set()
     for name, source in data.sources.items():
         rows = list(_rows(name, source, data.data_seed))
@@ -53,7 +52,7 @@ def read(data: Questions) -> Iterator[Example]:
             yield example
 
 
-def reason(example: Example, seen: set[bytes], benchmarks: Benchmarks | None) -> str | None:
+def reason(example: Example, seen: set[bytes], benchmarks: QuestionIndex | None) -> str | None:
     """Why an example is rejected, or None; normalises it, and remembers it in ``seen``."""
     if not is_unicode(example.question + example.solution + example.group):
         return "invalid_unicode"

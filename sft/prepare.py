@@ -47,11 +47,11 @@ def prepare(
 
     Raises `InputError` for what cannot be read, and when a split is empty.
     """
-    from data_prep.listing import is_remote
     from data_prep.mixture import describe
     from sft.dataset import MANIFEST, SPLITS, manifest
     from sft.model import load_tokenizer
     from tinymathreason.chat import Chat
+    from tinymathreason.listing import is_remote
 
     tokenizer = load_tokenizer(model, data.chat_template, revision, weights=False)
     folder = data.data_dir or output / "data"
@@ -105,8 +105,8 @@ def _inputs(
     ``before`` are the files of the folder that is there: a remote place need not answer again.
     """
     from data_prep import inputs
-    from data_prep.listing import UnreachableError, is_remote, list_files
     from sft.model import tokenizer_hash
+    from tinymathreason.listing import UnreachableError, is_remote, list_files
 
     values = dataclasses.asdict(data)
     for name in ("data_dir", "accuracy", "chat_template"):

@@ -13,10 +13,11 @@ ROOMS = {
     "data_prep": 1,
     "pretrain": 2,
     "conversion": 3,
-    "evaluation": 3,
+    "evaluation": 1,
     "sft": 4,
     "release": 5,
     "benchmarks": 6,
+    "pipeline": 7,
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
@@ -41,7 +42,7 @@ def test_the_commands_are_found() -> None:
         "sft.dpo",
         "evaluation.run",
         "release.report",
-        "tinymathreason.pipeline",
+        "pipeline",
     }
 
 

@@ -4,12 +4,11 @@ Every figure of a card is taken here, so that what no record holds is left out a
 """
 
 import math
-import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from release.markdown import escape
 from release.records import examples_folder
 from tinymathreason.files import read_json
 
@@ -21,9 +20,6 @@ METHODS = {
     "grpo.json": "group relative policy optimisation",
 }
 """How a model was tuned, by the record in its folder."""
-_MARKUP = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-
-
 Bullets = list[tuple[str, str]]
 """Labels with their phrases, both in Markdown."""
 
@@ -124,28 +120,11 @@ def last_start(facts: Facts, places: Places) -> Record:
     return Record(facts, f"{record.name}, last start,", starts[-1])
 
 
-def plain(text: str) -> str:
-    """A text on one line, without what cannot be seen."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
-
-
-def md(text: str) -> str:
-    """A text that Markdown shows as it is, on one line, also in a cell of a table."""
-    return _MARKUP.sub(lambda match: f"\\{match[0]}", plain(text))
-
-
-def fenced(text: str, language: str) -> str:
-    """A block of code, whatever the text holds."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
 def say(words: str, *values: Any) -> str | None:
-    """``words`` with the values in their places, texts as `md` gives them; None without one."""
+    """``words`` with the values in their places, texts escaped; None without one."""
     if any(value is None for value in values):
         return None
-    return words.format(*(md(value) if isinstance(value, str) else value for value in values))
+    return words.format(*(escape(value) if isinstance(value, str) else value for value in values))
 
 
 def listed(*phrases: str | None, between: str = ", ") -> str | None:
@@ -156,22 +135,6 @@ def listed(*phrases: str | None, between: str = ", ") -> str | None:
 def bullets(**phrases: str | None) -> Bullets:
     """The phrases that there are, labelled by their names."""
     return [(name.replace("_", " "), phrase) for name, phrase in phrases.items() if phrase]
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str | None:
-    """A table in Markdown, without the columns that no row fills; None without rows.
-
-    The cells are Markdown. The first column is words, the others are set to the right when each of
-    their cells begins with a digit.
-    """
-    rows = list(rows)
-    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    if not rows or not kept:
-        return None
-    numeric = [i > 0 and all(re.match(r"-?\d|$", row[i] or "") for row in rows) for i in kept]
-    lines = [[head[i] for i in kept], ["---:" if right else "---" for right in numeric]]
-    lines += [[row[i] or "" for i in kept] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def share(value: float | None) -> str | None:

@@ -27,6 +27,11 @@ STATED = re.compile(
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w.-]*")
 
 
+def statement(text: str) -> re.Match[str] | None:
+    """The line that `stated` wrote into a card: the last one, since a record may hold another."""
+    return next(reversed(list(STATED.finditer(text))), None)
+
+
 def stated(model: str, asking: str, text: str) -> str:
     """The last line of a card: both hashes of its model, and that of the text above the line."""
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from release.cards.facts import Facts, Places, Record, listed, md, plain, say, share, table
+from release.cards.facts import Facts, Places, Record, listed, say, share
 from release.cards.metadata import HUB_ID
 from release.cards.sources import hub_dataset, name_of
+from release.markdown import escape, one_line, table
 from tinymathreason.files import whole
 from tinymathreason.provenance import asking_hash
 
@@ -89,7 +90,7 @@ def _row(record: Record, name: str, metric: str, part: Record) -> list[str | Non
     )
     return [
         say("{}", record.take(f"task {of}", "task", kind=str)),
-        md(metric),
+        escape(metric),
         share(value),
         None if low is None or high is None else f"{share(low)} to {share(high)}",
         say("{:,}", part.take(f"number of problems {of}", "n")),
@@ -145,7 +146,7 @@ def _how(record: Record, name: str) -> str | None:
         say("prompts cut to the context: {:,}", record.maybe("cut_prompts", kind=int) or None),
         say("commit {}", record.maybe("commit", kind=str)),
     )
-    return f"{md(name)}: {found}." if found else None
+    return f"{escape(name)}: {found}." if found else None
 
 
 def _dataset(record: Record) -> tuple[str, str | None] | None:
@@ -161,16 +162,16 @@ def _result(record: Record, name: str, metric: str, part: Record) -> "EvalResult
     """A row of the model-index; None without a task or a value, which are named before."""
     from huggingface_hub import EvalResult
 
-    task, value = record.maybe("task"), part.take(f"value of evaluation {name}", "value")
-    if value is None or not isinstance(task, str) or not task:
+    value = part.take(f"value of evaluation {name}", "value")
+    task, metric = one_line(record.maybe("task", kind=str) or ""), one_line(metric)
+    if value is None or not task or not metric:
         return None
-    task, metric = plain(task), plain(metric)
     dataset, commit = _dataset(record) or (task, None)
     shots, form = record.maybe("shots"), record.maybe("form")
     asked = ", ".join(
         words
         for words in (
-            plain(form) if isinstance(form, str) else "",
+            one_line(form) if isinstance(form, str) else "",
             f"{shots}-shot" if isinstance(shots, int) else "",
         )
         if words

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from release.cards.facts import Facts, Places, Record, last_start, md, say, table
+from release.cards.facts import Facts, Places, Record, last_start, say
 from release.cards.metadata import HUB_ID
+from release.markdown import escape, table
 from tinymathreason.provenance import file_hash
 
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/")
@@ -31,7 +32,7 @@ def mixture(facts: Facts, places: Places) -> dict[str, Any]:
         weight = recipe.take("weights of the sources", "sources", name, "weight")
         rows.append(
             [
-                md(name),
+                escape(name),
                 origin(recipe.maybe("sources", name)),
                 say("{:.3g} %", weight and 100 * weight / total),
                 say("{:,}", one.take("documents read", "documents", "read")),
@@ -69,7 +70,7 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
         one = tuned.under("counts", name)
         rows.append(
             [
-                md(name),
+                escape(name),
                 origin(data.maybe("sources", name)),
                 *(
                     say("{:,}", one.take(f"examples: {label}", key))
@@ -95,7 +96,10 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
 
 def reasons_rows(name: str, reasons: Mapping[str, int] | None) -> list[list[str | None]]:
     """Rows of a table of what was rejected."""
-    return [[md(name), md(why.replace("_", " ")), f"{n:,}"] for why, n in (reasons or {}).items()]
+    return [
+        [escape(name), escape(why.replace("_", " ")), f"{n:,}"]
+        for why, n in (reasons or {}).items()
+    ]
 
 
 def contamination(facts: Facts, recipe: Record, stage: str, rejected: Any, what: str) -> str | None:
@@ -105,7 +109,7 @@ def contamination(facts: Facts, recipe: Record, stage: str, rejected: Any, what:
         return None
     if not asked:
         return f"{stage.capitalize()}: no benchmark's questions were looked for."
-    names = ", ".join(sorted({md(name_of(str(one.get("path")))) for one in asked}))
+    names = ", ".join(sorted({escape(name_of(str(one.get("path")))) for one in asked}))
     number = sum(int(row[2].replace(",", "")) for row in rejected or [] if row[1] == "contaminated")
     return (
         f"{stage.capitalize()}: the questions of {names} were looked for; {number:,} {what} held "

@@ -13,12 +13,11 @@ from release.cards.facts import (
     Record,
     last_start,
     listed,
-    md,
     say,
     share,
-    table,
 )
 from release.lineage import lineage
+from release.markdown import escape, table
 from tinymathreason.files import whole
 
 PACKAGES = ("python", "maxtext", "jax", "torch", "transformers", "trl")
@@ -71,7 +70,7 @@ def stages(facts: Facts, places: Places, shown: list[list[str]]) -> dict[str, An
         took = record.take(f"seconds of {name}", "seconds")
         peak = record.take(f"memory of {name}", "peak_bytes")
         seconds += [] if took is None else [took]
-        rows.append([md(name), say("{:,.0f}", took), say("{:.2f}", peak and peak / 2**30)])
+        rows.append([escape(name), say("{:,.0f}", took), say("{:.2f}", peak and peak / 2**30)])
         commands.append(record.take(f"command of {name}", "command", kind=str))
         commits.append(record.maybe("commit"))
     if len(rows) > 1 and len(seconds) == len(rows):
@@ -82,7 +81,7 @@ def stages(facts: Facts, places: Places, shown: list[list[str]]) -> dict[str, An
     return {
         "table": table(["stage", "seconds", "peak GiB"], rows),
         "commands": "\n".join(command for command in commands if command),
-        "commits": sorted({md(commit) for commit in commits if isinstance(commit, str)}),
+        "commits": sorted({escape(commit) for commit in commits if isinstance(commit, str)}),
     }
 
 
@@ -97,7 +96,10 @@ def _own_records(facts: Facts, places: Places) -> Iterator[Record]:
 
 def _of_another_model(command: str, ours: list[list[str] | None]) -> bool:
     """Whether a stage's command is a tuning or an evaluation that no record of ours names."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation mark without its partner
+        words = command.split()
     module = words[2] if words[1:2] == ["-m"] else ""
     return module.startswith(("sft.", "evaluation.")) and words not in ours
 

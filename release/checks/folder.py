@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.decoding import turn_end
-from release.cards.metadata import STATED, edited, problems
+from release.cards.metadata import edited, problems, statement
 from release.checks import secrets, weights
 from release.lineage import PARITY, lineage, parity_record, tuning_record
 from tinymathreason import disk
@@ -142,7 +142,7 @@ def _card(folder: Path, found: Finding) -> None:
     except UnicodeDecodeError as error:
         raise InputError(f"{CARD} is not in UTF-8: write it again") from error
     found.problems += problems(text)
-    stated = STATED.search(text)
+    stated = statement(text)
     if stated:
         if edited(text, stated):
             found.warnings.append("edited since release.card wrote it")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from release import markdown
+from release.markdown import escape, fenced
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, write_json, write_text
@@ -24,10 +26,7 @@ LABELS = {
 
 def table(record: dict[str, Any]) -> str:
     """The report's table in Markdown: a row a stage, then what came out of the run."""
-    lines = [
-        "| stage | seconds | peak GiB | tokens | held-out loss | result |",
-        "|---|---:|---:|---:|---|---|",
-    ]
+    rows = []
     results = {
         "data": "",
         "pretrain": f"{record['parameters']:,} parameters",
@@ -37,7 +36,7 @@ def table(record: dict[str, Any]) -> str:
     }
     for name, accuracy in record["accuracy"].items():
         results[f"evaluate_{name}"] = (
-            f"{accuracy['task']}: {accuracy['value']:.1%} "
+            f"{escape(accuracy['task'])}: {accuracy['value']:.1%} "
             f"({accuracy['low']:.1%} to {accuracy['high']:.1%}, n = {accuracy['n']})"
         )
     for name in (*LABELS, *sorted(record["seconds"].keys() - LABELS.keys())):
@@ -45,31 +44,36 @@ def table(record: dict[str, Any]) -> str:
             continue
         loss = record["loss"].get(name, {}).get("eval")
         tokens = record["tokens"].get(name)
-        lines.append(
-            f"| {LABELS.get(name, name)} | {record['seconds'][name]:.0f} "
-            f"| {record['peak_bytes'][name] / 2**30:.2f} "
-            f"| {f'{tokens:,.0f}' if tokens else ''} "
-            f"| {f'{loss["first"]:.3f} to {loss["last"]:.3f}' if loss else ''} "
-            f"| {results.get(name, '')} |"
+        rows.append(
+            [
+                LABELS.get(name, escape(name)),
+                f"{record['seconds'][name]:.0f}",
+                f"{record['peak_bytes'][name] / 2**30:.2f}",
+                f"{tokens:,.0f}" if tokens else None,
+                f"{loss['first']:.3f} to {loss['last']:.3f}" if loss else None,
+                results.get(name),
+            ]
         )
     total, peak = sum(record["seconds"].values()), max(record["peak_bytes"].values())
-    lines.append(f"| in total | {total:.0f} | {peak / 2**30:.2f} | | | |")
-    return "\n".join(lines)
+    rows.append(["in total", f"{total:.0f}", f"{peak / 2**30:.2f}", None, None, None])
+    head = ["stage", "seconds", "peak GiB", "tokens", "held-out loss", "result"]
+    return markdown.table(head, rows) or ""
 
 
-def markdown(record: dict[str, Any]) -> str:
+def document(record: dict[str, Any]) -> str:
     """The whole report as Markdown."""
-    parts = [f"# Report of {record['run']}", table(record), "![loss curves](losses.png)"]
+    parts = [f"# Report of {escape(record['run'])}", table(record), "![loss curves](losses.png)"]
     if kinds := sorted({found["interval"] for found in record["accuracy"].values()}):
-        parts.append(f"Intervals are 95 % {' or '.join(kinds)} intervals.")
+        parts.append(f"Intervals are 95 % {escape(' or '.join(kinds))} intervals.")
     parts.append("## Generated solutions\n\nThe first right ones, then the first wrong ones.")
     for sample in record["samples"]:
         verdict = "right" if sample["correct"] else f"wrong, expected {sample['expected']}"
-        completion = sample["completions"][0].replace("\n", "\n> ")
-        parts.append(f"**{sample['question']}**\n\n> {completion}\n\n({verdict})")
+        question = escape(sample["question"])
+        parts += [f"**{question}**"] if question else []
+        parts += [fenced(sample["completions"][0]), f"({escape(verdict)})"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     where = processor.describe(record["processor"])
-    parts.append(f"Commit {record['commit']}; {versions}; {where}; {record['time']}.")
+    parts.append(escape(f"Commit {record['commit']}; {versions}; {where}; {record['time']}."))
     return "\n\n".join(parts) + "\n"
 
 
@@ -112,7 +116,7 @@ def main(argv: Sequence[str]) -> None:
     record = collect(run)
     plot(record, run / "losses.png")
     write_json(run / "report.json", record)
-    write_text(run / "report.md", markdown(record))
+    write_text(run / "report.md", document(record))
     write_text(run / "report.html", page(record))
     print(f"\n{table(record)}\n")
     print(f"Report: {run / 'report.md'}\nPage: {run / 'report.html'}")

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.batches import batches
 from benchmarks.input_pipeline import OVERLAY, draw, write_texts
 from data_prep import tokenizer
-from data_prep.records import encode, writer
+from data_prep.stages.records import encode, writer
 from tests.data_prep.test_tokenizer import sample
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 

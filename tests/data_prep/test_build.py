@@ -9,7 +9,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep.build import build, main
 from data_prep.recipe import Recipe
-from data_prep.records import decode
+from data_prep.stages.records import decode
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
@@ -197,7 +197,8 @@ def test_without_a_recipe_the_full_models_is_taken(tmp_path) -> None:
 
 def test_importing_data_prep_loads_neither_torch_nor_jax() -> None:
     code = (
-        "import sys, data_prep.build, data_prep.records, data_prep.tokenizer, data_prep.readers;"
+        "import sys, data_prep.build, data_prep.stages.records, data_prep.tokenizer;"
+        "import data_prep.readers;"
         "assert not {'torch', 'jax', 'tensorflow'} & set(sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

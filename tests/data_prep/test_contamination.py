@@ -6,15 +6,15 @@ import re
 import pytest
 
 from benchmarks.corpus import SOURCES
-from data_prep.contamination import SHORTEST, WINDOW, Questions, index, words
-from data_prep.fold import OVERLAP, PIECE, Folded
-from tests.data_prep.planted import problems, texts
+from data_prep.contamination import SHORTEST, WINDOW, QuestionIndex, index, words
+from data_prep.text_hashing import OVERLAP, PIECE, HashedText
+from tests.support.planted import problems, texts
 from tinymathreason.cli import InputError
 
 
 @pytest.fixture(scope="module")
-def questions() -> Questions:
-    return Questions([question for question, _ in problems("test")])
+def questions() -> QuestionIndex:
+    return QuestionIndex([question for question, _ in problems("test")])
 
 
 def within(question: str, source: random.Random) -> str:
@@ -87,7 +87,7 @@ def test_plain_text_is_left_alone(questions) -> None:
 def test_a_sentence_in_common_betrays_nothing() -> None:
     shared = "He sells the remainder at the farmers' market for two dollars each."
     asked = f"Tom's forty hens lay ninety eggs a week, of which his family eats a third. {shared}"
-    found = Questions([asked])
+    found = QuestionIndex([asked])
     assert found.found_in(f"Ann grows pears. {shared} How many are left?") is None
     assert found.found_in(f"Ann grows pears. {asked} How many are left?") == asked
 
@@ -125,8 +125,8 @@ SHORT = ["What is $1+1$?", "Compute $\\sin 60^\\circ$.", "Find $f(-2)$.", "What 
     ],
 )
 def test_short_questions_are_matched_whole(text: str, question: int | None) -> None:
-    assert all(len(Folded.of(short).letters) < WINDOW for short in SHORT)
-    found = Questions(SHORT)
+    assert all(len(HashedText.from_text(short).letters) < WINDOW for short in SHORT)
+    found = QuestionIndex(SHORT)
     expected = None if question is None else SHORT[question]
     assert found.found_in(text) == expected
     assert found.found_in(f"Before this. {text} After that.") == expected
@@ -141,7 +141,7 @@ def test_questions_of_every_length(letters: int) -> None:
     question = ("find the least odd prime above a hundred and tell why it is so".replace(" ", ""))[
         :letters
     ]
-    found = Questions([question])
+    found = QuestionIndex([question])
     assert found.found_in(f"Please {question}, now.") == question
     assert found.found_in(f"Please {question[:-1]}, now.") is None or letters > WINDOW
     assert found.found_in("") is None
@@ -150,13 +150,13 @@ def test_questions_of_every_length(letters: int) -> None:
 def test_the_end_of_a_question_counts() -> None:
     """No run may be left out at the end, or a question could be told by all but its point."""
     question = "a" * WINDOW + "bcd"
-    assert Questions([question]).found_in("a" * WINDOW + "xyz") is None
+    assert QuestionIndex([question]).found_in("a" * WINDOW + "xyz") is None
 
 
 @pytest.mark.parametrize("letters", range(SHORTEST))
 def test_a_question_without_letters_is_refused(letters: int) -> None:
     with pytest.raises(InputError, match="too short for a question"):
-        Questions(["$$ " + "x" * letters])
+        QuestionIndex(["$$ " + "x" * letters])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_question_without_letters_is_refused(letters: int) -> None:
 )
 @pytest.mark.parametrize("edge", [PIECE, PIECE + OVERLAP])
 def test_a_question_across_the_edge_of_a_piece_is_found(question: str, edge: int) -> None:
-    found = Questions([question, *(q for q, _ in problems("test")[:20])])
+    found = QuestionIndex([question, *(q for q, _ in problems("test")[:20])])
     for inside in (1, len(question) // 2, len(question) - 1):
         text = ("word " * (edge // 5 + 1))[: edge - inside - 1] + f" {question} "
         text += "word " * 2000
@@ -181,4 +181,4 @@ def test_a_long_question_across_an_edge_is_found(questions) -> None:
 
 def test_the_index_is_made_once() -> None:
     assert index(("What is $1+1$?",)) is index(("What is $1+1$?",))
-    assert Questions([]).found_in("anything at all") is None
+    assert QuestionIndex([]).found_in("anything at all") is None

@@ -17,10 +17,10 @@ from benchmarks.corpus import SOURCES
 from benchmarks.near_duplicates import changed
 from data_prep.build import build
 from data_prep.clean import normalise
-from data_prep.duplicates import REASONS
-from data_prep.recipe import Benchmark, Executor
-from tests.data_prep import planted
-from tests.data_prep.planted import decided, recipe, texts, unrelated
+from data_prep.recipe import BenchmarkQuestions, Executor
+from data_prep.stages.duplicates import REASONS
+from tests.support import planted
+from tests.support.planted import decided, recipe, texts, unrelated
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
@@ -258,7 +258,7 @@ def test_a_whole_build_tells_what_it_rejected(tmp_path) -> None:
         },
         eval_fraction=0.2,
         executor=Executor(workers=1),
-        decontaminate=[Benchmark(path=f"{tmp_path}/asked/*", fields=["question"])],
+        decontaminate=[BenchmarkQuestions(path=f"{tmp_path}/asked/*", fields=["question"])],
     )
     manifest = build(made)
     documents = {name: entry["documents"] for name, entry in manifest["sources"].items()}

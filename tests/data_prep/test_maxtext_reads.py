@@ -14,13 +14,13 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from data_prep import tokenizer
 from data_prep.build import build
 from data_prep.recipe import Recipe
-from data_prep.records import decode, encode, writer
+from data_prep.stages.records import decode, encode, writer
 from pretrain import mixture as checks
 from pretrain import overlay
 from tests.data_prep.test_executors import documents as written
 from tests.data_prep.test_executors import write_jsonl, write_recipe
-from tests.data_prep.test_paths import NAMES
 from tests.data_prep.test_tokenizer import sample
+from tests.tinymathreason.test_listing import NAMES
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.config import load
 

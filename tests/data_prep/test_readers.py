@@ -11,12 +11,12 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from data_prep.listing import UnreachableError, list_files
 from data_prep.readers import open_hf, read
 from data_prep.recipe import Recipe, Source
-from data_prep.rows import read_columns
 from data_prep.work import plan_tasks
 from tinymathreason.cli import InputError
+from tinymathreason.listing import UnreachableError, list_files
+from tinymathreason.rows import read_columns
 
 TEXTS = ["one", "two \u00e9", "three"]
 COMPRESS = {"": bytes, ".zst": zstandard.compress, ".gz": gzip.compress, ".bz2": bz2.compress}

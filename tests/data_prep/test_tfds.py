@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from data_prep import readers
 from data_prep.build import build
 from data_prep.recipe import Recipe
-from data_prep.records import encode, writer
+from data_prep.stages.records import encode, writer
 from data_prep.tfds_folder import Texts, describe
 from data_prep.work import plan_tasks
 from tests.data_prep.test_executors import documents, write_recipe

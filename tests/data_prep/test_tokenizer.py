@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep import tokenizer
-from data_prep.arithmetic import fact_documents, problem_documents
+from tinymathreason.arithmetic import fact_documents, problem_documents
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 

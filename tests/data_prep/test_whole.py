@@ -69,7 +69,7 @@ def test_changed_inputs_are_told_by_an_unfinished_build(recipe) -> None:
 
 
 def test_inputs_that_change_during_the_build_are_told(recipe, monkeypatch) -> None:
-    from data_prep import records
+    from data_prep.stages import records
 
     encode = records.encode
 
@@ -193,14 +193,14 @@ def test_every_file_of_an_unfinished_build_is_checked(recipe) -> None:
 
 
 def test_a_damaged_page_is_told_also_while_a_build_runs(recipe, monkeypatch) -> None:
-    from data_prep import sample
+    from data_prep.stages import train_tokenizer
 
-    make = sample.MakeTokenizer.run
+    make = train_tokenizer.TrainTokenizer.run
 
     def damaging(step, *arguments, **values):
         flip(step.work.path("documents", 0, ".parquet"), 0.3)
         return make(step, *arguments, **values)
 
-    monkeypatch.setattr(sample.MakeTokenizer, "run", damaging)
+    monkeypatch.setattr(train_tokenizer.TrainTokenizer, "run", damaging)
     with pytest.raises(InputError, match=r"mixture\.work is damaged: .*remove it to start over"):
         main([recipe])

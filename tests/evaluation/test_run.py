@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from data_prep import arithmetic
 from evaluation import catalogue, model, tasks
 from evaluation.generate import Generator
 from evaluation.run import main
-from tests.evaluation.stand_ins import Knows
-from tests.limits import room_for
+from tests.support.benchmarks import Knows
+from tests.support.limits import room_for
+from tinymathreason import arithmetic
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import model_hash
@@ -30,7 +30,7 @@ def test_arithmetic_problems_are_held_out_and_fixed() -> None:
     assert len(problems) == tasks.ARITHMETIC_PROBLEMS == len({p.question for p in problems})
     assert tasks.load("arithmetic", limit=10) == problems[:10]
     for problem in problems:
-        assert arithmetic.Problem(problem.question, "", 0).held_out
+        assert arithmetic.WordProblem(problem.question, "", 0).held_out
 
 
 @pytest.mark.parametrize(

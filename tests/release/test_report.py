@@ -8,7 +8,8 @@ import pytest
 from release.records import collect
 from release.report.__main__ import main
 from release.report.bars import Bar, load, missed
-from tests.limits import room_for
+from tests.support.limits import room_for
+from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -77,8 +78,8 @@ def test_report(run, capsys) -> None:
         "train": {"first": 2.0, "last": 1.0}, "eval": {"first": 1.1, "last": 1.1},
     }  # fmt: skip
     assert report["curves"]["pretrain"]["train"] == [[0, 5.0], [1, 3.5], [2, 2.5], [3, 1.5]]
-    text = (run / "report.md").read_text()
-    printed = capsys.readouterr().out
+    text = squeezed((run / "report.md").read_text())
+    printed = squeezed(capsys.readouterr().out)
     for words in ("12,345 parameters", "95.0% (90.0% to 100.0%, n = 200)", "| in total | 210 |"):
         assert words in text
         assert words in printed

@@ -8,11 +8,11 @@ import fsspec
 import pyarrow.parquet
 import pytest
 
-from data_prep.arithmetic import Problem
 from sft import prepare
 from sft.config import SftData
 from sft.dataset import held_out_problems, load, manifest
-from tests.data_prep.test_paths import NAMES
+from tests.tinymathreason.test_listing import NAMES
+from tinymathreason.arithmetic import WordProblem
 from tinymathreason.cli import InputError
 from tinymathreason.config import build
 
@@ -147,7 +147,7 @@ def test_generated_problems_are_of_the_training_split(tmp_path, model_dir) -> No
     data = build(SftData, {"sources": {"a": {"format": "arithmetic", "examples": 300}}}, "sft.yaml")
     folder = prepare.prepare(data, str(model_dir), None, tmp_path)
     for row in [row for split in stored(folder) for row in split]:
-        assert not Problem(row["messages"][0]["content"], "", 0).held_out
+        assert not WordProblem(row["messages"][0]["content"], "", 0).held_out
 
 
 def test_what_is_ready_is_used_and_what_is_stale_made_anew(

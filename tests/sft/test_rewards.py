@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.arithmetic import problems
 from sft.rewards import REWARDS, Reward, accuracy, repetition, well_formed
 from tinymathreason.answers import final_line
+from tinymathreason.arithmetic import problems
 from tinymathreason.cli import InputError
 
 STEPS = st.text().filter(lambda text: "#" not in text and text.strip())

@@ -13,7 +13,7 @@ import tokenizers
 import torch
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from tests.limits import room_for, unprivileged
+from tests.support.limits import room_for, unprivileged
 from tinymathreason import disk
 from tinymathreason.cli import InputError
 from tinymathreason.writes import WriteError, check_room, failed_write, writing

@@ -1,0 +1,97 @@
+"""Whatever a text holds, Markdown shows it as text."""
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from release.markdown import escape, fenced, one_line, table, visible
+
+MARKDOWN = MarkdownIt("commonmark").enable("table")
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.lists(
+    st.sampled_from([
+        "<", ">", "&", "&lt;", "&#60;", "<script>", "</b>", "<!--", "-->", "[", "](x)", "![", "`",
+        "```", "*", "**", "_", "__", "~~", "|", "\\", "\n", "\n\n", "\r", "# ", "- ", "+ ", "1. ",
+        "1)", "> ", "---", "===", "    ", "\t", "$", "a", "1", " ", "http://b.example", "\ud800",
+        "\u202e", "\x00", "\u200b", "\x85",
+    ]), max_size=12,
+).map("".join)  # fmt: skip
+"""Texts with the markup of Markdown and HTML, and with any character."""
+TEXT_TOKENS = {"text", "text_special", "fence"}
+
+
+def shown(markdown: str) -> list[str]:
+    """The text of each leaf of a Markdown document; an HTML node or a link is an error."""
+    leaves = []
+    for token in MARKDOWN.parse(markdown):
+        assert token.type not in ("html_block", "code_block", "hr")
+        if token.type == "fence":
+            leaves.append(token.content)
+        for child in token.children or []:
+            assert child.type not in ("html_inline", "link_open", "image", "code_inline", "em_open")
+        if token.type == "inline":
+            leaves.append("".join(child.content for child in token.children or []))
+    return leaves
+
+
+@given(ANY_TEXT)
+@example("1. x")
+@example("12)")
+@example("- x")
+@example("--")
+@example("-")
+@example("a_b _c_")
+@example("&amp; \\& \\")
+def test_any_text_is_shown_as_it_is(text) -> None:
+    line = one_line(text)
+    assert shown(f"# {escape(text)} x") == [f"{line} x".strip()]
+    assert shown(f"- **Label:** {escape(text)}.") == [f"Label: {line}."]
+    if line:
+        assert shown(f"- {escape(text)}") == [line]
+        assert shown(f"x\n\n**{escape(text)}**") == ["x", line]
+
+
+@given(ANY_TEXT)
+def test_any_text_fits_into_a_cell(text) -> None:
+    made = table(["a", "b", "c"], [["x", escape(text), "y"], ["z", "u", None]])
+    assert made
+    assert shown(made) == ["a", "b", "c", "x", one_line(text), "y", "z", "u", ""]
+
+
+@given(ANY_TEXT)
+def test_any_text_fits_into_a_block_of_code(text) -> None:
+    assert shown(f"x\n\n{fenced(text, 'bash')}\n\ny") == ["x", f"{visible(text)}\n", "y"]
+
+
+@given(ANY_TEXT)
+def test_any_text_can_be_written(text) -> None:
+    for made in (escape(text), fenced(text), one_line(text)):
+        made.encode()
+        assert not re.search("[\x00-\x08\u202a-\u202e]", made)
+
+
+def test_words_of_markdown() -> None:
+    assert escape("a_b _c_ *d*\n|") == "a_b \\_c\\_ \\*d\\* \\|"
+    assert escape("<a> & 1. b") == "&lt;a&gt; &amp; 1. b"
+    assert fenced("x\n````\ny", "bash") == "`````bash\nx\n````\ny\n`````"
+
+
+def test_a_table_drops_empty_columns_and_aligns_numbers() -> None:
+    made = table(
+        ["name", "empty", "n", "range"], [["1", None, "1,234", "1 to 2"], ["b", "", "7", "x"]]
+    )
+    assert made == (
+        "| name   |     n | range   |\n"
+        "|:-------|------:|:--------|\n"
+        "| 1      | 1,234 | 1 to 2  |\n"
+        "| b      |     7 | x       |"
+    )
+    assert table(["a"], []) is None
+    assert table(["a"], [[None]]) is None
+
+
+@pytest.mark.parametrize("text", ["", "\u200b", "\n"])
+def test_what_has_no_visible_character_is_empty(text) -> None:
+    assert escape(text) == ""
