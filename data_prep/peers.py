@@ -7,6 +7,7 @@ from typing import Any
 
 from data_prep.stages.records import decode
 from data_prep.tokenizer import Encoder, load
+from tinymathreason.tables import markdown_table
 
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -62,10 +63,9 @@ def bytes_per_token(folder: Path, sources: dict[str, Any]) -> str:
     """A Markdown table: for each source, bytes per token of ours and of the peers."""
     ours = Encoder(folder / "tokenizer")
     counters = {"this one": lambda texts: sum(len(ids) for ids in ours(texts)), **peers()}
-    lines = [f"| source | {' | '.join(counters)} |", f"|---|{'---:|' * len(counters)}"]
+    rows = []
     for name, entry in sources.items():
         texts = held_out(folder, entry["shards"])
         size = sum(len(text.encode("utf-8")) for text in texts)
-        cells = [f"{size / max(1, count(texts)):.2f}" for count in counters.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *(f"{size / max(1, count(texts)):.2f}" for count in counters.values())])
+    return markdown_table(["source", *counters], rows)

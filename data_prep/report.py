@@ -5,6 +5,7 @@ from typing import Any
 
 from data_prep.peers import bytes_per_token
 from tinymathreason.files import new_file, write_text
+from tinymathreason.tables import markdown_table
 
 
 def write(folder: Path, manifest: dict[str, Any], samples: dict[str, Any]) -> None:
@@ -40,21 +41,25 @@ def _quoted(text: str) -> str:
 
 def table(manifest: dict[str, Any]) -> str:
     """Documents, bytes and tokens by source, as a Markdown table."""
-    lines = [
-        "| source | read | kept | rejected | MB | tokens | bytes per token | weight | passes |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     weights = {name: source["weight"] for name, source in manifest["recipe"]["sources"].items()}
     total = sum(weights.values())
     for name, entry in manifest["sources"].items():
         documents = entry["documents"]
-        lines.append(
-            f"| {name} | {documents['read']:,} | {documents['kept']:,} "
-            f"| {sum(documents['rejected'].values()):,} | {entry['bytes'] / 1e6:,.1f} "
-            f"| {entry['tokens']:,} | {entry['bytes'] / entry['tokens']:.2f} "
-            f"| {weights[name] / total:.1%} | {manifest['epochs'][name]:.2f} |"
+        rejected = sum(documents["rejected"].values())
+        rows.append(
+            [
+                name,
+                *(f"{n:,}" for n in (documents["read"], documents["kept"], rejected)),
+                f"{entry['bytes'] / 1e6:,.1f}",
+                f"{entry['tokens']:,}",
+                f"{entry['bytes'] / entry['tokens']:.2f}",
+                f"{weights[name] / total:.1%}",
+                f"{manifest['epochs'][name]:.2f}",
+            ]
         )
-    return "\n".join(lines)
+    head = ["source", "read", "kept", "rejected", "MB", "tokens", "bytes per token", "weight"]
+    return markdown_table([*head, "passes"], rows)
 
 
 def budget(manifest: dict[str, Any]) -> str:
@@ -80,12 +85,12 @@ def reasons(sources: dict[str, Any]) -> str:
     names = sorted(
         {reason for entry in sources.values() for reason in entry["documents"]["rejected"]}
     )
-    lines = [f"| source | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    rows = []
     for name, entry in sources.items():
         found, read = entry["documents"]["rejected"], entry["documents"]["read"]
         cells = [f"{found.get(r, 0):,} ({found.get(r, 0) / read:.2%})" for r in names]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) if names else "None."
+        rows.append([name, *cells])
+    return markdown_table(["source", *names], rows) if names else "None."
 
 
 def plot(folder: Path, sources: dict[str, Any]) -> None:

@@ -13,23 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
 
 from pretrain.watch.history import HELD_OUT, LOSS, NORM, RATE, History
 from pretrain.watch.progress import Progress, measure, spans, tokens_by_step
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file
+from tinymathreason.units import duration
 
 POINTS = 200
 """Points of the curve of the speed, each over as many steps."""
-
-
-def duration(seconds: float) -> str:
-    """A span in the largest unit of which it has two."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def rows(p: Progress) -> dict[str, str]:
@@ -126,7 +120,7 @@ def watch(
         done = once or (progress.finished and (saved or progress.step == progress.last_step))
         saved = progress.finished
         found = rows(progress)
-        block = [f"{name:<14}{value}" for name, value in found.items()]
+        block = tabulate(found.items(), tablefmt="plain", disable_numparse=True).splitlines()
         if in_json:
             print(as_json(progress), flush=True)
         elif sys.stdout.isatty():
