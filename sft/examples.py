@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-
 from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import QuestionIndex, questions
 from sft.config import QuestionSource, TuningData
