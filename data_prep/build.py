@@ -45,11 +45,11 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
         shutil.rmtree(folder, ignore_errors=True)
         return manifest
 
-    from data_prep import executors, plan
+    from data_prep import executors, plan, slurm
     from data_prep.work import begin, open_work
 
     with _alone(folder):
-        executors.refuse_running(folder)
+        slurm.refuse_running(folder)
         work = open_work(recipe, folder)
         estimates = {name: plan.estimate(work, name) for name in recipe.sources}
         print(plan.table(work, estimates), file=sys.stderr, flush=True)
@@ -59,7 +59,7 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
         texts = {name: found.text for name, found in estimates.items()}
         begin(work, texts, sum(found.documents for found in estimates.values()))
         if recipe.executor.kind == "slurm":
-            print(f"submitted to Slurm; the last job is {executors.submit(work)}")
+            print(f"submitted to Slurm; the last job is {slurm.submit(work)}")
             return None
         executors.run(work)
         shutil.rmtree(folder, ignore_errors=True)
