@@ -8,13 +8,14 @@ from typing import Any
 
 from data_prep.local_executor import LocalExecutor
 from data_prep.progress import watch
+from data_prep.stages.artifacts import NUMBERED
 from data_prep.stages.documents import pipeline
 from data_prep.stages.duplicates import Compare, Decide
 from data_prep.stages.publish import Publish
 from data_prep.stages.records import WriteRecords
 from data_prep.stages.step import Step
 from data_prep.stages.train_tokenizer import TrainTokenizer
-from data_prep.work import NUMBERED, STAGES, Work
+from data_prep.work import STAGES, Work
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 
@@ -49,7 +50,7 @@ def run(work: Work) -> None:
                 try:
                     executor.run()
                 except OSError as error:
-                    raise work.failed(error) from error
+                    raise work.input_error(error) from error
                 finally:
                     _raise_task_error(work, stage)
             if left := executor.get_incomplete_ranks():

@@ -51,7 +51,7 @@ class Estimate:
 
 def estimate(work: Work, name: str) -> Estimate:
     """Measure the first documents of a source, and scale up to its files."""
-    tasks = work.of(name)
+    tasks = work.tasks_of(name)
     started = time.monotonic()
     documents, size = [], 0
     steps = pipeline(work)[1:-1]
@@ -179,7 +179,7 @@ def table(work: Work, estimates: dict[str, Estimate]) -> str:
     ]
     for name, found in estimates.items():
         source = recipe.sources[name]
-        files = [file for task in work.of(name) for file in task.files]
+        files = [file for task in work.tasks_of(name) for file in task.files]
         fetch = found.fetch if any("://" in file for file in files) else 0
         lines.append(
             f"{name:18} {source.format:9} {len(files):6,} {_size(fetch):>9} "

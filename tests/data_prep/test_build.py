@@ -159,7 +159,7 @@ def test_a_plan_leaves_an_unfinished_build_alone(recipe, tmp_path) -> None:
 def test_any_number_of_ranges_gives_the_same_bytes(recipe, tmp_path, monkeypatch) -> None:
     near = "near_duplicates=true"
     main([str(recipe), near])
-    monkeypatch.setattr("data_prep.work.KEYS_A_RANGE", 3000)
+    monkeypatch.setattr("data_prep.work.KEYS_PER_RANGE", 3000)
     with pytest.raises(InputError, match="no document is left"):
         main([str(recipe), near, f"output_dir={tmp_path / 'again'}", "eval_fraction=0.000001"])
     assert len(list((tmp_path / "again.work" / "pairs").iterdir())) > 10

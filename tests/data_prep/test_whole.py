@@ -193,12 +193,12 @@ def test_every_file_of_an_unfinished_build_is_checked(recipe) -> None:
 
 
 def test_a_damaged_page_is_told_also_while_a_build_runs(recipe, monkeypatch) -> None:
-    from data_prep.stages import train_tokenizer
+    from data_prep.stages import artifacts, train_tokenizer
 
     make = train_tokenizer.TrainTokenizer.run
 
     def damaging(step, *arguments, **values):
-        flip(step.work.path("documents", 0, ".parquet"), 0.3)
+        flip(step.work.path(artifacts.DOCUMENTS), 0.3)
         return make(step, *arguments, **values)
 
     monkeypatch.setattr(train_tokenizer.TrainTokenizer, "run", damaging)
