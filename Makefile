@@ -25,7 +25,7 @@ ifneq ($(shell test -x $(BIN)/python && cat .venv/.complete 2>/dev/null),$(CURDI
 .PHONY: .venv/.complete
 endif
 .venv/.complete: requirements.txt
-	@bash tinymathreason/setup.sh
+	@bash pipeline/setup.sh
 	@pwd -P > $@
 
 # An editable install holds a copy of the file that the wheel places into MaxText. It names this
@@ -43,15 +43,15 @@ lock: setup
 	  --no-annotate --no-header --quiet --output-file requirements.txt
 
 quickstart: setup
-	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/quickstart.yaml
+	@$(BIN)/python -m pipeline pipeline/configs/quickstart.yaml
 
 realdata: setup
-	@DATA="$(DATA)" $(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/realdata.yaml
+	@DATA="$(DATA)" $(BIN)/python -m pipeline pipeline/configs/realdata.yaml
 
 # The quickstart's base model takes its name when it is whole; nothing else of that run is needed.
 grpo-demo: setup
 	@test -d runs/quickstart/base || $(MAKE) --no-print-directory quickstart
-	@$(BIN)/python -m tinymathreason.pipeline tinymathreason/pipelines/grpo_demo.yaml
+	@$(BIN)/python -m pipeline pipeline/configs/grpo_demo.yaml
 
 report: setup
 	@$(BIN)/python -m release.report --run "$(RUN)"

@@ -15,6 +15,7 @@ from tinymathreason import cli, disk
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import locked, read_json
+from tinymathreason.tables import text_table
 
 if TYPE_CHECKING:
     from data_prep.recipe import Recipe
@@ -98,17 +99,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _table(recipe: "Recipe", manifest: dict[str, Any]) -> str:
-    lines = [
-        f"{'source':20} {'read':>10} {'kept':>10} {'rejected':>10} {'tokens':>12} {'weight':>7}"
-    ]
+    rows = []
     for name, entry in manifest["sources"].items():
         documents = entry["documents"]
-        lines.append(
-            f"{name:20} {documents['read']:>10,} {documents['kept']:>10,} "
-            f"{sum(documents['rejected'].values()):>10,} {entry['tokens']:>12,} "
-            f"{recipe.shares[name]:>7.1%}"
-        )
-    return "\n".join(lines)
+        rejected = sum(documents["rejected"].values())
+        counts = (documents["read"], documents["kept"], rejected, entry["tokens"])
+        rows.append([name, *(f"{n:,}" for n in counts), f"{recipe.shares[name]:.1%}"])
+    return text_table(["source", "read", "kept", "rejected", "tokens", "weight"], rows)
 
 
 def main(argv: Sequence[str]) -> None:

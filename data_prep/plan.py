@@ -10,11 +10,12 @@ from data_prep.similarity import fingerprint
 from data_prep.stages.documents import Read, pipeline
 from data_prep.stages.step import Documents
 from data_prep.work import SMALLER, Task, Work
+from tinymathreason import units
 from tinymathreason.cli import InputError
 from tinymathreason.disk import existing
-from tinymathreason.disk import size as _size
 from tinymathreason.listing import open_file
 from tinymathreason.rows import decompressed
+from tinymathreason.tables import text_table
 
 SAMPLE_FILES = 16
 """Files of an ``hf`` dataset whose size is asked for."""
@@ -173,29 +174,34 @@ def table(work: Work, estimates: dict[str, Estimate]) -> str:
     recipe = work.recipe
     tokens = {name: found.tokens for name, found in estimates.items()}
     budget = recipe.token_budget or min(tokens[n] / recipe.shares[n] for n in tokens)
-    lines = [
-        f"{'source':18} {'format':9} {'files':>6} {'to fetch':>9} {'text':>9} {'tokens':>9} "
-        f"{'weight':>6} {'passes':>6} {'CPU time':>9}   (all but the files are estimates)"
-    ]
+    rows = []
     for name, found in estimates.items():
         source = recipe.sources[name]
         files = [file for task in work.tasks_of(name) for file in task.files]
         fetch = found.fetch if any("://" in file for file in files) else 0
-        lines.append(
-            f"{name:18} {source.format:9} {len(files):6,} {_size(fetch):>9} "
-            f"{_size(found.text):>9} {_count(found.tokens):>9} {recipe.shares[name]:6.1%} "
-            f"{budget * recipe.shares[name] / max(1.0, found.tokens):6.2f} "
-            f"{_time(found.cpu_seconds):>9}"
+        rows.append(
+            [
+                name,
+                source.format,
+                f"{len(files):,}",
+                units.size(fetch),
+                units.size(found.text),
+                units.count(found.tokens),
+                f"{recipe.shares[name]:.1%}",
+                f"{budget * recipe.shares[name] / max(1.0, found.tokens):.2f}",
+                units.duration(found.cpu_seconds),
+            ]
         )
     seconds = sum(found.cpu_seconds for found in estimates.values())
     workers = recipe.executor.workers
-    lines.append(
-        f"{_count(budget)} tokens in training; {_time(seconds)} of a core, "
-        f"{_time(seconds / workers)} with {workers} {recipe.executor.kind} workers; "
-        f"{_size(disk(estimates))} of disk in {work.folder.parent}, "
-        f"{_size(MEMORY)} of memory for each worker"
+    head = ["source", "format", "files", "to fetch", "text", "tokens", "weight", "passes"]
+    return (
+        f"{text_table([*head, 'CPU time'], rows)}\n"
+        f"{units.count(budget)} tokens in training; {units.duration(seconds)} of a core, "
+        f"{units.duration(seconds / workers)} with {workers} {recipe.executor.kind} workers; "
+        f"{units.size(disk(estimates))} of disk in {work.folder.parent}, "
+        f"{units.size(MEMORY)} of memory for each worker (all but the files are estimates)"
     )
-    return "\n".join(lines)
 
 
 def disk(estimates: dict[str, Estimate]) -> float:
@@ -209,8 +215,8 @@ def check(work: Work, estimates: dict[str, Estimate]) -> None:
     free = shutil.disk_usage(place).free
     if disk(estimates) > free:
         raise InputError(
-            f"output_dir: {place} has {_size(free)} free, the build needs about "
-            f"{_size(disk(estimates))}; {SMALLER}"
+            f"output_dir: {place} has {units.size(free)} free, the build needs about "
+            f"{units.size(disk(estimates))}; {SMALLER}"
         )
     for name, found in estimates.items():
         if not found.documents:
@@ -223,18 +229,6 @@ def check(work: Work, estimates: dict[str, Estimate]) -> None:
         passes = (budget or 0) * share / max(1.0, estimates[name].tokens)
         if passes > work.recipe.max_epochs:
             raise InputError(
-                f"sources.{name}.weight: a budget of {_count(budget or 0)} tokens would read it "
-                f"about {passes:.1f} times, max_epochs is {work.recipe.max_epochs:g}"
+                f"sources.{name}.weight: a budget of {units.count(budget or 0)} tokens would read "
+                f"it about {passes:.1f} times, max_epochs is {work.recipe.max_epochs:g}"
             )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"
-
-
-def _count(value: float) -> str:
-    for unit in ("", "k", "M"):
-        if value < 1000:
-            return f"{value:.1f}{unit}"
-        value /= 1000
-    return f"{value:.1f}B"

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from data_prep.stages.artifacts import RejectedDocument
 from tinymathreason.files import new_file, write_text
+from tinymathreason.tables import markdown_table
 
 
 def write(folder: Path, manifest: dict[str, Any], samples: dict[str, Any]) -> None:
@@ -67,14 +66,8 @@ def table(manifest: dict[str, Any]) -> str:
                 f"{manifest['epochs'][name]:.2f}",
             ]
         )
-    headers = ("source", "read", "kept", "rejected", "MB", "tokens", "bytes per token", "weight")
-    return _markdown(rows, [*headers, "passes"])
-
-
-def _markdown(rows: list[list[str]], headers: list[str]) -> str:
-    """A Markdown table whose first column is text, and the others numbers."""
-    align = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(rows, headers, "pipe", colalign=align, disable_numparse=True)
+    head = ["source", "read", "kept", "rejected", "MB", "tokens", "bytes per token", "weight"]
+    return markdown_table([*head, "passes"], rows)
 
 
 def budget(manifest: dict[str, Any]) -> str:
@@ -103,7 +96,7 @@ def reasons(sources: dict[str, Any]) -> str:
         rejected, read = entry["documents"]["rejected"], entry["documents"]["read"]
         counts = [rejected.get(reason, 0) for reason in names]
         rows.append([name, *(f"{count:,} ({count / read:.2%})" for count in counts)])
-    return _markdown(rows, ["source", *names]) if names else "None."
+    return markdown_table(["source", *names], rows) if names else "None."
 
 
 def _reasons(sources: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The name of a slice in; its chips, their published figures and prices out."""
+"""TPU slices by name: their chips, the chips' published figures and their prices."""
 
 import importlib.util
 import re
@@ -11,34 +11,37 @@ from tinymathreason.config import nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """One generation's published figures: https://cloud.google.com/tpu/docs/system-architecture-tpu-vm."""
+    """The published figures of one chip generation.
+
+    https://cloud.google.com/tpu/docs/system-architecture-tpu-vm
+    """
 
     name: str
     peak_flops: float
-    """bfloat16 operations per second, dense."""
+    """Dense bfloat16 operations per second."""
 
     clock: float
-    """Cycles per second: the peak divided by what the matrix units do in a cycle."""
+    """Cycles per second: the peak divided by the operations of the matrix units in a cycle."""
 
     hbm: float
-    """Bytes of main memory that XLA may use; a little is the runtime's."""
+    """Bytes of main memory that XLA may use; the runtime reserves a little."""
 
     hbm_bandwidth: float
     """Bytes per second between the chip and its memory."""
 
     interconnect: float
-    """Bytes per second of all links of a chip together, one way."""
+    """Bytes per second in one direction, summed over all links of a chip."""
 
     chips_per_host: int
-    """Chips of one host of a slice of several."""
+    """Chips per host of a slice with several hosts."""
 
     price: float
-    """US dollars for an hour of one chip, on demand, as listed on `PRICES_OF`."""
+    """US dollars per chip and hour, on demand: the list price of `PRICES_OF`."""
 
 
 GIB = 2**30
 PRICES_OF = "2025-06"
-"""The date of `Chip.price`, list prices of https://cloud.google.com/tpu/pricing; they change."""
+"""Year and month of `Chip.price`, from https://cloud.google.com/tpu/pricing; prices change."""
 
 CHIPS = {
     chip.name: chip
@@ -61,41 +64,41 @@ CHIPS = {
         ),
     )
 }  # fmt: skip
-"""By generation."""
+"""The chips by generation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topology:
-    """What a step is compiled for."""
+    """The hardware for which a step is compiled."""
 
     name: str
     platform: str
-    """tpu, cuda or cpu."""
+    """``tpu``, ``cuda`` or ``cpu``."""
 
     chip: Chip | None
-    """None where no figures are kept: a CPU, a GPU."""
+    """None for a CPU or a GPU, of which no figures are known."""
 
     chips: int
 
     @property
     def hosts(self) -> int:
-        """Machines that the slice consists of."""
+        """The number of hosts of the slice."""
         return max(1, self.chips // self.chip.chips_per_host) if self.chip else 1
 
     @property
     def overrides(self) -> list[str]:
-        """What MaxText is told to compile for it."""
+        """The MaxText arguments with which a step is compiled for it."""
         if self.platform == "tpu":
             return [f"compile_topology={self.name}", "compile_topology_num_slices=1"]
         return ["hardware=cpu" if self.platform == "cpu" else "hardware=gpu"]
 
 
 OFFERED = ("v4-32", "v4-64", "v5e-16", "v5p-16", "v6e-16", "gpu", "cpu")
-"""Those that this project has overlays for; any other slice that MaxText knows compiles too."""
+"""The topologies of this project's overlays; every other slice that MaxText knows works too."""
 
 
 def canonical(name: str) -> str:
-    """MaxText's name of a slice for gcloud's: v5litepod-16 is v5e-16."""
+    """MaxText's name of a slice that gcloud calls otherwise: v5litepod-16 is v5e-16."""
     return name.replace("v5litepod-", "v5e-")
 
 
@@ -105,10 +108,10 @@ def has_cuda() -> bool:
 
 
 def find(name: str) -> Topology:
-    """The topology called ``name``, as gcloud and MaxText write it: v4-32 has 32 cores, 16 chips.
+    """The topology called ``name`` in gcloud or MaxText; v4-32, for example, has 16 chips.
 
-    Raises `InputError` with the nearest name for one that is not known, and for a GPU where jax has
-    no CUDA plugin to compile with.
+    Raises `InputError` with the nearest name for an unknown one, and for a GPU where jax has no
+    CUDA plugin to compile with.
     """
     name = canonical(name)
     if name == "cpu":
@@ -116,23 +119,23 @@ def find(name: str) -> Topology:
     if name == "gpu":
         if not has_cuda():
             raise InputError(
-                "topology gpu: jax cannot compile for a GPU without its CUDA plugin and one such "
-                "GPU; install jax[cuda12] on the machine that has it"
+                "topology gpu: jax cannot compile for a GPU without its CUDA plugin and a GPU; "
+                "install jax[cuda12] on a machine with one"
             )
         return Topology(name=name, platform="cuda", chip=None, chips=1)
     match = re.fullmatch(r"(v\d\w?)-(\d+)", name)
     if match is None or match.group(1) not in CHIPS:
         raise InputError(f"topology {name!r} is not known; {nearest(name, OFFERED)}")
     generation, number = match.group(1), int(match.group(2))
-    # Names of v4 and v5p count the two cores of a chip, which a program sees as one device.
+    # Names of v4 and v5p count cores; a chip has two, which a program sees as one device.
     chips = number // 2 if generation in ("v4", "v5p") else number
     return Topology(name=name, platform="tpu", chip=CHIPS[generation], chips=chips)
 
 
 def of_overlay(stem: str, hardware: str) -> str:
-    """The topology that an overlay's file name ends with: ``..._v4_32.yml`` is for v4-32.
+    """The topology at the end of an overlay's file name: ``..._v4_32.yml`` is for v4-32.
 
-    Raises `InputError` when it names none.
+    Raises `InputError` when the name has none.
     """
     for name in OFFERED:
         if stem.endswith("_" + name.replace("-", "_")):
@@ -140,13 +143,15 @@ def of_overlay(stem: str, hardware: str) -> str:
     if hardware == "cpu":
         return "cpu"
     raise InputError(
-        f"{stem}: its name does not end with a topology; say which: --topology {OFFERED[0]}"
+        f"{stem}: the name does not end with a topology; use --topology, such as {OFFERED[0]}"
     )
 
 
 def check(overlay: Path, kind: str) -> None:
-    """Raise `InputError` when an overlay that is named after a slice is to run on another."""
+    """Raise `InputError` when an overlay named after one slice would run on another."""
     for name in OFFERED:
         named = overlay.stem.endswith("_" + name.replace("-", "_"))
         if named and name != canonical(kind):
-            raise InputError(f"{overlay} is for {name}, not for {kind}: its batch would be another")
+            raise InputError(
+                f"{overlay} is for {name}, not for {kind}: its batch size would differ"
+            )

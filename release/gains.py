@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from release import markdown
 from release.markdown import escape
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_text
+from tinymathreason.tables import markdown_table
 
 _SAME = ("task", "n", "form", "data", "limit")
 
@@ -44,7 +44,7 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
     head = ["run", escape(before), "after", "points", "errors mended", "seconds"]
     task = escape(start["task"])
     note = f"{start['n']} held-out problems of {task}; 95 % Wilson intervals."
-    return f"{markdown.table(head, rows)}\n\n{note}", gains
+    return f"{markdown_table(head, rows)}\n\n{note}", gains
 
 
 def _result(run: Path, name: str) -> dict[str, Any]:

@@ -4,9 +4,6 @@ A text of a record or of the command line is shown as it is: nothing in it becom
 """
 
 import re
-from collections.abc import Iterable, Sequence
-
-from tabulate import tabulate
 
 # Within a word an underscore is no markup.
 _MARKUP = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -43,23 +40,3 @@ def fenced(text: str, language: str = "") -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str | None:
-    """A Markdown table without the columns that no row fills; None without rows.
-
-    The cells are Markdown. A column is aligned to the right when each of its cells is empty or
-    begins with a digit, except for the first column.
-    """
-    rows = list(rows)
-    kept = [i for i in range(len(head)) if any(row[i] for row in rows)]
-    if not kept:
-        return None
-    numeric = [i > 0 and all(re.match(r"[-+]?\d|$", row[i] or "") for row in rows) for i in kept]
-    return tabulate(
-        [[row[i] or "" for i in kept] for row in rows],
-        headers=[head[i] for i in kept],
-        tablefmt="pipe",
-        colalign=["right" if right else "left" for right in numeric],
-        disable_numparse=True,
-    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain.history import HELD_OUT, LOSS, WEIGHTS, History
+from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, History
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, read_json_lines, whole

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tabulate import tabulate
+
 from sft import command
 from sft.sampler import Sample, Sampler
 from tinymathreason import cli, provenance
@@ -208,8 +210,9 @@ def _words(counts: dict[str, int]) -> str:
 
 def table(counts: dict[str, Any]) -> Iterator[str]:
     """Lines for a user: what became of the problems and the samples, and how many pairs."""
-    for name in ("problems", "left_out", "samples", "pairs"):
-        yield f"{name:<10}{_words(counts[name])}"
+    names = ("problems", "left_out", "samples", "pairs")
+    rows = [[name, _words(counts[name])] for name in names]
+    yield tabulate(rows, tablefmt="plain", disable_numparse=True)
     samples = counts["samples"]
     total = samples.get("correct", 0) + samples.get("incorrect", 0)
     yield f"{samples.get('correct', 0) / total:.1%} of {total:,} samples are right"

@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from tinymathreason import cli, provenance
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import check_replaceable, new_directory, write_json
+from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -230,15 +231,14 @@ def _reasons(entry: dict[str, Any]) -> str:
     return f"{entry['read']:,} read, {reasons or 'none rejected'}"
 
 
-def table(counts: dict[str, Any]) -> Iterator[str]:
-    """Lines for a user: what became of the rows of every source."""
-    yield f"{'source':<20}{'read':>10}{'kept':>10}{'tokens':>14}  rejected"
+def table(counts: dict[str, Any]) -> str:
+    """A table for a user: what became of the rows of every source."""
+    rows = []
     for name, entry in counts.items():
         reasons = ", ".join(f"{count:,} {why}" for why, count in entry["rejected"].items())
-        yield (
-            f"{name:<20}{entry['read']:>10,}{entry['kept']:>10,}{entry['tokens']:>14,}"
-            f"  {reasons or 'none'}"
-        )
+        numbers = (f"{entry[key]:,}" for key in ("read", "kept", "tokens"))
+        rows.append([name, *numbers, reasons or "none"])
+    return text_table(["source", "read", "kept", "tokens", "rejected"], rows)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -257,8 +257,7 @@ def main(argv: Sequence[str]) -> None:
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision
     )
-    for line in table(manifest(folder)["sources"]):
-        print(line)
+    print(table(manifest(folder)["sources"]))
     print(f"{folder} is ready")
 
 

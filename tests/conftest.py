@@ -29,8 +29,8 @@ def model_dir(tmp_path_factory):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from data_prep import tokenizer
-    from tests.conversion.checkpoints import SIZES
     from tests.data_prep.test_tokenizer import sample
+    from tests.support.checkpoints import SIZES
 
     folder = tmp_path_factory.mktemp("model") / "model"
     tokenizer.save(tokenizer.train(sample(), SIZES.vocab), folder)
@@ -42,8 +42,8 @@ def model_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def answering_dir(model_dir, tmp_path_factory):
-    """A tuned model's folder whose answers are known beforehand: see `tests.built_model`."""
-    from tests import built_model
+    """A tuned model's folder whose answers are known in advance: `tests.support.built_model`."""
+    from tests.support import built_model
 
     folder = tmp_path_factory.mktemp("answering") / "model"
     built_model.save(model_dir, folder)

@@ -17,6 +17,7 @@ ROOMS = {
     "sft": 4,
     "release": 5,
     "benchmarks": 6,
+    "pipeline": 7,
 }
 HEAVY = {"torch", "jax", "transformers", "trl", "datasets", "matplotlib", "pyarrow", "tokenizers"}
 COMMANDS = [
@@ -41,7 +42,7 @@ def test_the_commands_are_found() -> None:
         "sft.dpo",
         "evaluation.run",
         "release.report",
-        "tinymathreason.pipeline",
+        "pipeline",
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import browser
+from tests.support import browser
 
 pytestmark = pytest.mark.quickstart
 RUN = Path("runs/quickstart")

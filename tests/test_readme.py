@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from data_prep.recipe import Recipe
+from pipeline.config import Pipeline
 from pretrain import overlay
 from tinymathreason.config import load
-from tinymathreason.pipeline import Pipeline
 
 README = Path("README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -162,7 +162,7 @@ def test_every_recipe_loads() -> None:
 
 
 def test_pipelines_convert_the_last_step_of_their_overlay() -> None:
-    for path in sorted(Path("tinymathreason/pipelines").glob("*.yaml")):
+    for path in sorted(Path("pipeline/configs").glob("*.yaml")):
         pipeline = load(Pipeline, path)
         if "conversion" not in pipeline.stages:
             continue  # it begins with the model of another one

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from tests.limits import unprivileged
+from tests.support.limits import unprivileged
 from tinymathreason import cli
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -40,7 +40,7 @@ COMMANDS = {
     "sft.preferences": ["--config", "{home}/tuning.yaml", "--output_dir={output}"],
     "sft.dpo": ["--config", "{home}/tuning.yaml", "output_dir={output}"],
     "sft.grpo": ["--config={home}/tuning.yaml", "rewards.format=1", "--output-dir", "{output}"],
-    "tinymathreason.pipeline": ["{home}/pipeline.yaml"],
+    "pipeline.__main__": ["{home}/pipeline.yaml"],
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tinymathreason import provenance
 
-SCRIPT = Path("tinymathreason/setup.sh").resolve()
+SCRIPT = Path("pipeline/setup.sh").resolve()
 TOOLS = [
     "awk",
     "bash",

@@ -21,7 +21,7 @@ SCRIPTS = sorted(
 
 
 def test_the_scripts_are_found() -> None:
-    assert {"data_prep/build_mixture.sh", "pretrain/host.sh", ".ci/run"} <= set(SCRIPTS)
+    assert {"data_prep/build_mixture.sh", "pretrain/launch/host.sh", ".ci/run"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

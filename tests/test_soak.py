@@ -14,7 +14,7 @@ import pytest
 
 KILLS = 6
 COMMAND = [
-    sys.executable, "-m", "tinymathreason.pipeline", "tinymathreason/pipelines/quickstart.yaml",
+    sys.executable, "-m", "pipeline", "pipeline/configs/quickstart.yaml",
 ]  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def digests(run: Path) -> dict[str, str]:
 @pytest.mark.soak
 def test_kill_9_at_random_moments_changes_no_byte(tmp_path) -> None:
     # A folder of its own: a user's runs/quickstart stays as it is.
-    for name in ("data_prep", "maxtext_configs", "release", "sft", "tinymathreason"):
+    for name in ("data_prep", "maxtext_configs", "pipeline", "release", "sft", "tinymathreason"):
         (tmp_path / name).symlink_to(Path(name).resolve())
     run = tmp_path / "runs" / "quickstart"
     subprocess.run(COMMAND, cwd=tmp_path, check=True)

@@ -13,6 +13,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from tinymathreason.units import size
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors that only a write has; Python ignores the signal that comes with the third."""
 NUMBERS = (
@@ -138,15 +140,6 @@ def existing(folder: Path) -> Path:
         if os.path.isdir(path):  # noqa: PTH112
             return path
     raise AssertionError("the root is a folder")
-
-
-def size(value: float) -> str:
-    """Bytes for people, in the largest unit of a thousand that has one."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} TB"
 
 
 def _user(number: int) -> str:

@@ -108,7 +108,7 @@ def pretraining(facts: Facts, places: Places) -> dict[str, Any]:
 
 def _trained(facts: Facts, pretrain: Path, until: int | None) -> dict[str, Any]:
     """What TensorBoard's events tell of the steps up to the one that was converted."""
-    from pretrain.history import HELD_OUT, LOSS, WEIGHTS, History
+    from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, History
 
     found: dict[str, Any] = {"tokens": None, "steps": None, "loss": None}
     figures = {WEIGHTS: "tokens of pretraining", LOSS: "loss", HELD_OUT: "held-out loss"}

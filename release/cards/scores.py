@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 from release.cards.facts import Facts, Places, Record, listed, say, share
 from release.cards.metadata import HUB_ID
 from release.cards.sources import hub_dataset, name_of
-from release.markdown import escape, one_line, table
+from release.markdown import escape, one_line
 from tinymathreason.files import whole
 from tinymathreason.provenance import asking_hash
+from tinymathreason.tables import markdown_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -58,7 +59,7 @@ def scores(facts: Facts, places: Places, sha256: str) -> dict[str, Any]:
         measured += [text] if (text := _how(record, name)) else []
         results += [r for metric, part in figures if (r := _result(record, name, metric, part))]
     return {
-        "table": table(HEAD, rows),
+        "table": markdown_table(HEAD, rows),
         "measured": measured,
         "results": results,
         "commands": commands,

@@ -7,8 +7,9 @@ from typing import Any
 
 from release.cards.facts import Facts, Places, Record, last_start, say
 from release.cards.metadata import HUB_ID
-from release.markdown import escape, table
+from release.markdown import escape
 from tinymathreason.provenance import file_hash
+from tinymathreason.tables import markdown_table
 
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/")
 _COMMIT = 10
@@ -45,8 +46,8 @@ def mixture(facts: Facts, places: Places) -> dict[str, Any]:
         rejected += reasons_rows(name, reasons)
     head = ["source", "from", "weight", "documents read", "kept", "tokens", "passes planned"]
     return {
-        "table": table(head, rows),
-        "rejected": table(["source", "reason", "documents"], rejected),
+        "table": markdown_table(head, rows),
+        "rejected": markdown_table(["source", "reason", "documents"], rejected),
         "contamination": contamination(
             facts, recipe, "pretraining", sources and rejected, "documents"
         ),
@@ -87,8 +88,8 @@ def examples(facts: Facts, places: Places) -> dict[str, Any]:
         rejected += reasons_rows(name, one.take("examples rejected", "rejected", kind=dict))
     head = ["source", "from", "examples read", "kept", "to train on", "held out", "tokens"]
     return {
-        "table": table(head, rows),
-        "rejected": table(["source", "reason", "examples"], rejected),
+        "table": markdown_table(head, rows),
+        "rejected": markdown_table(["source", "reason", "examples"], rejected),
         "contamination": contamination(facts, data, "fine-tuning", counts and rejected, "examples"),
         "datasets": datasets(data.maybe("sources")),
     }

@@ -17,8 +17,9 @@ from release.cards.facts import (
     share,
 )
 from release.lineage import lineage
-from release.markdown import escape, table
+from release.markdown import escape
 from tinymathreason.files import whole
+from tinymathreason.tables import markdown_table
 
 PACKAGES = ("python", "maxtext", "jax", "torch", "transformers", "trl")
 
@@ -79,7 +80,7 @@ def stages(facts: Facts, places: Places, shown: list[list[str]]) -> dict[str, An
         commands = [shlex.join(str(word) for word in words) for words in [*ours, *shown] if words]
         commits = [record.maybe("commit") for record in own]
     return {
-        "table": table(["stage", "seconds", "peak GiB"], rows),
+        "table": markdown_table(["stage", "seconds", "peak GiB"], rows),
         "commands": "\n".join(command for command in commands if command),
         "commits": sorted({escape(commit) for commit in commits if isinstance(commit, str)}),
     }

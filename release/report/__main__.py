@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from release import markdown
 from release.markdown import escape, fenced
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file, write_json, write_text
+from tinymathreason.tables import markdown_table
 
 LABELS = {
     "data": "data preparation",
@@ -57,7 +57,7 @@ def table(record: dict[str, Any]) -> str:
     total, peak = sum(record["seconds"].values()), max(record["peak_bytes"].values())
     rows.append(["in total", f"{total:.0f}", f"{peak / 2**30:.2f}", None, None, None])
     head = ["stage", "seconds", "peak GiB", "tokens", "held-out loss", "result"]
-    return markdown.table(head, rows) or ""
+    return markdown_table(head, rows)
 
 
 def document(record: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks import pretrain_gpu
 from benchmarks.pretrain_gpu import Memory, main, maxtext_seconds, warm
 from pretrain import topology
-from tests.conversion.checkpoints import save_tokenizer
 from tests.pretrain.test_training_parity import OVERLAY, VOCABULARY, write_mixture
+from tests.support.checkpoints import save_tokenizer
 from tinymathreason.cli import InputError
 
 SMI = """#!/bin/sh

@@ -17,7 +17,7 @@ import tensorstore
 from conversion import checkpoint as module
 from conversion.checkpoint import Checkpoint
 from conversion.mapping import stored
-from tests.conversion.checkpoints import SIZES, random_arrays, save
+from tests.support.checkpoints import SIZES, random_arrays, save
 from tinymathreason.cli import InputError
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
@@ -58,7 +58,7 @@ from pathlib import Path
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import orbax.checkpoint.experimental.v1 as ocp
-from tests.conversion.checkpoints import SIZES, random_arrays, save
+from tests.support.checkpoints import SIZES, random_arrays, save
 
 mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("fsdp", "tensor"))
 tree = {}

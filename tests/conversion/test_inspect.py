@@ -8,7 +8,7 @@ from conversion.export import Export
 from conversion.inspect import main
 from conversion.mapping import hf_tensors, stored
 from conversion.to_hf import convert
-from tests.conversion.checkpoints import SIZES, make_home, random_arrays, save
+from tests.support.checkpoints import SIZES, make_home, random_arrays, save
 from tinymathreason.cli import InputError
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from conversion.architecture import Architecture
 from conversion.mapping import hf_rows, hf_tensors, sizes_of, stored, unscale, weights
-from tests.conversion.checkpoints import SHAPES, SIZES, random_arrays
+from tests.support.checkpoints import SHAPES, SIZES, random_arrays
 from tinymathreason.cli import InputError
 
 INTERLEAVED = dataclasses.replace(SIZES, rope_interleaved=True, rope_llama3=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from conversion.mapping import DTYPES, hf_tensors
 from conversion.safetensors_files import Tensors, create
-from tests.conversion.checkpoints import SIZES
+from tests.support.checkpoints import SIZES
 from tinymathreason.cli import InputError
 
 names = st.text(

@@ -12,7 +12,7 @@ from conversion.checkpoint import Checkpoint
 from conversion.safetensors_files import Tensors
 from conversion.to_hf import convert
 from conversion.verify import verify
-from tests.conversion.checkpoints import SHAPES, overlay, rows, save_tokenizer, without_padding
+from tests.support.checkpoints import SHAPES, overlay, rows, save_tokenizer, without_padding
 
 pytestmark = [
     pytest.mark.processor,
@@ -39,7 +39,7 @@ def home(tmp_path_factory):
             }
         )
     (path / "runs.json").write_text(json.dumps(runs))
-    command = [sys.executable, "-m", "tests.conversion.train_runs", str(path / "runs.json")]
+    command = [sys.executable, "-m", "tests.support.train_runs", str(path / "runs.json")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return path

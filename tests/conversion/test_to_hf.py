@@ -18,7 +18,7 @@ import safetensors.numpy
 from conversion import parity
 from conversion.export import Budget, Export
 from conversion.to_hf import convert, main, parse_bytes
-from tests.conversion.checkpoints import (
+from tests.support.checkpoints import (
     SIZES,
     make_home,
     overlay,

@@ -18,9 +18,9 @@ from conversion.safetensors_files import Tensors
 from conversion.to_hf import convert as to_hf
 from conversion.to_maxtext import main
 from conversion.verify import verify
-from tests.conversion.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
 from tests.conversion.test_to_hf import model_bytes
-from tests.limits import room_for
+from tests.support.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
+from tests.support.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
@@ -130,7 +130,7 @@ def test_the_trainer_goes_on_with_the_loss_it_had(tmp_path) -> None:
 
     def train(*runs: dict) -> None:
         (tmp_path / "runs.json").write_text(json.dumps([{**common, **run} for run in runs]))
-        command = [sys.executable, "-m", "tests.conversion.train_runs", str(tmp_path / "runs.json")]
+        command = [sys.executable, "-m", "tests.support.train_runs", str(tmp_path / "runs.json")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
 

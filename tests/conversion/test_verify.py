@@ -13,7 +13,7 @@ from conversion.checkpoint import Checkpoint
 from conversion.export import Export
 from conversion.to_hf import convert
 from conversion.verify import main, verify
-from tests.conversion.checkpoints import SIZES, make_home
+from tests.support.checkpoints import SIZES, make_home
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.corpus import SOURCES
 from data_prep.contamination import SHORTEST, WINDOW, QuestionIndex, index, words
 from data_prep.text_hashing import OVERLAP, PIECE, HashedText
-from tests.data_prep.planted import problems, texts
+from tests.support.planted import problems, texts
 from tinymathreason.cli import InputError
 
 

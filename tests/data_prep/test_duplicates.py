@@ -20,8 +20,8 @@ from data_prep.clean import normalise
 from data_prep.recipe import BenchmarkQuestions, Executor
 from data_prep.stages import artifacts
 from data_prep.stages.duplicates import REASONS
-from tests.data_prep import planted
-from tests.data_prep.planted import decided, recipe, texts, unrelated
+from tests.support import planted
+from tests.support.planted import decided, recipe, texts, unrelated
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 

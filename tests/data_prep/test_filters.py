@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.corpus import SOURCES
 from data_prep.filters import DATATROVE, OURS, check, make
-from tests.data_prep.planted import IS_REAL, generated, texts
+from tests.support.planted import IS_REAL, generated, texts
 
 PROSE = " ".join(
     f"In the {n} chapter the author explains that a proof needs care, and the reader sees how to "

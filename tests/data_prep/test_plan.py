@@ -101,9 +101,9 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
     assert head.split()[:4] == ["source", "format", "files", "to"]
     name, kind, files, fetch, unit, *_ = line.split()
     # The files are here: nothing is fetched.
-    assert (name, kind, files, fetch, unit) == ("web", "jsonl", "3", "0", "B")
+    assert (name, kind, files, fetch, unit) == ("web", "jsonl", "3", "0", "Bytes")
     assert "100.0%" in line
-    assert total.startswith("1.0M tokens in training; ")
+    assert total.startswith("1.0 million tokens in training; ")
     for words in ("of a core", "with 2 local workers", "of disk in", "of memory for each worker"):
         assert words in total
 
@@ -111,7 +111,10 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["token_budget=1_000_000_000"], "sources.web.weight: a budget of 1.0B tokens would read"),
+        (
+            ["token_budget=1_000_000_000"],
+            "sources.web.weight: a budget of 1.0 billion tokens",
+        ),
         (["sources.web.path=/nowhere/*.jsonl"], "sources.web.path: no file matches '/nowhere/*"),
         (["sources.web.format=tfds"], "no TFDS dataset"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.near_duplicates import changed, renumbered
 from data_prep import similarity
 from data_prep.similarity import BANDS, LEAST, ROWS, chance, fingerprint, similar
-from tests.data_prep.planted import jaccard, problems, texts
+from tests.support.planted import jaccard, problems, texts
 
 HASHES = BANDS * ROWS
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evaluation import decoding, measure, tasks
 from evaluation.generate import Generator
 from evaluation.measure import Question
-from tests.evaluation import scripted
+from tests.support import scripted
 from tinymathreason.chatml import EOS, IM_END, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 

@@ -11,9 +11,8 @@ import pytest
 
 from evaluation import catalogue, measure, model
 from evaluation.measure import Question
-from tests import built_model
-from tests.evaluation import stand_ins
-from tests.evaluation.stand_ins import Guesses, Knows
+from tests.support import benchmarks, built_model
+from tests.support.benchmarks import Guesses, Knows
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return stand_ins.write(tmp_path_factory.mktemp("data"))
+    return benchmarks.write(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_right_choices_score_everything(ask, data, task) -> None:
 
 
 def test_guesses_score_what_chance_gives(ask, tmp_path) -> None:
-    many = stand_ins.write(tmp_path, 600)
+    many = benchmarks.write(tmp_path, 600)
     for task in ("arc_easy", "mmlu"):
         result, _ = ask(Guesses(), task, many[task])
         assert result["metrics"]["acc"]["low"] < 0.25 < result["metrics"]["acc"]["high"]

@@ -15,8 +15,8 @@ import pytest
 from evaluation import catalogue, model, tasks
 from evaluation.generate import Generator
 from evaluation.run import main
-from tests.evaluation.stand_ins import Knows
-from tests.limits import room_for
+from tests.support.benchmarks import Knows
+from tests.support.limits import room_for
 from tinymathreason import arithmetic
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pretrain import overlay, run, train
 from pretrain.train import main
-from tests.limits import room_for, unprivileged
+from tests.support.limits import room_for, unprivileged
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 

@@ -22,7 +22,7 @@ from benchmarks.training_parity import (
 from conversion.architecture import Architecture
 from data_prep.stages.records import encode, writer
 from pretrain import overlay
-from tests.conversion.checkpoints import save_tokenizer
+from tests.support.checkpoints import save_tokenizer
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 

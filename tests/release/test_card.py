@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from release import card
-from tests.limits import room_for
-from tests.pretrain.event_files import write_events
-from tests.release.padding import squeezed
+from tests.support.event_files import write_events
+from tests.support.limits import room_for
+from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from release.serving.engine import Done, Failure, FullError, Piece, TooLongError
-from tests import browser
 from tests.release.test_chat import serving, until
+from tests.support import browser
 
 pytestmark = [browser.needed, pytest.mark.xdist_group("browser")]
 HOSTILE = (

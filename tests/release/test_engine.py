@@ -15,7 +15,7 @@ from release.serving import engine as engines
 from release.serving.decoding import Request, Text, sample
 from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
 from release.serving.prompt import least_tokens
-from tests.evaluation import scripted
+from tests.support import scripted
 from tinymathreason.chatml import EOS, IM_END, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 

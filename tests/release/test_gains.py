@@ -3,7 +3,7 @@
 import pytest
 
 from release.gains import main
-from tests.release.padding import squeezed
+from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 

@@ -8,7 +8,7 @@ import pytest
 
 from release.report import charts
 from release.report.page import page
-from tests import browser
+from tests.support import browser
 
 COMMIT = "f54ebb8e801b177f9439543f1a013f752027fb85-dirty"
 HOSTILE = '<script>alert("1")</script>&\u202e'

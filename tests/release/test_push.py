@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 from release import push
 from release.cards.metadata import STATED, stated
 from release.checks.weights import Tensors
-from tests.limits import unprivileged
-from tests.release.hub_stand_in import READER, TOKEN, Hub
+from tests.support.hub_stand_in import READER, TOKEN, Hub
+from tests.support.limits import unprivileged
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json

@@ -8,8 +8,8 @@ import pytest
 from release.records import collect
 from release.report.__main__ import main
 from release.report.bars import Bar, load, missed
-from tests.limits import room_for
-from tests.release.padding import squeezed
+from tests.support.limits import room_for
+from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 

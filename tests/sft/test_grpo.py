@@ -12,7 +12,7 @@ from sft.config import parse
 from sft.grpo import GrpoData, rows
 from sft.problems import Problem
 from sft.rewards import REWARDS
-from tests.evaluation import scripted
+from tests.support import scripted
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sft import preferences
 from sft.preferences import MANIFEST, PAIRS, SAMPLES, Answered
 from sft.sampler import Sample, Sampler, tokens
-from tests.evaluation import scripted
+from tests.support import scripted
 from tinymathreason.answers import read_final
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, TEMPLATE

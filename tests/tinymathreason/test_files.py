@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.limits import room_for, unprivileged
+from tests.support.limits import room_for, unprivileged
 from tinymathreason.cli import InputError
 from tinymathreason.files import (
     locked,

@@ -64,7 +64,7 @@ def test_threads_wait_asleep_unless_the_user_says_so(given, expected) -> None:
 @pytest.mark.parametrize(
     "module",
     ["sft.run", "sft.grpo", "sft.dpo", "sft.preferences", "evaluation.run", "release.chat",
-     "release.card", "release.push", "conversion.to_hf", "tinymathreason.pipeline"],
+     "release.card", "release.push", "conversion.to_hf", "pipeline.__main__"],
 )  # fmt: skip
 def test_no_command_loads_torch_before_its_threads_are_told_to_wait(module) -> None:
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -1,0 +1,184 @@
+"""A TPU slice: the commands of Google's gcloud that make, reach and end it, and what they tell.
+
+Every command is a list of words that can be printed as well as run. Flags and states are those of
+`gcloud compute tpus queued-resources` and `tpu-vm` (Google Cloud SDK 528).
+"""
+
+import dataclasses
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pretrain.launch import outcome
+from pretrain.launch.outcome import Host
+from tinymathreason.cli import InputError
+
+RUNTIMES = {
+    "v4": "tpu-ubuntu2204-base",
+    "v5litepod": "v2-alpha-tpuv5-lite",
+    "v5p": "v2-alpha-tpuv5",
+    "v6e": "v2-alpha-tpuv6e",
+}
+"""The image of a TPU's hosts by its generation, from https://cloud.google.com/tpu/docs/runtimes."""
+
+ABSENT = "ABSENT"
+"""Our word for a queued resource or node that Google does not know."""
+
+GONE = {"SUSPENDED", "FAILED", ABSENT}
+"""States of a queued resource whose hosts are gone for good."""
+
+NODE_GONE = {"PREEMPTED", "TERMINATED", "STOPPED", "HIDDEN", ABSENT}
+"""States of a node whose hosts are gone for good, which its queued resource may tell later."""
+
+CHECKOUT = "tinymathreason"
+"""Folder of this project in the home of a host."""
+
+SCRIPT = f"{CHECKOUT}/pretrain/launch/host.sh"
+
+PROBE = f"""if test -f {SCRIPT}; then bash {SCRIPT} probe; \
+else printf '@host\\t%s\\n' "$(hostname)"; fi"""
+"""Host command: the line of `host.sh probe`, also where the project is not installed yet."""
+
+
+class CommandError(InputError):
+    """A command ended with an error; ``missing`` when what it names does not exist."""
+
+    def __init__(self, command: Sequence[str], stderr: str) -> None:
+        lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
+        # gcloud's ERROR:, and what our own and uv's commands say on a host.
+        errors = [line for line in lines if line.lower().startswith("error:")]
+        reason = (errors or lines[-1:])[0]
+        super().__init__(f"{shlex.join(command[:4])}: {reason}")
+        self.missing = "NOT_FOUND" in stderr or "matched no objects" in stderr
+
+
+def output(command: Sequence[str], shown: bool = False) -> bytes:
+    """What ``command`` prints; `CommandError` when it fails, `InputError` when it is not there.
+
+    With ``shown`` its output goes to this process's and is not returned.
+    """
+    pipe = None if shown else subprocess.PIPE
+    try:
+        found = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.PIPE
+        )
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{command[0]} is not on the path; gcloud comes with the Google Cloud SDK "
+            "(https://cloud.google.com/sdk/docs/install)"
+        ) from error
+    if found.returncode:
+        raise CommandError(command, found.stderr.decode(errors="replace"))
+    return found.stdout or b""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Slice:
+    """The name and place of one slice. Its queued resource and its only node have the same name."""
+
+    name: str
+    """Name of the queued resource, of the node and of its hosts' group."""
+    zone: str
+    """Zone of Google Cloud, as us-central2-b."""
+    project: str
+    """Google Cloud project that pays."""
+
+    def _tpus(self, group: str, verb: str, *words: str) -> list[str]:
+        place = [f"--zone={self.zone}", f"--project={self.project}", "--quiet"]
+        return ["gcloud", "compute", "tpus", group, verb, *words, *place]
+
+    def create(self, kind: str, spot: bool, wait_s: float) -> list[str]:
+        """Ask for the slice; Google drops a request that it cannot serve within ``wait_s``.
+
+        ``kind`` is a TPU type as v4-32, v5e-16 (also v5litepod-16), v5p-16 or v6e-16.
+        """
+        generation, _, size = kind.replace("v5e-", "v5litepod-").partition("-")
+        if generation not in RUNTIMES or not size.isdigit():
+            raise InputError(f"--type {kind}: expected one as v4-32, v5e-16, v5p-16 or v6e-16")
+        return self._tpus(
+            "queued-resources",
+            "create",
+            self.name,
+            f"--node-id={self.name}",
+            f"--accelerator-type={generation}-{size}",
+            f"--runtime-version={RUNTIMES[generation]}",
+            f"--valid-until-duration={max(1, int(wait_s))}s",
+            *(["--spot"] if spot else []),
+        )
+
+    def describe(self, field: str = "state.state") -> list[str]:
+        """Print a field of the queued resource."""
+        return self._tpus("queued-resources", "describe", self.name, f"--format=value({field})")
+
+    def describe_node(self) -> list[str]:
+        """Print the state of the node."""
+        return self._tpus("tpu-vm", "describe", self.name, "--format=value(state)")
+
+    def delete(self) -> list[str]:
+        """End the queued resource and its node; returns when both are gone."""
+        return self._tpus("queued-resources", "delete", self.name, "--force")
+
+    def copy(self, file: Path) -> list[str]:
+        """Copy a file into the home of every host."""
+        return self._tpus("tpu-vm", "scp", str(file), f"{self.name}:", "--worker=all")
+
+    def ssh(self, command: str, worker: str = "all") -> list[str]:
+        """Run a command in the home of one host or of all; fails when one of them fails."""
+        return self._tpus("tpu-vm", "ssh", self.name, f"--worker={worker}", f"--command={command}")
+
+    def state(self) -> str:
+        """State of the queued resource, `ABSENT` when there is none."""
+        return _state(self.describe())
+
+    def node_state(self) -> str:
+        """State of the node, `ABSENT` when there is none."""
+        return _state(self.describe_node())
+
+    def probe(self) -> list[Host]:
+        """What every host reports; `CommandError` when one of them cannot be reached."""
+        return outcome.hosts(output(self.ssh(PROBE)).decode(errors="replace"))
+
+
+def _state(command: Sequence[str]) -> str:
+    try:
+        return output(command).decode().strip() or "STATE_UNSPECIFIED"
+    except CommandError as error:
+        if error.missing:
+            return ABSENT
+        raise
+
+
+def install(bundle: Path, prepare: str) -> str:
+    """Host command: check out what was copied, install it, and run the operator's ``prepare``."""
+    return (
+        f"if test -f {SCRIPT}; then bash {SCRIPT} free; fi && "
+        f"git init --quiet {CHECKOUT} && cd {CHECKOUT} && "
+        f"git fetch --quiet ../{shlex.quote(bundle.name)} HEAD && "
+        "git checkout --quiet --force --detach FETCH_HEAD && "
+        f"bash pretrain/launch/host.sh install {shlex.quote(prepare)}"
+    )
+
+
+def on_host(verb: str, *words: str) -> str:
+    """Host command: ``verb`` of pretrain/launch/host.sh."""
+    return shlex.join(["bash", SCRIPT, verb, *words])
+
+
+def checkpoint_files(config: dict[str, Any]) -> list[str]:
+    """Command: list the marks that Orbax leaves in a bucket when a checkpoint is complete."""
+    folder = f"{config['base_output_directory'].rstrip('/')}/{config['run_name']}/checkpoints"
+    return ["gcloud", "storage", "ls", f"{folder}/*/commit_success.txt"]
+
+
+def step_reached(config: dict[str, Any]) -> int:
+    """The newest step that has a complete checkpoint, -1 when there is none."""
+    try:
+        listing = output(checkpoint_files(config)).decode()
+    except CommandError as error:
+        if error.missing:
+            return -1
+        raise
+    return max(map(int, re.findall(r"/checkpoints/(\d+)/commit_success\.txt", listing)), default=-1)

@@ -1,0 +1,121 @@
+"""Describe a forecast to the user: its table, whether the step fits, and what to change if not."""
+
+from typing import Any
+
+from tabulate import tabulate
+
+from pretrain.preflight.calibration import expected_error
+from pretrain.preflight.compiled_step import needed
+from pretrain.preflight.forecast import HOST_BANDWIDTH, RESTART, SPARE, Forecast
+from pretrain.preflight.roofline import StepTime
+from pretrain.topology import GIB, Topology
+
+
+def table(forecast: Forecast, topology: Topology) -> str:
+    """The printed table; every estimate is named as one."""
+    rows = [
+        ("parameters", f"{forecast.parameters:,}"),
+        ("tokens per step", f"{forecast.tokens_per_step:,}"),
+    ]
+    if forecast.out_of_memory:
+        rows.append(("HBM of a chip", f"out of memory: {needed(forecast.out_of_memory)}"))
+    else:
+        rows += _counts(forecast)
+    if forecast.estimate and topology.chip:
+        rows += _estimates(forecast, forecast.estimate)
+        rows.append(("expected error", expected_error(topology.chip.name)))
+    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+
+
+def _counts(forecast: Forecast) -> list[tuple[str, str]]:
+    of_chip = f" of {forecast.hbm_of_chip / GIB:.2f}" if forecast.hbm_of_chip else ""
+    ratio = forecast.matmul_flops * (1 - forecast.rematerialised) / forecast.matmul_flops_analytic
+    return [
+        ("peak memory of a device", f"{forecast.hbm / GIB:.1f}{of_chip} GiB"),
+        ("offloaded to its host", f"{forecast.host / GIB:.1f} GiB"),
+        (
+            "matmul FLOPs of a device",
+            f"{forecast.matmul_flops / 1e12:.1f} T, {forecast.rematerialised:.1%} rematerialised; "
+            f"the rest is {ratio:.4f} of the analytic count",
+        ),
+        (
+            "attention FLOPs of a device",
+            f"{forecast.attention_flops / 1e12:.1f} T in Splash blocks",
+        ),
+        ("main memory traffic", f"{forecast.hbm_bytes / 1e9:.0f} GB"),
+        ("collective traffic", f"{forecast.collective_bytes / 1e9:.1f} GB"),
+    ]
+
+
+def _estimates(forecast: Forecast, step: StepTime) -> list[tuple[str, str]]:
+    rows = [
+        (
+            "estimated step",
+            f"{step.seconds:.3f} s = fusions {step.fusions:.3f} + attention "
+            f"{step.attention:.3f} + collectives {step.collectives:.3f}",
+        ),
+        (
+            "lower bounds",
+            f"arithmetic at the peak {step.arithmetic_bound:.3f} s, main memory at full "
+            f"bandwidth {step.memory_bound:.3f} s",
+        ),
+        ("estimated tokens/s", f"{forecast.tokens_per_second:,.0f}"),
+        ("estimated MFU", f"{forecast.mfu:.1%}"),
+        ("token budget", f"{forecast.token_budget:,}"),
+        ("estimated time", f"{forecast.days:.1f} days, {forecast.chip_hours:,.0f} chip-hours"),
+    ]
+    if forecast.price is not None:
+        at = f"{forecast.price:.2f} a chip-hour"
+        rows.append(("estimated price", f"{forecast.dollars:,.0f} US dollars at {at}"))
+    return [
+        *rows,
+        (
+            "checkpoint",
+            f"{forecast.checkpoint_bytes / 1e9:.1f} GB, estimated {forecast.write_seconds:.0f} s "
+            f"to write at {HOST_BANDWIDTH / 1e9:.1f} GB/s a host, while training continues",
+        ),
+        (
+            "lost to a preemption",
+            f"estimated {forecast.lost_seconds / 60:.0f} minutes at most: "
+            f"{forecast.checkpoint_period} steps, the write and {RESTART / 60:.0f} minutes to "
+            "restart",
+        ),
+    ]
+
+
+def verdict(forecast: Forecast, config: dict[str, Any]) -> str:
+    """One line: whether the step fits and with how much to spare, or what to change."""
+    name = forecast.topology
+    if forecast.out_of_memory:
+        arrays = ", ".join(f"{shape} {size / 1e9:.0f} GB" for shape, size in forecast.largest)
+        return (
+            f"does not fit {name}: {needed(forecast.out_of_memory)}; the largest arrays, over all "
+            f"devices: {arrays}; {advice(config)}"
+        )
+    if forecast.hbm_of_chip is None:
+        return f"compiles for {name}; no estimates, because the figures of its chip are not known"
+    spare = (forecast.hbm_of_chip - forecast.hbm) / GIB
+    if not forecast.fits:
+        return (
+            f"too tight for {name}: {spare:.1f} GiB to spare, {SPARE / GIB:.0f} required; "
+            f"{advice(config)}"
+        )
+    return f"fits {name} with {spare:.1f} GiB of a chip to spare"
+
+
+def advice(config: dict[str, Any]) -> str:
+    """What to change to save memory, cheapest first, without what the configuration has already."""
+    changes = []
+    if config["num_vocab_tiling"] == 1:
+        changes.append("num_vocab_tiling=8 (computes the logits in 8 parts)")
+    batch = int(config["per_device_batch_size"])
+    if batch > 1:
+        # The number of sequences per step stays the same.
+        smaller = max(size for size in range(1, batch) if batch % size == 0)
+        accumulation = config["gradient_accumulation_steps"] * batch // smaller
+        changes.append(
+            f"per_device_batch_size={smaller} gradient_accumulation_steps={accumulation}"
+        )
+    if config["remat_policy"] != "full":
+        changes.append("remat_policy=save_qkv_proj or full (recomputes more)")
+    return "try " + ", or ".join(changes) if changes else "use a larger slice"

@@ -1,0 +1,1 @@
+"""Show the progress of a training run from the files that MaxText writes."""
