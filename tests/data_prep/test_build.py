@@ -102,7 +102,7 @@ def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
         (["sources.problems.wieght=1"], "did you mean 'weight'"),
         (["sources.problems.weight=-1"], "weight must be above 0"),
         (["sources.problems.path=word_problem"], "did you mean 'word_problems'"),
-        (["sources.problems.documents=null"], "endless"),
+        (["sources.problems.documents=null"], "documents must be set for a generator"),
         (
             ["sources.problems.format=csv"],
             "'parquet', 'jsonl', 'hf', 'tfds', 'text' or 'generator'",

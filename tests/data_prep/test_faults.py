@@ -186,7 +186,7 @@ def test_with_skip_every_bad_document_is_counted_under_its_reason(tmp_path, monk
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "there is no document in it"),
+        (b"", "contains no document"),
         (b'{"text": " "}\n', "no document is left for its train"),
     ],
 )

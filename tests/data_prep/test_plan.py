@@ -116,7 +116,7 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
             "sources.web.weight: a budget of 1.0 billion tokens",
         ),
         (["sources.web.path=/nowhere/*.jsonl"], "sources.web.path: no file matches '/nowhere/*"),
-        (["sources.web.format=tfds"], "no TFDS dataset"),
+        (["sources.web.format=tfds"], "not a TFDS dataset"),
     ],
 )
 def test_what_cannot_be_built_is_refused_at_once(tmp_path, monkeypatch, texts, overrides, words):
