@@ -204,9 +204,8 @@ def test_readme_and_overlay_agree_on_the_last_step() -> None:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of TRL's own defaults
 def test_sft_configurations_hold_no_unknown_key(tmp_path) -> None:
-    from sft.config import SftData, parse
-    from sft.dpo import DpoData
-    from sft.grpo import GrpoData
+    from sft.config import DpoData, GrpoData, SftData
+    from sft.settings import parse
 
     kinds = {"rewards": (GrpoData, "GRPOConfig"), "sampling": (DpoData, "DPOConfig")}
     for path in sorted(Path("sft/configs").glob("*.yaml")):

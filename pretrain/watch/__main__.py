@@ -16,7 +16,7 @@ import numpy as np
 from tabulate import tabulate
 
 from pretrain.watch.history import HELD_OUT, LOSS, NORM, RATE, History
-from pretrain.watch.progress import Progress, measure, spans, tokens_by_step
+from pretrain.watch.progress import RunProgress, measure, spans, tokens_by_step
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file
@@ -26,7 +26,7 @@ POINTS = 200
 """Points of the curve of the speed, each over as many steps."""
 
 
-def rows(p: Progress) -> dict[str, str]:
+def rows(p: RunProgress) -> dict[str, str]:
     """A run's figures by their names, for people; ``-`` where there is none."""
 
     def shown(value: float | None, form: str) -> str:
@@ -54,7 +54,7 @@ def rows(p: Progress) -> dict[str, str]:
     return found
 
 
-def as_json(p: Progress) -> str:
+def as_json(p: RunProgress) -> str:
     """A run's figures in one line; null for what is unknown or no finite number."""
     record = dataclasses.asdict(p)
     for name, value in record.items():

@@ -119,7 +119,7 @@ def _checksum(data: bytes) -> int:
     return int(masked_crc32c(data))
 
 
-class Checkpoint(NamedTuple):
+class SavedStep(NamedTuple):
     """A complete checkpoint."""
 
     step: int
@@ -214,7 +214,7 @@ class History:
                 return None
         return parse_json(content, f"{self.run}/{name}")
 
-    def checkpoint(self) -> Checkpoint | None:
+    def checkpoint(self) -> SavedStep | None:
         """The last complete checkpoint.
 
         Orbax writes ``commit_success.txt`` last, in every file system; a folder without it is
@@ -230,5 +230,5 @@ class History:
                 if self._system.exists(f"{folder}/{step}/commit_success.txt"):
                     metadata = self.json(f"checkpoints/{step}/_CHECKPOINT_METADATA")
                     if metadata is not None:
-                        return Checkpoint(step, metadata["commit_timestamp_nsecs"] / 1e9)
+                        return SavedStep(step, metadata["commit_timestamp_nsecs"] / 1e9)
         return None

@@ -29,7 +29,7 @@ WINDOW = 100
 
 
 @dataclass(kw_only=True, frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """A run at one moment. What cannot be known yet, or at all, is None."""
 
     last_step: int
@@ -124,7 +124,7 @@ def model_flops(config: dict[str, Any]) -> float | None:
     return float(sequences * model.context * model.flops_per_token)
 
 
-def measure(history: History, now: float, peak: float | None = None) -> Progress:
+def measure(history: History, now: float, peak: float | None = None) -> RunProgress:
     """How the run stands at ``now``, in seconds since the epoch, by what ``history`` has read.
 
     ``peak`` is a device's in FLOP/s; without it `PEAKS` has it, or there is no MFU. Raises
@@ -165,7 +165,7 @@ def measure(history: History, now: float, peak: float | None = None) -> Progress
         if loss.steps[since] < loss.steps[-1]:
             pace = (loss.times[-1] - loss.times[since]) / (loss.steps[-1] - loss.steps[since])
             left = float(pace * max(0, last - loss.steps[-1]))
-    return Progress(
+    return RunProgress(
         last_step=last,
         step=int(loss.steps[-1]) if len(loss.steps) else None,
         loss=float(loss.values[-1]) if len(loss.steps) else None,
