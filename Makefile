@@ -5,7 +5,7 @@ unexport PYTHONHOME PYTHONPATH
 # Whatever the locale: packages that name no encoding write text that others read as UTF-8.
 export PYTHONUTF8 := 1
 
-.PHONY: help setup lock quickstart realdata grpo-demo report test test-processors lint soak
+.PHONY: help setup lock quickstart realdata grpo-demo report test test-processors lint soak docs
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make realdata DATA=DIR    the same path on real text in the public datasets' schemas"
 	@echo "make grpo-demo            a half-trained model, tuned by rewards for its own answers"
 	@echo "make report RUN=DIR       a run's report again: one HTML page, and a table"
+	@echo "make docs                 the documentation as a site, in runs/site"
 	@echo "make test-processors      the tests that a processor could decide, as others would run them"
 	@echo "make soak                 the quickstart killed at random moments, again and again"
 	@echo "make lock                 resolve pyproject.toml's extras into requirements.txt"
@@ -55,6 +56,9 @@ grpo-demo: setup
 
 report: setup
 	@$(BIN)/python -m release.report --run "$(RUN)"
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: setup
 	$(BIN)/ruff check .

@@ -60,12 +60,12 @@ def make_model(config: str, sizes: str, entries: str, folder: str) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     from data_prep import tokenizer
-    from sft.config import Questions
+    from sft.config import TuningData
     from sft.examples import read
     from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
     from tinymathreason.config import build
 
-    questions = build(Questions, {"sources": json.loads(config)}, "--data")
+    questions = build(TuningData, {"sources": json.loads(config)}, "--data")
     texts = (f"{example.question}\n{example.solution}" for example in read(questions))
     made = tokenizer.train(texts, int(entries))
     tokenizer.save(made, Path(folder))

@@ -9,7 +9,7 @@ from data_prep.recipe import Source
 from tinymathreason.arithmetic import GENERATORS
 from tinymathreason.cli import InputError
 from tinymathreason.listing import UnreachableError, reaching
-from tinymathreason.rows import Record, Row, decoded, read_file, row_of, unreadable
+from tinymathreason.rows import RawRow, Row, decoded, read_file, row_of, unreadable
 
 MOST_TASKS = 1000
 """Parts into which a source is read at most: what Slurm takes as one array of jobs."""
@@ -92,7 +92,7 @@ def _hf_rows(source: Source, columns: Sequence[str], task: int, tasks: int) -> I
     place, number = f"{source.path}[{task}]", 0
     try:
         for row in open_hf(source).shard(num_shards=tasks, index=task):
-            yield row_of(place, Record(number, value=row), columns)
+            yield row_of(place, RawRow(number, value=row), columns)
             number += 1
     except InputError:
         raise
@@ -113,4 +113,4 @@ def _tfds_rows(source: Source, columns: Sequence[str], task: int, tasks: int) ->
         except Exception as error:  # a damaged record: the reader's own kinds of errors
             yield unreadable(source.path, number, error)
         else:
-            yield row_of(source.path, Record(number, value=row), columns)
+            yield row_of(source.path, RawRow(number, value=row), columns)

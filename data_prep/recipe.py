@@ -69,7 +69,7 @@ class Source:
 
 
 @config
-class TrainTokenizer:
+class TokenizerTraining:
     """How to train the tokenizer: on a sample of the sources in proportion to their weights."""
 
     vocab_size: int
@@ -87,7 +87,7 @@ class TrainTokenizer:
 class TokenizerSource:
     """Where the tokenizer comes from; exactly one of the two."""
 
-    train: TrainTokenizer | None = None
+    train: TokenizerTraining | None = None
     """Train one on the sources."""
     path: Path | None = None
     """Take the one in this folder."""

@@ -55,7 +55,7 @@ def run(
 
     from sft import arithmetic
     from sft.checkpoints import MODEL, check_owner
-    from sft.config import Settings, find, parse
+    from sft.settings import Settings, find, parse
 
     parts = load()
     settings: Settings[Any] = parse(find(path), rest, parts.ours, trainer)

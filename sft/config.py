@@ -1,21 +1,12 @@
-"""A YAML file and arguments in; our keys and TRL's, checked, out."""
+"""The project's own configuration keys of SFT, DPO and GRPO, beside those of TRL."""
 
-import dataclasses
-import re
-from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from data_prep.recipe import BenchmarkQuestions
-from sft import arithmetic
-from sft.arguments import read
 from tinymathreason.chatml import TEMPLATE
-from tinymathreason.cli import InputError
-from tinymathreason.config import build, config, merge, nearest, read_yaml
-
-CONFIGS = Path(__file__).parent / "configs"
-"""Where a configuration is looked for after the working folder."""
+from tinymathreason.config import config, nearest
 
 
 @config
@@ -23,27 +14,27 @@ class QuestionSource:
     """One set of questions and worked answers."""
 
     format: Literal["jsonl", "json", "parquet", "arithmetic"]
-    """How the rows are stored; ``arithmetic`` makes them with `tinymathreason.arithmetic`."""
+    """How the rows are stored; ``arithmetic`` generates them instead of reading them."""
     path: str | None = None
-    """A glob of files, here or remote (``hf://datasets/ORG/NAME@COMMIT/FILE``); not for
+    """A glob of local or remote files (``hf://datasets/ORG/NAME@COMMIT/FILE``). Not allowed for
     ``arithmetic``."""
     question: str = "question"
     """The column that holds the question."""
     answer: str = "answer"
     """The column that holds the worked answer."""
     group: str | None = None
-    """A column that is equal in variants of one question: they go to the same split. Default: the
-    question itself."""
+    """A column whose value is the same in all variants of a question: variants go to the same
+    split. Default: the question itself."""
     where: dict[str, str] = field(default_factory=dict)
     """Take only rows whose column matches the pattern, such as ``source: data/CoT/*``."""
     examples: int | None = None
-    """Read this many rows; None reads all. ``arithmetic`` needs it."""
+    """Number of rows to read; None reads all. Required for ``arithmetic``."""
 
     def __post_init__(self) -> None:
         if (self.format == "arithmetic") != (self.path is None):
             raise ValueError("path is needed, except for format arithmetic, which has none")
         if self.format == "arithmetic" and self.examples is None:
-            raise ValueError("the generator is endless: say how many examples it gives")
+            raise ValueError("format arithmetic is endless: set examples, the number of rows")
         if self.format == "arithmetic" and (self.group or self.where):
             raise ValueError("group and where name columns; format arithmetic has none")
         if self.examples is not None and self.examples < 1:
@@ -51,43 +42,22 @@ class QuestionSource:
 
 
 @config
-class Questions:
-    """Sets of questions, and what is common to all of them."""
-
-    sources: dict[str, QuestionSource]
-    """Sets to join, by the name their counts will have. Of a question that several of them have,
-    the first one's examples stay."""
-    decontaminate: list[BenchmarkQuestions] = field(default_factory=list)
-    """Benchmarks whose questions must not be learnt."""
-    near_duplicates: bool = True
-    """Whether a question that is nearly another source's is rejected, not only an equal one."""
-    data_seed: int = 0
-    """Seed of the generator and of the choice of held-out questions."""
-
-    def __post_init__(self) -> None:
-        if not self.sources:
-            raise ValueError("sources must name at least one source")
-        if not 0 <= self.data_seed < 2**64:
-            raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
-
-
-@config
 class Accuracy:
-    """Greedy answers to some problems, while the training goes on."""
+    """How the accuracy of greedy answers is measured during training."""
 
     task: str | None = None
-    """A task of `evaluation.tasks`; None takes held-out examples that have a number for answer,
-    which a model may be chosen by without touching a benchmark."""
+    """A task of `evaluation.tasks`. None takes held-out examples whose answer is a number, so that
+    a model can be selected without touching a benchmark."""
     data: str | None = None
-    """The task's file, here or remote, where it needs one."""
+    """The task's data file, local or remote, if it needs one."""
     problems: int = 100
-    """How many of its problems are asked."""
+    """Number of problems to answer."""
     every: int = 500
-    """Optimiser steps between two measurements; there is one at the end too."""
+    """Optimiser steps between two measurements; the last step is always measured."""
     max_new_tokens: int = 256
-    """Longest answer; a solution that needs more counts as wrong."""
+    """Most tokens of an answer; a longer solution is cut and counts as wrong."""
     batch_size: int = 50
-    """Problems answered together."""
+    """Problems answered in one batch."""
 
     def __post_init__(self) -> None:
         for name in ("problems", "every", "max_new_tokens", "batch_size"):
@@ -96,112 +66,111 @@ class Accuracy:
 
 
 @config
-class SftData(Questions):
-    """Everything that decides the examples and their form."""
+class TuningData:
+    """The keys that all three algorithms have: question sets, chat template and accuracy."""
 
+    HOLDS_OUT: ClassVar[bool] = False
+    """Whether the algorithm holds out examples to evaluate on."""
+
+    sources: dict[str, QuestionSource]
+    """The question sets to join, by name. If several contain the same question, only the examples
+    of the first one are kept."""
+    decontaminate: list[BenchmarkQuestions] = field(default_factory=list)
+    """Benchmarks whose questions must not be trained on."""
+    near_duplicates: bool = True
+    """Whether a question is also rejected when it nearly equals one of an earlier source."""
+    data_seed: int = 0
+    """Seed of the problem generator and of the choice of held-out questions."""
     chat_template: Path = TEMPLATE
-    """Jinja template with a generation block around what the loss sees."""
-    eval_fraction: float = 0.01
-    """Share of the questions held out for the evaluation loss, chosen by their hash."""
-    data_dir: Path | None = None
-    """Folder of the prepared examples; default: ``data`` under output_dir."""
+    """Jinja template of the conversations, with a generation block around the text that the loss
+    sees. DPO and GRPO need the template that the model was fine-tuned with."""
     accuracy: Accuracy | None = None
-    """What to measure beside the loss; nothing by default."""
+    """Accuracy to measure during training; none by default."""
 
     def __post_init__(self) -> None:
-        Questions.__post_init__(self)
-        if not 0 < self.eval_fraction < 1:
-            raise ValueError(f"eval_fraction must be between 0 and 1 (got {self.eval_fraction})")
+        if not self.sources:
+            raise ValueError("sources must name at least one source")
+        if not 0 <= self.data_seed < 2**64:
+            raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
         if not self.chat_template.is_file():
             raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
+        if self.accuracy is not None and self.accuracy.task is None and not self.HOLDS_OUT:
+            raise ValueError("accuracy: there are no held-out examples here; name a task")
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings[T]:
-    """Everything that decides a run."""
+@config
+class SftData(TuningData):
+    """The keys of supervised fine-tuning."""
 
-    data: T
-    """Our keys."""
-    training: Any
-    """TRL's configuration of the trainer, such as SFTConfig."""
-    model: Any
-    """TRL's ModelConfig."""
-    inputs: dict[str, Any]
-    """What the user wrote, to tell one run from another."""
+    HOLDS_OUT: ClassVar[bool] = True
 
-    @property
-    def output(self) -> Path:
-        """The run's folder."""
-        return Path(self.training.output_dir)
+    eval_fraction: float = 0.01
+    """Share of the questions held out for the evaluation loss, chosen by hash."""
+    data_dir: Path | None = None
+    """Folder of the prepared examples; default: ``data`` under output_dir."""
+
+    def __post_init__(self) -> None:
+        TuningData.__post_init__(self)
+        if not 0 < self.eval_fraction < 1:
+            raise ValueError(f"eval_fraction must be between 0 and 1 (got {self.eval_fraction})")
 
 
-def find(path: Path) -> Path:
-    """A configuration in the working folder, else the one of that name that we ship.
+@config
+class Sampling:
+    """How answers are sampled from the model that DPO starts from."""
 
-    Raises `InputError` when there is neither, or when it is no YAML mapping.
-    """
-    if not path.is_file() and (CONFIGS / path).is_file():
-        path = CONFIGS / path
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.name for file in CONFIGS.glob("*.yaml")))
-        raise InputError(f"{path}: no such file; shipped: {shipped}")
-    read_yaml(path)
-    return path
+    samples: int = 8
+    """Completions per problem."""
+    temperature: float = 1.0
+    """Sampling temperature."""
+    top_p: float = 1.0
+    """Nucleus sampling: draw from the most likely tokens that together have this probability."""
+    max_new_tokens: int = 256
+    """Most tokens of a completion; one that has not ended by then is in no pair."""
+    batch_size: int = 128
+    """Completions sampled in one batch."""
+    seed: int = 0
+    """Random seed; the same seed gives the same completions on the same machine."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(f"samples must be at least 2, for a pair (got {self.samples})")
+        if not (self.temperature > 0 and 0 < self.top_p <= 1):
+            raise ValueError("temperature must be above 0, and top_p too and at most 1")
+        if self.max_new_tokens < 1 or self.batch_size < 1:
+            raise ValueError("max_new_tokens and batch_size must be at least 1")
 
 
-def parse[T](
-    path: Path, arguments: Sequence[str], ours: type[T], trainer: str = "SFTConfig"
-) -> Settings[T]:
-    """The settings of a run from YAML and arguments, which win.
+@config
+class DpoData(TuningData):
+    """The keys of direct preference optimisation."""
 
-    ``ours`` is the dataclass of our keys; ``trainer`` names TRL's, whose keys and ModelConfig's are
-    taken too. How all are given tells `sft.arguments`. On a CPU `arithmetic.FLOAT32`
-    wins.
+    sampling: Sampling = field(default_factory=Sampling)
+    """How the answers for the pairs are sampled."""
+    pairs_per_problem: int = 4
+    """Most pairs of a problem, so that problems of medium difficulty do not dominate."""
+    pairs_dir: Path | None = None
+    """Folder of the pairs; default: ``pairs`` under output_dir."""
 
-    Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
-    """
-    import trl
+    def __post_init__(self) -> None:
+        TuningData.__post_init__(self)
+        if self.pairs_per_problem < 1:
+            raise ValueError(f"pairs_per_problem must be at least 1 (got {self.pairs_per_problem})")
 
-    class Parser(trl.TrlParser):  # type: ignore[misc]
-        def keys(self) -> dict[str, Any]:
-            """The keys, those that switch one off too, and how many words each takes."""
-            actions = self._option_string_actions.items()
-            return {name[2:]: action.nargs for name, action in actions if name[:2] == "--"}
 
-        def error(self, message: str) -> None:
-            raise InputError(f"{path}: {message}")
+@config
+class GrpoData(TuningData):
+    """The keys of group relative policy optimisation."""
 
-    kinds = (getattr(trl, trainer), trl.ModelConfig)
-    parser = Parser(list(kinds))
-    names = {field.name for field in dataclasses.fields(ours)}  # type: ignore[arg-type]
-    theirs = {f.name for kind in kinds for f in dataclasses.fields(kind)}
+    rewards: dict[str, float]
+    """Weights of the rewards of `sft.rewards`, by name; the reward of an answer is their weighted
+    sum."""
 
-    def unknown(key: str) -> InputError:
-        hint = nearest(key, names | theirs).partition("accepted:")[0]
-        return InputError(
-            f"{path}: unknown key {key!r}; {hint}accepted: "
-            f"{', '.join(sorted(names))} and the fields of TRL's {trainer} and ModelConfig"
-        )
+    def __post_init__(self) -> None:
+        from sft.rewards import REWARDS
 
-    given = read(arguments, names, parser.keys(), unknown)
-    values = merge(read_yaml(path), given.overrides)
-    for key in values:
-        if key not in names | theirs:
-            raise unknown(key)
-    data = build(ours, {key: values[key] for key in values.keys() & names}, path)
-    parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
-    try:
-        words = given.words()
-        if arithmetic.on_cpu(parser.parse_known_args(words)[0].use_cpu):
-            # The last word counts.
-            words += [f"--{key}={value}" for key, value in arithmetic.FLOAT32.items()]
-        training, model = parser.parse_args_into_dataclasses(words)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: {error}") from error
-    if not model.model_name_or_path:
-        raise InputError(f"{path}: key 'model_name_or_path' is missing: the model to start from")
-    start = model.model_name_or_path
-    # ORG/NAME may be on the hub; anything else is a folder.
-    if not Path(start).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", start):
-        raise InputError(f"{start}: no model there; model_name_or_path takes a folder or ORG/NAME")
-    return Settings(data, training, model, {"values": values, "arguments": given.options})
+        TuningData.__post_init__(self)
+        if not self.rewards:
+            raise ValueError(f"rewards must name at least one of: {', '.join(sorted(REWARDS))}")
+        for name in self.rewards.keys() - REWARDS.keys():
+            raise ValueError(f"rewards: unknown {name!r}; {nearest(name, REWARDS)}")

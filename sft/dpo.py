@@ -7,73 +7,21 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft import command
-from sft.config import Accuracy, Questions
+from sft.config import DpoData
 from tinymathreason import cli
-from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
-from tinymathreason.config import config
 from tinymathreason.parsing import parse_json
 
 if TYPE_CHECKING:
-    from sft.config import Settings
+    from sft.settings import Settings
     from tinymathreason.chat import Chat
 
 RECORD = "dpo.json"
 """File in the finished model's folder that tells how it was made."""
-
-
-@config
-class Sampling:
-    """How the model is asked."""
-
-    samples: int = 8
-    """Completions of a problem."""
-    temperature: float = 1.0
-    """What the logits are divided by."""
-    top_p: float = 1.0
-    """Probability that the likeliest tokens have together, from which one is drawn."""
-    max_new_tokens: int = 256
-    """Longest completion; one that has not ended by then is in no pair."""
-    batch_size: int = 128
-    """Completions made together."""
-    seed: int = 0
-    """Seed of the draws; the same one gives the same completions on the same machine."""
-
-    def __post_init__(self) -> None:
-        if self.samples < 2:
-            raise ValueError(f"samples must be at least 2, for a pair (got {self.samples})")
-        if not (self.temperature > 0 and 0 < self.top_p <= 1):
-            raise ValueError("temperature must be above 0, and top_p too and at most 1")
-        if self.max_new_tokens < 1 or self.batch_size < 1:
-            raise ValueError("max_new_tokens and batch_size must be at least 1")
-
-
-@config
-class DpoData(Questions):
-    """Everything that decides the pairs, and what is measured."""
-
-    sampling: Sampling = field(default_factory=Sampling)
-    """How the model is asked."""
-    pairs_per_problem: int = 4
-    """Most pairs of a problem: those of middling difficulty must not crowd out the others."""
-    pairs_dir: Path | None = None
-    """Folder of the pairs; default: ``pairs`` under output_dir."""
-    chat_template: Path = TEMPLATE
-    """Jinja template of the conversations; the one that the model was tuned with."""
-    accuracy: Accuracy | None = None
-    """What to measure beside the loss; nothing by default."""
-
-    def __post_init__(self) -> None:
-        Questions.__post_init__(self)
-        if self.pairs_per_problem < 1:
-            raise ValueError(f"pairs_per_problem must be at least 1 (got {self.pairs_per_problem})")
-        if not self.chat_template.is_file():
-            raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
 
 
 def train(settings: "Settings[DpoData]") -> dict[str, Any]:
@@ -129,8 +77,7 @@ def check(data: DpoData, training: Any, model: Any) -> None:
     from evaluation import tasks
 
     if data.accuracy is not None:
-        if data.accuracy.task is None:
-            raise InputError("accuracy: there are no held-out examples here; name a task")
+        assert data.accuracy.task is not None  # checked by `DpoData`
         tasks.load(data.accuracy.task, data.accuracy.data, data.accuracy.problems)
     if training.eval_strategy != "no":
         raise InputError("eval_strategy: there are no rows for it; our key accuracy measures")

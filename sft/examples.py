@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import QuestionIndex, questions
-from sft.config import Questions, QuestionSource
+from sft.config import QuestionSource, TuningData
 from tinymathreason.answers import ContradictionError, canonical
 from tinymathreason.arithmetic import problems
 from tinymathreason.rows import read_columns
@@ -32,7 +32,7 @@ class Example:
     """The question that it repeats, or that of a benchmark."""
 
 
-def read(data: Questions) -> Iterator[Example]:
+def read(data: TuningData) -> Iterator[Example]:
     """Every row of every source in order, each with the reason when it cannot be an example.
 
     Reasons: ``not_selected`` (``where``), ``invalid_unicode``, ``empty``, ``no_final_answer``,

@@ -14,44 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.answers import Checker
 from sft import command
-from sft.config import Accuracy, Questions
+from sft.config import GrpoData
 from tinymathreason import cli
-from tinymathreason.chatml import TEMPLATE, conversation
+from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.config import config, nearest
 from tinymathreason.latex import plain_number
 
 if TYPE_CHECKING:
-    from sft.config import Settings
     from sft.problems import Problem
+    from sft.settings import Settings
 
 RECORD = "grpo.json"
 """File in the finished model's folder that tells how it was made."""
-
-
-@config
-class GrpoData(Questions):
-    """Everything that decides the problems, and what an answer to one is worth."""
-
-    rewards: dict[str, float]
-    """Weight of each reward of `sft.rewards`, by name; an answer is worth their weighted sum."""
-    chat_template: Path = TEMPLATE
-    """Jinja template of the conversations; the one that the model was tuned with."""
-    accuracy: Accuracy | None = None
-    """What to measure beside the rewards; nothing by default."""
-
-    def __post_init__(self) -> None:
-        from sft.rewards import REWARDS
-
-        Questions.__post_init__(self)
-        if not self.rewards:
-            raise ValueError(f"rewards must name at least one of: {', '.join(sorted(REWARDS))}")
-        for name in self.rewards.keys() - REWARDS.keys():
-            raise ValueError(f"rewards: unknown {name!r}; {nearest(name, REWARDS)}")
-        if self.accuracy is not None and self.accuracy.task is None:
-            raise ValueError("accuracy needs a task: no example is held out here")
-        if not self.chat_template.is_file():
-            raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
 
 
 def train(settings: "Settings[GrpoData]") -> dict[str, Any]:

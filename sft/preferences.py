@@ -27,7 +27,7 @@ from tinymathreason.files import check_replaceable, locked, new_directory, read_
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
-    from sft.dpo import DpoData, Sampling
+    from sft.config import DpoData, Sampling
     from tinymathreason.chat import Chat
 
 MANIFEST = "manifest.json"
@@ -225,8 +225,8 @@ def main(argv: Sequence[str]) -> None:
         argv, "sft.preferences", described, "sampling.samples=4", "DPOConfig"
     )
 
-    from sft.config import find, parse
-    from sft.dpo import DpoData
+    from sft.config import DpoData
+    from sft.settings import find, parse
 
     settings = parse(find(path), rest, DpoData, "DPOConfig")
     model, length = settings.model.model_name_or_path, settings.training.max_length

@@ -22,7 +22,7 @@ from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
-    from sft.config import Questions, SftData
+    from sft.config import SftData, TuningData
     from sft.examples import Example
     from tinymathreason.chat import Chat
 
@@ -77,7 +77,7 @@ def prepare(
     return folder
 
 
-def select(data: "Questions") -> tuple[list["Example"], list["Example"]]:
+def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
     """The examples that no earlier source has, and all others, each with its reason."""
     from sft.duplicates import of_earlier_sources
     from sft.examples import Example, read
@@ -248,8 +248,9 @@ def main(argv: Sequence[str]) -> None:
         argv, "sft.prepare", described, "sources.gsm8k.path=FILE", "SFTConfig"
     )
 
-    from sft.config import SftData, find, parse
+    from sft.config import SftData
     from sft.dataset import manifest
+    from sft.settings import find, parse
 
     # A configuration for a GPU may be prepared on a machine without one.
     settings = parse(find(path), [*rest, "--use_cpu", "true"], SftData)

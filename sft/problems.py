@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from sft.config import Questions
+from sft.config import TuningData
 from sft.prepare import select
 from tinymathreason.answers import PREFIX
 from tinymathreason.chatml import SPECIAL_TOKENS
@@ -18,7 +18,7 @@ class Problem:
     answer: str
 
 
-def load(data: Questions) -> tuple[list[Problem], dict[str, Counter[str]]]:
+def load(data: TuningData) -> tuple[list[Problem], dict[str, Counter[str]]]:
     """The different questions of all sources, in order; counts by source, of reasons and ``kept``.
 
     A question that spells a special token is rejected (``special_token``): trainers that tokenise

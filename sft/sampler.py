@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinymathreason.chatml import IM_END, conversation
 
 if TYPE_CHECKING:
-    from sft.dpo import Sampling
+    from sft.config import Sampling
     from tinymathreason.chat import Chat
 
 

@@ -13,7 +13,8 @@ from tinymathreason.files import locked
 from tinymathreason.provenance import file_hash, model_hash
 
 if TYPE_CHECKING:
-    from sft.config import Settings, SftData
+    from sft.config import SftData
+    from sft.settings import Settings
 
 RECORD = "sft.json"
 """File in the finished model's folder that tells how it was made."""

@@ -40,6 +40,10 @@ def test_the_wheel_places_one_thin_file_into_maxtext(wheel) -> None:
         "release/serving/chat.html",
     ):
         assert shipped in names
+    packages = {name.split("/")[0] for name in names if name.endswith("/__init__.py")}
+    assert {name for name in names if name.endswith("py.typed")} == {
+        f"{package}/py.typed" for package in packages
+    }
 
 
 def test_the_editable_install_holds_the_same_file() -> None:

@@ -1,4 +1,4 @@
-"""Command: train on a TPU slice from a laptop, through Google's gcloud.
+"""Command: train on a TPU slice from any machine, through Google's gcloud.
 
 python -m pretrain.launch run OVERLAY.yml --name NAME --zone ZONE --project P --type v4-32
 """
@@ -25,78 +25,78 @@ from pretrain.launch.slice import (
     output,
     step_reached,
 )
-from pretrain.launch.supervisor import LOG, GivenUpError, Supervisor, bundle_command, say
+from pretrain.launch.supervisor import LOG, GivenUpError, Supervisor, bundle_command, log
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 
-STOP_S = 1200
-"""Seconds in which a training must have saved after it was told to stop."""
+STOP_TIMEOUT = 1200
+"""Seconds within which a training must save and end after ``stop``."""
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Supervise a training to its end; exit status 75 when an operator stopped it."""
     tpu = named_slice(arguments)
-    wanted = plan.checked(arguments)
-    tpu.create(wanted.kind, wanted.spot, wanted.wait_s)  # refuses a wrong type before anything
+    planned = plan.from_arguments(arguments)
+    tpu.create(planned.tpu_type, planned.spot, planned.wait_s)  # refuses a wrong type early
     if arguments.dry_run:
-        show(tpu, wanted)
+        print_commands(tpu, planned)
         return
-    plan.check_checkout(wanted.words[0])
-    supervisor = Supervisor(tpu, wanted)
-    delete_it = False
+    plan.check_checkout(planned.arguments[0])
+    supervisor = Supervisor(tpu, planned)
+    needless = False
     try:
-        found = supervisor.run()
-        delete_it = found is Outcome.FINISHED
+        result = supervisor.run()
+        needless = result is Outcome.FINISHED
     except GivenUpError:
-        delete_it = True
+        needless = True
         raise
     except KeyboardInterrupt:
-        say("this command has ended; a training that was started goes on")
+        log("this command has ended; a training that was started continues")
         raise
     finally:
-        # A slice that an operator stopped or still needs stays, whatever was asked.
-        if supervisor.exists and delete_it and arguments.delete_at_end:
+        # A slice that is still needed, or that an operator stopped, is never deleted.
+        if supervisor.exists and needless and arguments.delete_at_end:
             output(tpu.delete())
-            say(f"{tpu.name} is deleted")
+            log(f"{tpu.name} is deleted")
         elif supervisor.exists:
-            bill(tpu)
-    if found is Outcome.STOPPED:
+            warn_of_costs(tpu)
+    if result is Outcome.STOPPED:
         sys.exit(train.PREEMPTED)
 
 
-def bill(tpu: Slice) -> None:
-    """Say that a slice costs money and how to go on or end it."""
+def warn_of_costs(tpu: Slice) -> None:
+    """Warn that the slice costs money, with the commands to continue or end."""
     place = f"--name {tpu.name} --zone {tpu.zone} --project {tpu.project}"
-    say("what exists on Google Cloud costs money until it is deleted:")
+    log("the slice costs money until it is deleted:")
     for verb in ("status", "logs", "stop", "delete"):
         print(f"  python -m pretrain.launch {verb} {place}", flush=True)
 
 
-def show(tpu: Slice, wanted: Plan) -> None:
-    """Print every command of `run`, none of which is run."""
+def print_commands(tpu: Slice, planned: Plan) -> None:
+    """Print every command of `run` without running it."""
     bundle = Path("tinymathreason.bundle")
     for title, commands in {
-        "finished before?": [checkpoint_files(wanted.config)],
+        "is the training finished already?": [checkpoint_files(planned.config)],
         "is there a slice? if not, or if it was lost:": [tpu.describe(), tpu.describe_node()],
-        "only where something is left of a lost one:": [tpu.delete()],
-        "make one, and look again until it is ACTIVE:": [
-            tpu.create(wanted.kind, wanted.spot, wanted.wait_s),
+        "only if something is left of a lost slice:": [tpu.delete()],
+        "create one, and check it until it is ACTIVE:": [
+            tpu.create(planned.tpu_type, planned.spot, planned.wait_s),
             tpu.describe(),
         ],
         "unless the training runs there already:": [
             tpu.ssh(PROBE),
             bundle_command(bundle),
             tpu.copy(bundle),
-            tpu.ssh(install(bundle, wanted.prepare)),
-            tpu.ssh(on_host("start", *wanted.words)),
+            tpu.ssh(install(bundle, planned.prepare)),
+            tpu.ssh(on_host("start", *planned.arguments)),
         ],
-        "again and again, until it ends:": [
+        "repeatedly, until the training ends:": [
             tpu.describe(),
             tpu.ssh(PROBE),
             tpu.ssh(on_host("log", "0"), worker="0"),
         ],
-        "only where some hosts ended long before the others:": [tpu.ssh(on_host("halt"))],
-        "how far it came:": [checkpoint_files(wanted.config)],
+        "only if some hosts ended long before the others:": [tpu.ssh(on_host("halt"))],
+        "which step was reached?": [checkpoint_files(planned.config)],
     }.items():
         print(f"# {title}")
         for command in commands:
@@ -104,7 +104,7 @@ def show(tpu: Slice, wanted: Plan) -> None:
 
 
 def status(arguments: argparse.Namespace) -> None:
-    """Print the slice's state, each host's and the newest saved step."""
+    """Print the states of the slice and its hosts, and the newest saved step."""
     tpu = named_slice(arguments)
     if arguments.dry_run:
         print(shlex.join(tpu.describe()), shlex.join(tpu.ssh(PROBE)), sep="\n")
@@ -113,22 +113,22 @@ def status(arguments: argparse.Namespace) -> None:
     print(f"{tpu.name}: {state}")
     if state != "ACTIVE":
         return
-    reports = tpu.probe()
-    for host in reports:
+    hosts = tpu.probe()
+    for host in hosts:
         ended = "" if host.status is None else f", exit status {host.status}"
-        print(f"{host.name}: {host.kind}{ended}")
-    progress(reports[0].words)
+        print(f"{host.name}: {host.state}{ended}")
+    print_saved_step(hosts[0].arguments)
 
 
-def progress(words: Sequence[str]) -> None:
-    """Print the newest saved step of a host's training."""
-    if words:
-        config: dict[str, Any] = overlay.load(words[0], words[1:])
+def print_saved_step(training: Sequence[str]) -> None:
+    """Print the newest saved step of a training, given by its overlay and overrides."""
+    if training:
+        config: dict[str, Any] = overlay.load(training[0], training[1:])
         print(f"saved: step {step_reached(config)} of {int(config['steps']) - 1}")
 
 
 def logs(arguments: argparse.Namespace) -> None:
-    """Print the end of one host's log, and with --follow what comes."""
+    """Print the end of one host's log and, with --follow, new lines as they come."""
     tpu = named_slice(arguments)
     words = ["tail", "-n", str(arguments.lines), *(["-F"] if arguments.follow else []), LOG]
     command = tpu.ssh(shlex.join(words), worker=str(arguments.worker))
@@ -146,24 +146,24 @@ def stop(arguments: argparse.Namespace) -> None:
         print(shlex.join(command), shlex.join(tpu.ssh(PROBE)), sep="\n")
         return
     output(command)
-    reports = tpu.probe()
-    begun = time.monotonic()
-    while any(host.kind == "running" for host in reports):
-        if time.monotonic() - begun > STOP_S:
-            # Upstream can miss a signal that arrives just as a step ends.
+    hosts = tpu.probe()
+    started = time.monotonic()
+    while any(host.state == "running" for host in hosts):
+        if time.monotonic() - started > STOP_TIMEOUT:
+            # MaxText can miss a signal that arrives just as a step ends.
             raise InputError(
-                f"{tpu.name}: still training {STOP_S // 60} minutes after it was told to stop; "
-                "tell it again, or delete the slice and lose the steps since the last checkpoint"
+                f"{tpu.name}: still training {STOP_TIMEOUT // 60} minutes after the stop signal; "
+                "run stop again, or delete the slice and lose the steps since the last checkpoint"
             )
         time.sleep(arguments.poll)
-        reports = tpu.probe()
-    say(f"no host trains any more{outcome.statuses(reports)}")
-    progress(reports[0].words)
-    bill(tpu)
+        hosts = tpu.probe()
+    log(f"the training has ended on all hosts{outcome.statuses(hosts)}")
+    print_saved_step(hosts[0].arguments)
+    warn_of_costs(tpu)
 
 
 def delete(arguments: argparse.Namespace) -> None:
-    """Delete the slice, whatever runs on it."""
+    """Delete the slice, even while it trains."""
     tpu = named_slice(arguments)
     if arguments.dry_run:
         print(shlex.join(tpu.delete()))
@@ -181,35 +181,37 @@ def named_slice(arguments: argparse.Namespace) -> Slice:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The parser of the command line."""
     top = argparse.ArgumentParser(
         prog="pretrain.launch",
-        description="Train on a TPU slice, through gcloud: start, restart, watch, stop, delete.",
+        description="Train on a TPU slice through gcloud: start, restart, watch, stop, delete.",
         epilog="A slice costs money from the moment it is ACTIVE until it is deleted.",
     )
     verbs = top.add_subparsers(required=True, metavar="run | status | logs | stop | delete")
-    made = {}
+    parsers = {}
     for verb in (run, status, logs, stop, delete):
         first_line = (verb.__doc__ or "").splitlines()[0]
         one = verbs.add_parser(verb.__name__, help=first_line, description=first_line)
         one.set_defaults(verb=verb, overrides=[])
         one.add_argument("--name", required=True, help="name of the slice")
-        one.add_argument("--zone", required=True, help="as us-central2-b")
+        one.add_argument("--zone", required=True, help="zone, such as us-central2-b")
         one.add_argument("--project", required=True, help="Google Cloud project")
-        one.add_argument("--dry-run", action="store_true", help="print the commands, run none")
-        made[verb.__name__] = one
-    one = made["run"]
+        one.add_argument("--dry-run", action="store_true", help="only print the commands")
+        parsers[verb.__name__] = one
+    one = parsers["run"]
     one.add_argument(
-        "overlay", type=Path, help="YAML file below the checkout; maxtext_configs has some"
+        "overlay", type=Path, help="YAML file in the checkout, such as one of maxtext_configs"
     )
-    one.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
-    one.add_argument("--type", required=True, help="v4-32, v5e-16, v5p-16, v6e-16 or another size")
-    one.add_argument("--spot", action="store_true", help="cheaper, and may be taken away")
+    one.add_argument("overrides", nargs="*", metavar="key=value", help="override a MaxText key")
+    one.add_argument("--type", required=True, help="TPU type: v4-32, v5e-16, v5p-16, v6e-16, ...")
+    one.add_argument("--spot", action="store_true", help="cheaper, but may be preempted")
     one.add_argument(
         "--prepare", default="", metavar="COMMAND",
-        help="shell command for every host, in the checkout: brings mixture and tokenizer there",
+        help="shell command for every host, in its checkout, to fetch mixture and tokenizer",
     )  # fmt: skip
-    one.add_argument("--wait", type=float, default=24, metavar="HOURS", help="for a slice (24)")
+    one.add_argument(
+        "--wait", type=float, default=24, metavar="HOURS", help="how long to wait for a slice (24)"
+    )
     one.add_argument(
         "--retries", type=int, default=3, metavar="N",
         help="give up after N failures in a row without a newer checkpoint (3)",
@@ -219,19 +221,20 @@ def parser() -> argparse.ArgumentParser:
         help="delete the slice when the training has finished or is given up",
     )  # fmt: skip
     for name in ("run", "stop"):
-        made[name].add_argument(
-            "--poll", type=float, default=30, metavar="SECONDS", help="between two looks (30)"
+        parsers[name].add_argument(
+            "--poll", type=float, default=30, metavar="SECONDS", help="time between checks (30)"
         )
-    made["logs"].add_argument("--worker", type=int, default=0, metavar="N", help="which host (0)")
-    made["logs"].add_argument("--lines", type=int, default=100, metavar="N", help="how many (100)")
-    made["logs"].add_argument("--follow", action="store_true", help="until Ctrl-C")
+    logs_parser = parsers["logs"]
+    logs_parser.add_argument("--worker", type=int, default=0, metavar="N", help="host number (0)")
+    logs_parser.add_argument("--lines", type=int, default=100, metavar="N", help="lines (100)")
+    logs_parser.add_argument("--follow", action="store_true", help="print new lines until Ctrl-C")
     return top
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the command line and do what its first word says."""
+    """Parse the command line and run its verb."""
     top = parser()
-    # argparse gives ``key=value`` words that come after an option back as unknown.
+    # argparse returns ``key=value`` arguments that follow an option as unknown.
     arguments, rest = top.parse_known_args(argv)
     unknown = [word for word in rest if arguments.verb is not run or word.startswith("-")]
     if unknown:

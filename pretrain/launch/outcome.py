@@ -1,6 +1,6 @@
-"""What the hosts of a slice report, and how a training ended.
+"""Decide how a training ended from the reports of its hosts.
 
-The exit status alone is never believed: upstream also ends with 0 when it saved after a SIGTERM.
+The exit status alone is not enough: MaxText also exits with 0 after it saved because of a SIGTERM.
 """
 
 import dataclasses
@@ -11,11 +11,11 @@ from pretrain import train
 from tinymathreason.cli import InputError
 
 BAD_INPUT = 2
-"""Exit status of a command of this project that refuses its input in one line."""
+"""Exit status with which this project's commands refuse wrong input."""
 
 
 class Outcome(enum.StrEnum):
-    """How a training ended; the value is what an operator reads."""
+    """How a training ended; the values are printed."""
 
     FINISHED = "finished"
     PREEMPTED = "preempted"
@@ -27,69 +27,69 @@ class Outcome(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """What one host says of its training."""
+    """The report of one host about its training."""
 
     name: str
-    """The host's own name."""
-    kind: str = "absent"
-    """absent (this project is not there), idle (never started), running, ended, or lost (it was
-    started, does not run and left no exit status: the host was restarted)."""
+    """The host name."""
+    state: str = "absent"
+    """State of the training: absent (the project is not installed), idle (never started), running,
+    ended, or lost (it is gone without an exit status, because the host was restarted)."""
     status: int | None = None
-    """Exit status, when it has ended; 128 + the signal's number when a signal ended it."""
+    """Exit status of a training that has ended; 128 + the number of the signal that ended it."""
     ended: float = 0.0
-    """When it ended, seconds since 1970 by the host's clock."""
+    """Time of its end, in seconds since 1970 by the host's clock."""
     out_of_memory: bool = False
-    """It failed, and the last 200 lines of its log hold RESOURCE_EXHAUSTED."""
+    """Whether it failed and the last 200 lines of its log contain RESOURCE_EXHAUSTED."""
     stopped: bool = False
-    """An operator asked it to stop."""
+    """Whether an operator stopped it."""
     log_size: int = 0
-    """Bytes of its log."""
+    """Size of its log in bytes."""
     commit: str = ""
     """The commit of its checkout."""
-    words: tuple[str, ...] = ()
-    """Overlay and ``key=value`` arguments of its training."""
+    arguments: tuple[str, ...] = ()
+    """Its arguments: overlay and ``key=value`` overrides."""
 
 
 def hosts(text: str) -> list[Host]:
-    """The lines that ``host.sh probe`` printed on every host, by name; other lines are left out."""
-    found = []
+    """The reports of ``host.sh probe`` of all hosts, sorted by name; other lines are ignored."""
+    reports = []
     for line in text.splitlines():
         mark, *fields = line.split("\t")
         if mark != "@host" or not fields:
             continue
         if len(fields) < 8:
-            found.append(Host(name=fields[0]))
+            reports.append(Host(name=fields[0]))
             continue
-        name, kind, status, ended, memory, stopped, size, commit, *words = fields
-        found.append(
+        name, state, status, ended, memory, stopped, size, commit, *arguments = fields
+        reports.append(
             Host(
                 name=name,
-                kind=kind,
+                state=state,
                 status=None if status == "-" else int(status),
                 ended=float(ended),
                 out_of_memory=memory == "out_of_memory",
                 stopped=stopped == "stopped",
                 log_size=int(size),
                 commit=commit,
-                words=tuple(words),
+                arguments=tuple(arguments),
             )
         )
-    if not found:
-        raise InputError("no host of the slice answered; run the same command again")
-    return sorted(found, key=lambda host: host.name)
+    if not reports:
+        raise InputError("no host of the slice answered; run the command again")
+    return sorted(reports, key=lambda host: host.name)
 
 
 def classify(reports: Sequence[Host], step: int, last: int) -> Outcome:
-    """How the training on these hosts ended, none of which runs any more; no hosts: they are lost.
+    """How the training ended on these hosts, none of which is running; no hosts: they are lost.
 
-    ``step`` is the newest saved one (-1: none), ``last`` the one that a finished run has saved.
+    ``step`` is the newest saved step (-1: none), ``last`` the one that a finished run has saved.
     """
     if step >= last:
         return Outcome.FINISHED
     if not reports:
         return Outcome.PREEMPTED
     if any(host.stopped for host in reports):
-        # Also with another status: a SIGTERM in the first minute finds nobody to save.
+        # Whatever the status: a SIGTERM in the first minute ends the process without a save.
         return Outcome.STOPPED
     if any(host.out_of_memory for host in reports):
         return Outcome.OUT_OF_MEMORY
@@ -101,10 +101,10 @@ def classify(reports: Sequence[Host], step: int, last: int) -> Outcome:
 
 
 def cause(reports: Sequence[Host]) -> Host:
-    """The host whose log tells why: one host's crash makes the others fail after it.
+    """The host whose log shows the reason; the crash of one host makes the others fail too.
 
-    A host that lacks memory or refuses its input comes first, then one that was lost, then the one
-    that failed first.
+    A host that ran out of memory or refused its input comes first, then one that was lost, then
+    the one that failed first.
     """
     return min(
         reports,
@@ -119,7 +119,7 @@ def cause(reports: Sequence[Host]) -> Host:
 
 
 def statuses(reports: Sequence[Host]) -> str:
-    """The exit statuses of the hosts, as the end of a line."""
+    """The exit statuses of the hosts, to be appended to a line."""
     if not reports:
         return ""
     words = [f"{host.name} {'lost' if host.status is None else host.status}" for host in reports]

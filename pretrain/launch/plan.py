@@ -1,4 +1,4 @@
-"""What a training on a slice shall be: read from the command line and checked before any cost."""
+"""The plan of a training on a slice, checked before anything costs money."""
 
 import argparse
 import dataclasses
@@ -12,50 +12,50 @@ from tinymathreason.cli import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What to train, on what, and when to give up."""
+    """What to train, on which slice, and when to give up."""
 
-    words: tuple[str, ...]
-    """Overlay, relative to the checkout, and ``key=value`` arguments."""
+    arguments: tuple[str, ...]
+    """The training's arguments: overlay, relative to the checkout, and ``key=value`` overrides."""
     config: dict[str, Any]
-    """The configuration that these resolve to."""
-    kind: str
-    """TPU type, as v4-32."""
+    """The resolved configuration."""
+    tpu_type: str
+    """TPU type, such as v4-32."""
     spot: bool
-    """Ask for spot capacity, which is cheaper and can be taken away."""
+    """Request spot capacity, which is cheaper and can be preempted."""
     wait_s: float
-    """How long to wait for the slice, in seconds, each time that one is asked for."""
+    """Seconds to wait for the slice after each request."""
     poll_s: float
-    """Seconds between two looks at the slice."""
+    """Seconds between two checks of the slice."""
     retries: int
     """Give up after this many failures in a row without a newer checkpoint."""
     prepare: str
-    """Shell command for every host after the installation, in the checkout; empty: none."""
+    """Shell command for every host after the installation, in its checkout; may be empty."""
 
 
-def checked(arguments: argparse.Namespace) -> Plan:
-    """The plan of ``run``; `InputError` for what the hosts would only tell later."""
+def from_arguments(arguments: argparse.Namespace) -> Plan:
+    """The plan of ``run``. Raises `InputError` for mistakes that only the hosts would notice."""
     config = overlay.load(arguments.overlay, arguments.overrides)
     if not str(config["base_output_directory"]).startswith("gs://"):
         raise InputError(
             f"base_output_directory is {config['base_output_directory']!r}: the hosts of a slice "
-            "share no disk; give base_output_directory=gs://BUCKET/FOLDER"
+            "share no disk; use base_output_directory=gs://BUCKET/FOLDER"
         )
     if not config["run_name"]:
         raise InputError("run_name must be set")
     mixture = config["grain_train_mixture_config_path"]
     if config["dataset_type"] == "grain" and mixture and not arguments.prepare:
         raise InputError(
-            f"grain_train_mixture_config_path: nothing brings {mixture} to the hosts; "
-            "say how with --prepare, a shell command that each runs in its checkout"
+            f"grain_train_mixture_config_path: the hosts do not have {mixture}; give the shell "
+            "command that fetches it with --prepare"
         )
     topology.check(arguments.overlay, arguments.type)
-    words = [overlay_word(arguments.overlay), *arguments.overrides]
-    if any(character in word for word in words for character in "\t\n"):
-        raise InputError("an argument with a tab or a line end cannot be sent to the hosts")
+    training = (relative_to_checkout(arguments.overlay), *arguments.overrides)
+    if any(character in word for word in training for character in "\t\n"):
+        raise InputError("an argument with a tab or a line break cannot be sent to the hosts")
     return Plan(
-        words=tuple(words),
+        arguments=training,
         config=config,
-        kind=arguments.type,
+        tpu_type=arguments.type,
         spot=arguments.spot,
         wait_s=arguments.wait * 3600,
         poll_s=arguments.poll,
@@ -64,8 +64,8 @@ def checked(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def overlay_word(path: Path) -> str:
-    """The overlay as the hosts find it: relative to the checkout, which is the current folder."""
+def relative_to_checkout(path: Path) -> str:
+    """The path of the overlay on the hosts: relative to the checkout, the current folder."""
     try:
         return path.resolve().relative_to(Path.cwd()).as_posix()
     except ValueError as error:
@@ -73,7 +73,7 @@ def overlay_word(path: Path) -> str:
 
 
 def check_checkout(path: str) -> None:
-    """Raise `InputError` unless the current folder is a checkout whose commit is what will run."""
+    """Raise `InputError` unless the current folder is a checkout and the overlay is committed."""
     try:
         top = output(["git", "rev-parse", "--show-toplevel"]).decode().strip()
         changed = output(["git", "status", "--porcelain", "--untracked-files=no"]).decode().split()
@@ -81,8 +81,8 @@ def check_checkout(path: str) -> None:
     except CommandError as error:
         raise InputError(f"{Path.cwd()}: not a git checkout of this project") from error
     if Path(top) != Path.cwd():
-        raise InputError(f"start this in the checkout's own folder, {top}")
+        raise InputError(f"run this command in the top folder of the checkout, {top}")
     if changed or not tracked:
         raise InputError(
-            f"{changed[1] if changed else path} is not committed: the hosts get the commit"
+            f"{changed[1] if changed else path} is not committed; the hosts receive only commits"
         )

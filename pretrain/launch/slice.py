@@ -1,6 +1,6 @@
-"""A TPU slice: the commands of Google's gcloud that make, reach and end it, and what they tell.
+"""A TPU slice: the gcloud commands that create, reach and delete it, and their output.
 
-Every command is a list of words that can be printed as well as run. Flags and states are those of
+Every command is a list of words that can be run or printed. Flags and states are those of
 `gcloud compute tpus queued-resources` and `tpu-vm` (Google Cloud SDK 528).
 """
 
@@ -25,30 +25,30 @@ RUNTIMES = {
 """The image of a TPU's hosts by its generation, from https://cloud.google.com/tpu/docs/runtimes."""
 
 ABSENT = "ABSENT"
-"""Our word for a queued resource or node that Google does not know."""
+"""This project's name for the state of a queued resource or node that does not exist."""
 
 GONE = {"SUSPENDED", "FAILED", ABSENT}
-"""States of a queued resource whose hosts are gone for good."""
+"""States of a queued resource whose hosts are lost."""
 
 NODE_GONE = {"PREEMPTED", "TERMINATED", "STOPPED", "HIDDEN", ABSENT}
-"""States of a node whose hosts are gone for good, which its queued resource may tell later."""
+"""States of a node whose hosts are lost; its queued resource may show it only later."""
 
 CHECKOUT = "tinymathreason"
-"""Folder of this project in the home of a host."""
+"""Folder of this project in the home directory of a host."""
 
 SCRIPT = f"{CHECKOUT}/pretrain/launch/host.sh"
 
 PROBE = f"""if test -f {SCRIPT}; then bash {SCRIPT} probe; \
 else printf '@host\\t%s\\n' "$(hostname)"; fi"""
-"""Host command: the line of `host.sh probe`, also where the project is not installed yet."""
+"""Host command: print the line of ``host.sh probe``, or the name of a host without the project."""
 
 
 class CommandError(InputError):
-    """A command ended with an error; ``missing`` when what it names does not exist."""
+    """A command failed; ``missing`` is true when the resource that it names does not exist."""
 
     def __init__(self, command: Sequence[str], stderr: str) -> None:
         lines = [line for line in stderr.splitlines() if line.strip()] or ["no reason given"]
-        # gcloud's ERROR:, and what our own and uv's commands say on a host.
+        # Errors of gcloud, of this project and of uv start like this.
         errors = [line for line in lines if line.lower().startswith("error:")]
         reason = (errors or lines[-1:])[0]
         super().__init__(f"{shlex.join(command[:4])}: {reason}")
@@ -56,13 +56,13 @@ class CommandError(InputError):
 
 
 def output(command: Sequence[str], shown: bool = False) -> bytes:
-    """What ``command`` prints; `CommandError` when it fails, `InputError` when it is not there.
+    """The output of ``command``; `CommandError` when it fails, `InputError` when it is missing.
 
-    With ``shown`` its output goes to this process's and is not returned.
+    With ``shown`` the output is printed and not returned.
     """
     pipe = None if shown else subprocess.PIPE
     try:
-        found = subprocess.run(
+        process = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.PIPE
         )
     except FileNotFoundError as error:
@@ -70,34 +70,36 @@ def output(command: Sequence[str], shown: bool = False) -> bytes:
             f"{command[0]} is not on the path; gcloud comes with the Google Cloud SDK "
             "(https://cloud.google.com/sdk/docs/install)"
         ) from error
-    if found.returncode:
-        raise CommandError(command, found.stderr.decode(errors="replace"))
-    return found.stdout or b""
+    if process.returncode:
+        raise CommandError(command, process.stderr.decode(errors="replace"))
+    return process.stdout or b""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
-    """The name and place of one slice. Its queued resource and its only node have the same name."""
+    """The name and place of a slice. Its queued resource and its only node share the name."""
 
     name: str
-    """Name of the queued resource, of the node and of its hosts' group."""
+    """Name of the queued resource and of the node."""
     zone: str
-    """Zone of Google Cloud, as us-central2-b."""
+    """Google Cloud zone, such as us-central2-b."""
     project: str
-    """Google Cloud project that pays."""
+    """Google Cloud project that is billed."""
 
     def _tpus(self, group: str, verb: str, *words: str) -> list[str]:
         place = [f"--zone={self.zone}", f"--project={self.project}", "--quiet"]
         return ["gcloud", "compute", "tpus", group, verb, *words, *place]
 
-    def create(self, kind: str, spot: bool, wait_s: float) -> list[str]:
-        """Ask for the slice; Google drops a request that it cannot serve within ``wait_s``.
+    def create(self, tpu_type: str, spot: bool, wait_s: float) -> list[str]:
+        """Request the slice; Google drops a request that it cannot serve within ``wait_s``.
 
-        ``kind`` is a TPU type as v4-32, v5e-16 (also v5litepod-16), v5p-16 or v6e-16.
+        ``tpu_type`` is v4-32, v5e-16 (or v5litepod-16), v5p-16, v6e-16 or another size of these.
         """
-        generation, _, size = kind.replace("v5e-", "v5litepod-").partition("-")
+        generation, _, size = tpu_type.replace("v5e-", "v5litepod-").partition("-")
         if generation not in RUNTIMES or not size.isdigit():
-            raise InputError(f"--type {kind}: expected one as v4-32, v5e-16, v5p-16 or v6e-16")
+            raise InputError(
+                f"--type {tpu_type}: expected a type such as v4-32, v5e-16, v5p-16 or v6e-16"
+            )
         return self._tpus(
             "queued-resources",
             "create",
@@ -118,15 +120,15 @@ class Slice:
         return self._tpus("tpu-vm", "describe", self.name, "--format=value(state)")
 
     def delete(self) -> list[str]:
-        """End the queued resource and its node; returns when both are gone."""
+        """Delete the queued resource and its node; returns when both are gone."""
         return self._tpus("queued-resources", "delete", self.name, "--force")
 
     def copy(self, file: Path) -> list[str]:
-        """Copy a file into the home of every host."""
+        """Copy a file into the home directory of every host."""
         return self._tpus("tpu-vm", "scp", str(file), f"{self.name}:", "--worker=all")
 
     def ssh(self, command: str, worker: str = "all") -> list[str]:
-        """Run a command in the home of one host or of all; fails when one of them fails."""
+        """Run a command in the home directory of one host or all; fails when one of them fails."""
         return self._tpus("tpu-vm", "ssh", self.name, f"--worker={worker}", f"--command={command}")
 
     def state(self) -> str:
@@ -138,7 +140,7 @@ class Slice:
         return _state(self.describe_node())
 
     def probe(self) -> list[Host]:
-        """What every host reports; `CommandError` when one of them cannot be reached."""
+        """The report of every host; `CommandError` when one of them cannot be reached."""
         return outcome.hosts(output(self.ssh(PROBE)).decode(errors="replace"))
 
 
@@ -152,7 +154,7 @@ def _state(command: Sequence[str]) -> str:
 
 
 def install(bundle: Path, prepare: str) -> str:
-    """Host command: check out what was copied, install it, and run the operator's ``prepare``."""
+    """Host command: check out the copied commit, install it and run the operator's ``prepare``."""
     return (
         f"if test -f {SCRIPT}; then bash {SCRIPT} free; fi && "
         f"git init --quiet {CHECKOUT} && cd {CHECKOUT} && "
@@ -163,18 +165,18 @@ def install(bundle: Path, prepare: str) -> str:
 
 
 def on_host(verb: str, *words: str) -> str:
-    """Host command: ``verb`` of pretrain/launch/host.sh."""
+    """Host command: run a verb of pretrain/launch/host.sh."""
     return shlex.join(["bash", SCRIPT, verb, *words])
 
 
 def checkpoint_files(config: dict[str, Any]) -> list[str]:
-    """Command: list the marks that Orbax leaves in a bucket when a checkpoint is complete."""
+    """The command that lists the files with which Orbax marks complete checkpoints in a bucket."""
     folder = f"{config['base_output_directory'].rstrip('/')}/{config['run_name']}/checkpoints"
     return ["gcloud", "storage", "ls", f"{folder}/*/commit_success.txt"]
 
 
 def step_reached(config: dict[str, Any]) -> int:
-    """The newest step that has a complete checkpoint, -1 when there is none."""
+    """The newest step with a complete checkpoint, -1 when there is none."""
     try:
         listing = output(checkpoint_files(config)).decode()
     except CommandError as error:

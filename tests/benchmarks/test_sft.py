@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sft, sft_prepare
-from sft.config import Questions
+from sft.config import TuningData
 from sft.examples import read
 from tinymathreason.config import build
 from tinymathreason.files import read_json
@@ -16,7 +16,7 @@ def test_made_sets_are_read_whole_and_repeat_questions(tmp_path, capsys) -> None
     sft_prepare.write_sets("1181", str(tmp_path / "sets"))
     size = int(capsys.readouterr().out)
     config = read_json(tmp_path / "sets" / "sft.yaml")
-    examples = list(read(build(Questions, {"sources": config["sources"]}, "made")))
+    examples = list(read(build(TuningData, {"sources": config["sources"]}, "made")))
     by_source = {name: [e for e in examples if e.source == name] for name in sft_prepare.SETS}
     assert {name: len(found) for name, found in by_source.items()} == {
         "MetaMathQA": 790, "MathInstruct": 376, "gsm8k": 15,
@@ -33,12 +33,13 @@ def test_made_sets_are_read_whole_and_repeat_questions(tmp_path, capsys) -> None
 @pytest.mark.parametrize("data", [None, Path("data")])
 def test_both_sides_read_the_same_sets(data) -> None:
     found = sft.sources(data, 900)
-    build(Questions, {"sources": found}, "made")
+    build(TuningData, {"sources": found}, "made")
     assert sum(source["examples"] for source in found.values()) == 900
 
 
 def test_our_side_is_a_configuration_of_ours(tmp_path) -> None:
-    from sft.config import SftData, parse
+    from sft.config import SftData
+    from sft.settings import parse
 
     (tmp_path / "model").mkdir()
     model = sft.ours(tmp_path, sft.sources(None, 300), 512, 3, "cpu", "sdpa")

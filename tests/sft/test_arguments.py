@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sft.arguments import read
-from sft.config import SftData, find, parse
+from sft.config import SftData
+from sft.settings import find, parse
 from tests.sft.test_run import write
 from tinymathreason.cli import InputError
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sft import arithmetic
-from sft.config import SftData, parse
-from sft.dpo import DpoData
+from sft.config import DpoData, SftData
+from sft.settings import parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of TRL's own defaults
 

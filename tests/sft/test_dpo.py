@@ -9,6 +9,7 @@ import safetensors.numpy
 
 from sft import dpo
 from sft.checkpoints import INPUTS, MODEL
+from sft.config import DpoData
 from sft.preferences import MANIFEST, PAIRS
 from sft.sampler import Sample
 from tinymathreason.chat import Chat
@@ -215,9 +216,9 @@ def test_help_is_there_before_the_slow_libraries(name) -> None:
 
 @pytest.mark.parametrize("name", ["dpo.yaml", "dpo_demo.yaml"])
 def test_shipped_configurations_are_read(name, tmp_path, model_dir) -> None:
-    from sft.config import find, parse
+    from sft.settings import find, parse
 
     arguments = ["--model_name_or_path", str(model_dir), "--bf16", "false"]
-    settings = parse(find(dpo.Path(name)), arguments, dpo.DpoData, "DPOConfig")
+    settings = parse(find(dpo.Path(name)), arguments, DpoData, "DPOConfig")
     assert settings.training.loss_type == ["sigmoid", "sft"]
     dpo.check(settings.data, settings.training, settings.model)

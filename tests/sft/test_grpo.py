@@ -8,10 +8,11 @@ import safetensors.numpy
 
 from sft import grpo
 from sft.checkpoints import MODEL
-from sft.config import parse
-from sft.grpo import GrpoData, rows
+from sft.config import GrpoData
+from sft.grpo import rows
 from sft.problems import Problem
 from sft.rewards import REWARDS
+from sft.settings import parse
 from tests.support import scripted
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError

@@ -85,7 +85,7 @@ class Made:
 def test_samples_end_as_the_template_does_and_obey_no_setting_of_the_folder(
     model_dir, tmp_path, capsys
 ) -> None:
-    from sft.dpo import Sampling
+    from sft.config import Sampling
     from sft.model import load_tokenizer
 
     folder = scripted.write(model_dir, tmp_path / "model")
@@ -224,7 +224,7 @@ def chat(model_dir):
 
 @pytest.mark.processor
 def test_a_model_samples_the_same_for_a_seed_and_batches_do_not_mix(model_dir, chat) -> None:
-    from sft.dpo import Sampling
+    from sft.config import Sampling
 
     sampler = Sampler(model_dir, chat, Sampling(samples=3, max_new_tokens=6))
     questions = ["2 + 2?", "What is three times seven, minus one?"]
@@ -235,7 +235,7 @@ def test_a_model_samples_the_same_for_a_seed_and_batches_do_not_mix(model_dir, c
 
 
 def test_what_the_template_would_not_give_back_is_a_flaw(model_dir, chat) -> None:
-    from sft.dpo import Sampling
+    from sft.config import Sampling
 
     sampler = Sampler(model_dir, chat, Sampling())
     stop = chat.tokenizer.convert_tokens_to_ids(IM_END)

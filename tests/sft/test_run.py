@@ -218,7 +218,7 @@ def test_too_few_embedding_rows_are_refused(model_dir, tmp_path) -> None:
 def test_the_launcher_reads_what_we_ship(name, kind) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    from sft.config import CONFIGS
+    from sft.settings import CONFIGS
 
     config = load_config_from_file(str(CONFIGS / "accelerate" / f"{name}.yaml"))
     assert (config.distributed_type.value, config.num_processes) == (kind, 8)

@@ -19,7 +19,7 @@ import pyarrow.parquet
 
 from benchmarks import corpus
 from benchmarks.corpus import SOURCES
-from data_prep.recipe import Recipe, Source, TokenizerSource, TrainTokenizer
+from data_prep.recipe import Recipe, Source, TokenizerSource, TokenizerTraining
 from data_prep.stages.duplicates import REASONS, Compare, Decide
 from data_prep.string_store import StringStore
 from data_prep.work import Work, open_work
@@ -108,7 +108,7 @@ def recipe(folder: Path, sources: dict[str, list[list[Row]]], **values: Any) -> 
             (folder / name / f"{number:03}.jsonl").write_text(lines)
     return Recipe(
         output_dir=folder / "mixture",
-        tokenizer=TokenizerSource(train=TrainTokenizer(vocab_size=320, sample_bytes=100_000)),
+        tokenizer=TokenizerSource(train=TokenizerTraining(vocab_size=320, sample_bytes=100_000)),
         sources={
             name: Source(format="jsonl", path=f"{folder}/{name}/*", weight=1, id_field="id")
             for name in sources

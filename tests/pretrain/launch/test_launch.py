@@ -140,7 +140,7 @@ def test_a_finished_run_is_never_started_again(world, capsys) -> None:
     run()
     assert world.calls() == ["ls"]
     told = capsys.readouterr().out
-    assert "finished before: step 100 is saved; nothing is started" in told
+    assert "already finished: step 100 is saved; nothing to start" in told
     assert "costs money" not in told
 
 
@@ -192,7 +192,7 @@ def test_a_stop_is_the_operators(world, monkeypatch, capsys) -> None:
     assert ended.value.code == 75
     assert world.changes() == ["create", *ONCE, "stop"]
     told = capsys.readouterr().out
-    assert "no host trains any more; exit status: vm-w-0 75, vm-w-1 75" in told
+    assert "the training has ended on all hosts; exit status: vm-w-0 75, vm-w-1 75" in told
     assert "saved: step 40 of 100" in told
     # Asked again, it goes on, and what ends it then is not that stop.
     world.scenario({}, {"step": 50, "status": [1, 1]}, FINISHED)
@@ -232,7 +232,7 @@ def test_the_third_crash_at_one_step_is_the_last(world, capsys) -> None:
     with pytest.raises(InputError, match=r"on vm-w-1: failure 3 of 3 at step 7 without progress"):
         run()
     assert world.changes().count("start") == 3
-    assert "the last lines of vm-w-1, which tell why" in capsys.readouterr().out
+    assert "the last lines of vm-w-1, with the reason" in capsys.readouterr().out
 
 
 def test_progress_forgives_crashes(world) -> None:
@@ -262,7 +262,7 @@ def test_a_broken_connection_does_not_end_anything(world, capsys) -> None:
     world.scenario(FINISHED, ssh_errors=2)
     run()
     assert world.changes() == ["create", *ONCE]
-    assert "cannot look at the training, which goes on" in capsys.readouterr().out
+    assert "cannot check the training, which continues" in capsys.readouterr().out
 
 
 def test_what_a_training_leaves_behind_does_not_keep_it_alive(world) -> None:
@@ -299,7 +299,7 @@ def test_ctrl_c_leaves_the_training_and_run_takes_it_up(world, monkeypatch, capf
         capture_output=True,
         text=True,
     )
-    assert found.stdout == "vm-w-0: runs already\n"
+    assert found.stdout == "vm-w-0: already running\n"
     # Nor is anything installed under it.
     with pytest.raises(InputError, match="error: vm-w-0: a training runs here"):
         output(Slice(name="tpu", zone="z", project="p").ssh(install(Path("b"), "")))
@@ -368,11 +368,11 @@ def test_a_dry_run_prints_commands_and_runs_none(world, capsys, verb: str) -> No
     ("words", "message"),
     [
         (["base_output_directory=runs"], "the hosts of a slice share no disk"),
-        (["--type=v3-8"], "--type v3-8: expected one as v4-32"),
+        (["--type=v3-8"], "--type v3-8: expected a type such as v4-32"),
         (["grain_train_mixture_config_path=m.json", "dataset_type=grain", "--prepare="],
-         "nothing brings m.json to the hosts"),
+         "the hosts do not have m.json"),
         (["learning_rte=1"], "unknown key 'learning_rte'"),
-        (["run_name=a\tb"], "a tab or a line end"),
+        (["run_name=a\tb"], "a tab or a line break"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told_before_anything_is_asked_for(world, words, message: str) -> None:

@@ -13,7 +13,7 @@ def ended(*statuses: int | None, memory: bool = False) -> list[Host]:
     return [
         Host(
             name=f"vm-{i}",
-            kind="lost" if status is None else "ended",
+            state="lost" if status is None else "ended",
             status=status,
             ended=100.0 - i,
             out_of_memory=memory and i == 1,
@@ -71,14 +71,14 @@ def test_reports_are_read_among_other_lines() -> None:
         Host(name="vm-0"),
         Host(
             name="vm-1",
-            kind="ended",
+            state="ended",
             status=137,
             ended=12.5,
             out_of_memory=True,
             stopped=True,
             log_size=42,
             commit="abc",
-            words=("a.yml", "key=two words"),
+            arguments=("a.yml", "key=two words"),
         ),
     ]
     with pytest.raises(InputError, match="no host of the slice answered"):
