@@ -65,7 +65,7 @@ def renumbered(text: str, source: random.Random) -> str:
 
 
 @dataclass(frozen=True)
-class Text:
+class Passage:
     """What both settings, and the formulas, see of a document."""
 
     record: npt.NDArray[np.void]
@@ -82,7 +82,7 @@ class Text:
     """The distinct numbers, each with the word before it."""
 
     @classmethod
-    def of(cls, text: str) -> "Text":
+    def of(cls, text: str) -> "Passage":
         """All of it from a text."""
         pieces = hashed_pieces(text)
         record, keys = fingerprint(text)
@@ -133,7 +133,7 @@ def by_formula(similarity: float) -> float:
     )
 
 
-def share_numbers(left: Text, right: Text) -> bool:
+def share_numbers(left: Passage, right: Passage) -> bool:
     """The rule about numbers, on exact sets."""
     fewer = min(len(left.numbers), len(right.numbers))
     rich = all(len(t.numbers) * WORDS_A_NUMBER >= t.record["words"][0] for t in (left, right))
@@ -141,7 +141,7 @@ def share_numbers(left: Text, right: Text) -> bool:
     return not (rich and fewer > 0 and both < SHARED_NUMBERS * fewer)
 
 
-def judge(left: Text, right: Text) -> dict[str, float]:
+def judge(left: Passage, right: Passage) -> dict[str, float]:
     """What each setting and each formula make of one pair."""
     alike = bool(similar(left.record, right.record)[0])
     meet = bool(np.isin(left.keys, right.keys).any())
@@ -176,10 +176,10 @@ def run(data: Path, documents: int) -> Iterator[dict[str, Any]]:
         for name, found in corpus.texts(data).items()
     }
     words = {name: " ".join(texts).split() for name, texts in drawn.items()}
-    originals = {name: [Text.of(text) for text in texts] for name, texts in drawn.items()}
+    originals = {name: [Passage.of(text) for text in texts] for name, texts in drawn.items()}
     for share in SHARES:
         pairs = [
-            judge(original, Text.of(changed(text, share, source, words[name])))
+            judge(original, Passage.of(changed(text, share, source, words[name])))
             for name, texts in drawn.items()
             for text, original in zip(texts, originals[name], strict=True)
         ]
@@ -193,7 +193,7 @@ def run(data: Path, documents: int) -> Iterator[dict[str, Any]]:
     problems = source.sample(problems, min(4 * documents, len(problems)))
     for solved in (False, True):
         texts = ["\n".join(row) if solved else row[0] for row in problems]
-        pairs = [judge(Text.of(text), Text.of(renumbered(text, source))) for text in texts]
+        pairs = [judge(Passage.of(text), Passage.of(renumbered(text, source))) for text in texts]
         name = "problem and solution" if solved else "problem"
         yield {"other_numbers": name, "pairs": len(pairs), **summary(pairs)}
 

@@ -45,7 +45,7 @@ EPSILON = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Hyperparameters:
     """How a training updates the weights, in MaxText's terms."""
 
     peak_rate: float
@@ -76,7 +76,7 @@ class Settings:
     """Factor of the squared logarithm of the softmax's normaliser, part of the loss."""
 
     @classmethod
-    def from_maxtext(cls, config: dict[str, Any]) -> "Settings":
+    def from_maxtext(cls, config: dict[str, Any]) -> "Hyperparameters":
         """Read a full MaxText configuration (`pretrain.overlay.load`).
 
         Raises `InputError` naming the key whose value this loop does not follow.
@@ -123,7 +123,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """What one step of a training has shown."""
 
     loss: float
@@ -137,8 +137,8 @@ class Step:
 
 
 def train(
-    model: Any, batches: Iterable[Batch], settings: Settings, sizes: Architecture
-) -> Iterator[Step]:
+    model: Any, batches: Iterable[Batch], settings: Hyperparameters, sizes: Architecture
+) -> Iterator[StepResult]:
     """Train a float32 LlamaForCausalLM of these sizes in place, a step for each batch."""
     groups = parameter_groups(model, settings, sizes)
     optimiser = torch.optim.AdamW(groups, betas=(settings.beta1, settings.beta2))
@@ -150,10 +150,12 @@ def train(
             group["lr"] = settings.rate(number) * group["factor"]
         optimiser.step()
         optimiser.zero_grad()
-        yield Step(loss.item(), tokens, norm, settings.rate(number))
+        yield StepResult(loss.item(), tokens, norm, settings.rate(number))
 
 
-def parameter_groups(model: Any, settings: Settings, sizes: Architecture) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: Any, settings: Hyperparameters, sizes: Architecture
+) -> list[dict[str, Any]]:
     """AdamW's groups: weights that are as much larger than MaxText's, and are decayed alike.
 
     With w' = f w, g' = g / f, an update of w' that is f times w's takes f times the rate, and a

@@ -36,7 +36,7 @@ METRICS = {
     "gradient_norm": "learning/raw_grad_norm",
     "rate": "learning/current_learning_rate",
 }
-"""Fields of `torch_loop.Step` by upstream's names for them."""
+"""Fields of `torch_loop.StepResult` by upstream's names for them."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,10 @@ def measure(home: Path, path: Path, steps: int, overrides: Sequence[str]) -> dic
 
     config = write_config(home, path, steps, overrides)
     values = overlay.load(config)
-    settings, sizes = torch_loop.Settings.from_maxtext(values), Architecture.from_maxtext(values)
+    settings, sizes = (
+        torch_loop.Hyperparameters.from_maxtext(values),
+        Architecture.from_maxtext(values),
+    )
     started = time.monotonic()
     run = run_maxtext(home, config)
     trained = time.monotonic()

@@ -42,12 +42,12 @@ def content(path: str, config: Path | None = None) -> Content:
     from conversion.architecture import Architecture
     from conversion.checkpoint import Checkpoint
     from conversion.mapping import hf_tensors, sizes_of, stored
-    from conversion.safetensors_files import Tensors
+    from conversion.safetensors_files import TensorFiles
     from pretrain import overlay
 
     of_config = Architecture.from_maxtext(overlay.load(config)) if config else None
     if "://" not in path and (Path(path) / "config.json").is_file():
-        tensors = Tensors(Path(path))
+        tensors = TensorFiles(Path(path))
         sizes = of_config or Architecture.from_hf(read_json(Path(path) / "config.json"))
         return Content(
             kind="Hugging Face model",

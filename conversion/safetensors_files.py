@@ -94,7 +94,7 @@ def _create_file(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> 
     }
 
 
-class Tensors:
+class TensorFiles:
     """The tensors of a model's folder: those of its index, or of its only file.
 
     Raises `InputError` for a missing, truncated or malformed file.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from conversion.architecture import Architecture
     from conversion.mapping import Stored
-    from conversion.safetensors_files import Tensors
+    from conversion.safetensors_files import TensorFiles
 
 OVERLAY = "overlay.yml"
 """File in the output with the keys that make MaxText build this model."""
@@ -43,11 +43,11 @@ def convert(
 
     from conversion.architecture import Architecture
     from conversion.mapping import DTYPES, check_types, differences, hf_tensors, stored
-    from conversion.safetensors_files import Tensors
+    from conversion.safetensors_files import TensorFiles
     from conversion.step import save, tree
 
     sizes = Architecture.from_hf(read_json(model / "config.json"))
-    tensors = Tensors(model)
+    tensors = TensorFiles(model)
     if wrong := differences(hf_tensors(sizes), tensors.shapes):
         raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
     check_types(model, tensors.dtypes)
@@ -73,7 +73,7 @@ def convert(
 
 
 def _array(
-    array: "Stored", tensors: "Tensors", sizes: "Architecture", allow_nonfinite: bool
+    array: "Stored", tensors: "TensorFiles", sizes: "Architecture", allow_nonfinite: bool
 ) -> "npt.NDArray[np.float32]":
     """One array of MaxText's from the tensors of its layers."""
     import numpy as np

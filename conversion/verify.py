@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conversion.architecture import Architecture
     from conversion.checkpoint import Checkpoint
     from conversion.parity import Parity
-    from conversion.safetensors_files import Tensors
+    from conversion.safetensors_files import TensorFiles
 
 
 def verify(
@@ -35,12 +35,12 @@ def verify(
     """
     from conversion import export, parity
     from conversion.architecture import Architecture
-    from conversion.safetensors_files import Tensors
+    from conversion.safetensors_files import TensorFiles
     from pretrain import overlay
 
     sizes = Architecture.from_maxtext(overlay.load(config))
     checkpoint.check(sizes)
-    found = Tensors(model)
+    found = TensorFiles(model)
     hf_sizes = _check_model(model, found, sizes)
     tokens = parity.tokens(model, hf_sizes.vocab, hf_sizes.context)
     expected = parity.maxtext_logits(checkpoint.step_dir, config, checkpoint.scanned, tokens)
@@ -61,7 +61,7 @@ def verify(
     return result
 
 
-def _check_model(model: Path, found: "Tensors", sizes: "Architecture") -> "Architecture":
+def _check_model(model: Path, found: "TensorFiles", sizes: "Architecture") -> "Architecture":
     """The sizes of ``model``: those of the checkpoint, but for a vocabulary without its padding.
 
     Raises `InputError` when config.json or the tensors' shapes are those of another model.
@@ -89,7 +89,7 @@ def _check_model(model: Path, found: "Tensors", sizes: "Architecture") -> "Archi
 
 
 def _check_bits(
-    checkpoint: "Checkpoint", sizes: "Architecture", hf_sizes: "Architecture", found: "Tensors"
+    checkpoint: "Checkpoint", sizes: "Architecture", hf_sizes: "Architecture", found: "TensorFiles"
 ) -> None:
     """Raise `InputError` unless every tensor is the checkpoint's, rounded once to its type."""
     import numpy as np

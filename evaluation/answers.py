@@ -9,7 +9,7 @@ from collections import deque
 
 from tinymathreason import quantity
 from tinymathreason.answers import PREFIX, TAIL, bare, boxes
-from tinymathreason.latex import Judge
+from tinymathreason.latex import Comparer
 from tinymathreason.quantity import LONGEST
 from tinymathreason.spelling import plain_digits
 
@@ -68,7 +68,7 @@ def final(completion: str) -> str | None:
     return _bare(_CLAIM_END.split(tail[claims[0].end() :], maxsplit=1)[0]) if claims else None
 
 
-class Checker(Judge):
+class Checker(Comparer):
     r"""Whether an answer is the right one; a context manager, not for two threads at once.
 
     ==================  ===========================================================================

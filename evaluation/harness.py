@@ -25,7 +25,7 @@ class StopText(MultiTokenEOSCriteria):  # type: ignore[misc]
         return torch.tensor(self.done_tracker, device=input_ids.device)
 
 
-class Model(HFLM):  # type: ignore[misc]
+class HarnessModel(HFLM):  # type: ignore[misc]
     """A model's folder, its weights in safetensors, decoded by a configuration of our own.
 
     ``stop_token_ids`` among a request's settings are the tokens that end an answer, as for vLLM.

@@ -83,9 +83,9 @@ def open_lm(path: Path, backend: str, batch_size: int) -> Any:
         )  # fmt: skip
     else:
         with reaching(f"{path}: no model that transformers can load"):
-            from evaluation.harness import Model
+            from evaluation.harness import HarnessModel
 
-            lm = Model(str(path), device=device, dtype=dtype, batch_size=batch_size)
+            lm = HarnessModel(str(path), device=device, dtype=dtype, batch_size=batch_size)
         check_rows(lm.model, lm.tokenizer, path)
     lm.said = decoding.configured(path)
     return lm

@@ -14,22 +14,22 @@ ARITHMETIC_PROBLEMS = 200
 
 
 @dataclass(frozen=True)
-class Problem:
+class NumericProblem:
     """A question and the number that answers it, as text."""
 
     question: str
     answer: str
 
 
-def _arithmetic(data: str | None, limit: int | None) -> list[Problem]:
+def _arithmetic(data: str | None, limit: int | None) -> list[NumericProblem]:
     """Held-out problems of the quickstart's generator, all different; always the same ones."""
     if data is not None:
         raise InputError("data: the task arithmetic makes its own problems")
     made = itertools.islice(arithmetic.problems(0, held_out=True), limit or ARITHMETIC_PROBLEMS)
-    return [Problem(problem.question, str(problem.answer)) for problem in made]
+    return [NumericProblem(problem.question, str(problem.answer)) for problem in made]
 
 
-def _gsm8k(data: str | None, limit: int | None) -> list[Problem]:
+def _gsm8k(data: str | None, limit: int | None) -> list[NumericProblem]:
     """Problems of a file in the schema of gsm8k: jsonl, or parquet as on the hub."""
     if data is None:
         raise InputError("data: the task gsm8k needs a file such as test.jsonl")
@@ -40,19 +40,19 @@ def _gsm8k(data: str | None, limit: int | None) -> list[Problem]:
         right = read_final(answer)
         if right is None:
             raise InputError(f"{data}: row {number} has no final line '#### number'")
-        found.append(Problem(question, right))
+        found.append(NumericProblem(question, right))
     if not found:
         raise InputError(f"{data}: no problem in it")
     return found
 
 
-TASKS: dict[str, Callable[[str | None, int | None], list[Problem]]] = {
+TASKS: dict[str, Callable[[str | None, int | None], list[NumericProblem]]] = {
     "arithmetic": _arithmetic,
     "gsm8k": _gsm8k,
 }
 
 
-def load(task: str, data: str | None = None, limit: int | None = None) -> list[Problem]:
+def load(task: str, data: str | None = None, limit: int | None = None) -> list[NumericProblem]:
     """The first ``limit`` problems of a task; None takes all (of the endless arithmetic, 200).
 
     Raises `InputError` for an unknown task and for a data file that is missing or malformed.

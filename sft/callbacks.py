@@ -32,7 +32,7 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         trainer: Any,
         tokenizer: Any,
         accuracy: Accuracy,
-        held_out: Sequence[tasks.Problem] = (),
+        held_out: Sequence[tasks.NumericProblem] = (),
     ) -> None:
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise InputError(

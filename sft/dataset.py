@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_prep.mixture import faults
-from evaluation.tasks import Problem
+from evaluation.tasks import NumericProblem
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
@@ -47,15 +47,15 @@ def load(folder: Path) -> tuple[Any, Any]:
     return train, held_out
 
 
-def held_out_problems(folder: Path) -> list[Problem]:
+def held_out_problems(folder: Path) -> list[NumericProblem]:
     """The held-out questions whose answer is a plain number, in order, each once."""
     check(folder)
     table = _table(folder, "eval", ["messages"])
-    found: dict[str, Problem] = {}
+    found: dict[str, NumericProblem] = {}
     for messages in table["messages"].to_pylist():
         question, answer = messages[0]["content"], read_final(messages[-1]["content"])
         if answer is not None:
-            found.setdefault(question, Problem(question, answer))
+            found.setdefault(question, NumericProblem(question, answer))
     return list(found.values())
 
 

@@ -101,6 +101,16 @@ def test_modules_are_small_and_say_what_they_are() -> None:
             assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
+def test_no_two_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for room in ROOMS:
+        for path in sorted(Path(room).rglob("*.py")):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, []).append(str(path))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
 def in_locale(path: Path) -> set[int]:
     """Lines of a module that read or write text in the encoding of the user's locale."""
     found = set()

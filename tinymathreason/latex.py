@@ -57,7 +57,7 @@ def plain_number(text: str) -> str | None:
     return None if "\n" in text else read_final(final_line(text))
 
 
-class Judge:
+class Comparer:
     """Compares answers in a child process, which starts at the first need.
 
     A context manager; not to be used from two threads at once. Raises `InputError` when the time

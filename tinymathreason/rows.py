@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RawRow:
     """What stands in one row of a file, of any type, or a ``fault``: a reason, and it in words."""
 
     number: int
@@ -80,7 +80,7 @@ def read_file(file: str, kind: str, columns: Sequence[str]) -> Iterator[Row]:
         yield row_of(file, record, columns)
 
 
-def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Iterator[Record]:
+def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
     """What stands in every row of one file; the last one has a fault when the rest is unreadable.
 
     Of a parquet file only ``columns`` are read, if they are given. Raises as `read_file`, and
@@ -100,7 +100,7 @@ def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Itera
                 raise
             message = f"{file}: row {number} cannot be fetched: {error}; the same command goes on"
             raise UnreachableError(message) from error
-        yield Record(number, fault=("unreadable_file", _unreadable(error)))
+        yield RawRow(number, fault=("unreadable_file", _unreadable(error)))
 
 
 def unreadable(file: str, number: int, error: Exception) -> Row:
@@ -142,7 +142,7 @@ def decompressed(stored: IO[bytes], file: str, buffer: int) -> IO[bytes]:
     return io.BufferedReader(stream, buffer)
 
 
-def _json_lines(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _json_lines(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
     number = 0
     with _open(file) as lines:
         for place, line in enumerate(lines, 1):
@@ -150,7 +150,7 @@ def _json_lines(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
             text = line.removeprefix(codecs.BOM_UTF8)
             if not text.strip():
                 continue
-            record = partial(Record, number, place)
+            record = partial(RawRow, number, place)
             try:
                 value = json.loads(text.decode("utf-8"))
             except UnicodeDecodeError as error:
@@ -162,7 +162,7 @@ def _json_lines(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
             number += 1
 
 
-def _json(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _json(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
     with _open(file) as stream:
         try:
             values = json.load(stream)
@@ -171,22 +171,22 @@ def _json(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
     if not isinstance(values, list):
         raise OSError("expected one list of objects")
     for number, value in enumerate(values):
-        yield Record(number, value=value)
+        yield RawRow(number, value=value)
 
 
-def _whole(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _whole(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
     """One row: the text under the first column, and the file's name under the others."""
     with _open(file) as stream:
         data = stream.read()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        yield Record(0, fault=("invalid_unicode", f"is not UTF-8: {error}"))
+        yield RawRow(0, fault=("invalid_unicode", f"is not UTF-8: {error}"))
     else:
-        yield Record(0, value={c: file if k else text for k, c in enumerate(columns or ["text"])})
+        yield RawRow(0, value={c: file if k else text for k, c in enumerate(columns or ["text"])})
 
 
-def _parquet(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
+def _parquet(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
 
@@ -204,7 +204,7 @@ def _parquet(file: str, columns: Sequence[str] | None) -> Iterator[Record]:
             number = 0
             for batch in table.iter_batches(columns=wanted, batch_size=BATCH):
                 for values in zip(*(_column(batch, column) for column in wanted), strict=True):
-                    yield Record(number, value=dict(zip(wanted, values, strict=True)))
+                    yield RawRow(number, value=dict(zip(wanted, values, strict=True)))
                     number += 1
     except pyarrow.ArrowException as error:
         raise OSError(str(error)) from error
@@ -231,7 +231,7 @@ def decoded(value: bytes | None) -> str | bytes | None:
         return value
 
 
-def row_of(file: str, record: Record, columns: Sequence[str]) -> Row:
+def row_of(file: str, record: RawRow, columns: Sequence[str]) -> Row:
     """The texts under ``columns`` of a record's object, or the reason why one is none.
 
     The first column holds a text; the others may hold a number, which becomes its digits.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion.mapping import DTYPES, hf_tensors
-from conversion.safetensors_files import Tensors, create
+from conversion.safetensors_files import TensorFiles, create
 from tests.support.checkpoints import SIZES
 from tinymathreason.cli import InputError
 
@@ -36,7 +36,7 @@ def test_bytes_equal_the_library(tmp_path_factory, shapes, dtype) -> None:
     library = folder / "library.safetensors"
     safetensors.numpy.save_file(tensors, library, metadata={"format": "pt"})
     assert (folder / "model.safetensors").read_bytes() == library.read_bytes()
-    found = Tensors(folder)
+    found = TensorFiles(folder)
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(found.read(name), tensor)
         assert found.dtypes[name] == dtype
@@ -74,7 +74,7 @@ def make(folder, max_bytes: int = 10**9) -> None:
 def test_an_index_leads_to_every_tensor(tmp_path) -> None:
     make(tmp_path, 64)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
-    found = Tensors(tmp_path)
+    found = TensorFiles(tmp_path)
     assert found.shapes == {"a": (4, 4), "b": (8,)}
     assert (found.read("b") == ord("b")).all()
 
@@ -99,4 +99,4 @@ def test_damage_is_told(tmp_path, words: str) -> None:
     make(tmp_path)
     DAMAGE[words](tmp_path)
     with pytest.raises(InputError, match=words):
-        Tensors(tmp_path)
+        TensorFiles(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from conversion import export
 from conversion.checkpoint import Checkpoint
-from conversion.safetensors_files import Tensors
+from conversion.safetensors_files import TensorFiles
 from conversion.to_hf import convert
 from conversion.verify import verify
 from tests.support.checkpoints import SHAPES, overlay, rows, save_tokenizer, without_padding
@@ -75,7 +75,7 @@ def test_bfloat16_is_float32_rounded_to_nearest(home, name: str) -> None:
     config = home / f"{name}.yml"
     convert(step_dir, config, exact, export.Export(tokenizer), skip_parity=True)
     convert(step_dir, config, rounded, export.Export(tokenizer, "bfloat16"), skip_parity=True)
-    expected, found = Tensors(exact), Tensors(rounded)
+    expected, found = TensorFiles(exact), TensorFiles(rounded)
     assert set(found.dtypes.values()) == {"bfloat16"}
     for tensor in expected.shapes:
         bits = expected.read(tensor).view(np.uint32).astype(np.uint64)

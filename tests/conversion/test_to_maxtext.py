@@ -14,7 +14,7 @@ import yaml
 from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
 from conversion.export import Export
-from conversion.safetensors_files import Tensors
+from conversion.safetensors_files import TensorFiles
 from conversion.to_hf import convert as to_hf
 from conversion.to_maxtext import main
 from conversion.verify import verify
@@ -173,7 +173,7 @@ def test_float32_weights_of_anothers_making_come_back_within_a_unit(tmp_path) ->
     main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "0")])
     config, again = tmp_path / "0" / "overlay.yml", tmp_path / "again"
     to_hf(tmp_path / "0", config, again, Export(tmp_path / "tokenizer"), skip_parity=True)
-    before, after = Tensors(tmp_path / "model"), Tensors(again)
+    before, after = TensorFiles(tmp_path / "model"), TensorFiles(again)
     for name in before.shapes:
         if "q_proj" in name:
             np.testing.assert_array_max_ulp(after.read(name), before.read(name), 1)
@@ -212,7 +212,7 @@ def test_damaged_models_are_refused(home, tmp_path) -> None:
     write_json(model / "config.json", config)
     with pytest.raises(InputError, match=r"model.safetensors: no such file"):
         main(words)
-    source = Tensors(home / "scanned_float32")
+    source = TensorFiles(home / "scanned_float32")
     tensors = {name: source.read(name).copy() for name in source.shapes}
     file = model / "model.safetensors"
     safetensors.numpy.save_file(tensors, file)

@@ -101,13 +101,13 @@ def test_what_follows_a_stop_text_never_counts(model_dir, tmp_path, size) -> Non
     """Also one that is in tokens of its own, spans a control token, or is one."""
     from lm_eval.api.instance import Instance
 
-    from evaluation.harness import Model
+    from evaluation.harness import HarnessModel
 
     start = SPECIAL_TOKENS[2]
     folder = scripted.write(
         model_dir, tmp_path / "model", {"D": start, start: "B", "A": "\n", "\n": "C"}
     )
-    lm = Model(str(folder), device="cpu", dtype="float32", batch_size=size)
+    lm = HarnessModel(str(folder), device="cpu", dtype="float32", batch_size=size)
     prompts = [f"{'so ' * (i % 3)}{i % 10}?" for i in range(2 * max(BATCHES))]
     for until in (["FE"], [f"{start}B"], [start], ["\nC"], ["E", "GF", "zz"], ["never", IM_END]):
         settings = {"until": until, "max_gen_toks": 24, "do_sample": False, "stop_token_ids": [END]}

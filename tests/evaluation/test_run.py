@@ -58,7 +58,7 @@ def test_gsm8k_answers(tmp_path) -> None:
     path = tmp_path / "test.jsonl"
     row = {"question": "How much?", "answer": "So <<1+1=2>>2.\n#### 1,234"}
     path.write_text(json.dumps(row) + "\n")
-    expected = [tasks.Problem("How much?", "1234")]
+    expected = [tasks.NumericProblem("How much?", "1234")]
     assert tasks.load("gsm8k", str(path)) == expected
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
     assert tasks.load("gsm8k", str(tmp_path / "test.parquet")) == expected

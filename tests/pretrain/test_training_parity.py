@@ -109,7 +109,7 @@ def data(run):
 def loop(run):
     """The same in PyTorch: the model, its steps and how far they are from MaxText's."""
     values = overlay.load(run.config)
-    right = torch_loop.Settings.from_maxtext(values)
+    right = torch_loop.Hyperparameters.from_maxtext(values)
 
     def train(data, settings=right):
         model = load_model(run.initial)
@@ -139,7 +139,7 @@ def test_the_losses_are_the_same_at_every_step(run, data, loop) -> None:
     assert max(batch["inputs_segmentation"].max() for batch in data) > 2
 
 
-class OneStepEarly(torch_loop.Settings):
+class OneStepEarly(torch_loop.Hyperparameters):
     def rate(self, step: int) -> float:
         return super().rate(step + 1)
 
@@ -245,7 +245,7 @@ def test_wrong_input_is_told(home, tmp_path, override: str, named: str) -> None:
 def test_what_the_loop_does_not_follow_is_refused(home) -> None:
     values = overlay.load(home / "asked.yml")
     with pytest.raises(InputError, match="gradient_accumulation_steps: 2"):
-        torch_loop.Settings.from_maxtext({**values, "gradient_accumulation_steps": 2})
+        torch_loop.Hyperparameters.from_maxtext({**values, "gradient_accumulation_steps": 2})
 
 
 def test_a_failed_training_is_one_line(home, tmp_path) -> None:
@@ -271,7 +271,7 @@ def test_rates_are_upstreams() -> None:
         path = Path("maxtext_configs/quickstart.yml")
         config = pyconfig.initialize(["", str(path), *words], log_config=False)
         expected = create_learning_rate_schedule(config)
-        settings = torch_loop.Settings.from_maxtext(overlay.load(path, words))
+        settings = torch_loop.Hyperparameters.from_maxtext(overlay.load(path, words))
         found = [settings.rate(step) for step in range(60)]
         np.testing.assert_allclose(found, [expected(step) for step in range(60)], atol=1e-8)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tinymathreason import latex
 from tinymathreason.cli import InputError
-from tinymathreason.latex import Judge, plain_number
+from tinymathreason.latex import Comparer, plain_number
 
 HALF = r"\frac{1}{2}"
 ENDLESS = "9^{9^{9^{9}}}"
@@ -24,7 +24,7 @@ PATIENT = 60.0
 
 @pytest.fixture(scope="module")
 def judge():
-    with Judge(PATIENT) as judge:
+    with Comparer(PATIENT) as judge:
         yield judge
         child = judge._child
     assert child is not None
@@ -78,7 +78,7 @@ def test_the_child_is_bounded_in_memory(judge) -> None:
 
 @pytest.mark.clock
 def test_an_endless_answer_is_wrong_and_the_next_one_is_judged() -> None:
-    with Judge(seconds=1) as judge:
+    with Comparer(seconds=1) as judge:
         assert not judge.equal(ENDLESS, HALF)
         assert judge.failures == {"timeout": 1}
         child = judge._child
@@ -90,7 +90,7 @@ def test_a_comparison_that_dies_is_a_crash_and_the_next_one_is_judged(monkeypatc
     dies = "import os; latex._verify = lambda a, b: os.abort() if a == 'x' else a != b"
     code = latex._CHILD.replace("serve;", f"serve; from tinymathreason import latex; {dies};")
     monkeypatch.setattr(latex, "_CHILD", code)
-    with Judge(PATIENT) as judge:
+    with Comparer(PATIENT) as judge:
         assert not judge.equal("x", HALF)
         assert judge.failures == {"crash": 1}
         child = judge._child
@@ -100,7 +100,7 @@ def test_a_comparison_that_dies_is_a_crash_and_the_next_one_is_judged(monkeypatc
 
 @pytest.mark.clock
 def test_no_comparison_outlives_its_judge() -> None:
-    judge = Judge(PATIENT)
+    judge = Comparer(PATIENT)
     judge._start()
     child = judge._child.pid
     _, stdin = judge._pipes()
@@ -128,7 +128,7 @@ def _runs(process: int) -> bool:
 def test_a_child_that_does_not_reply_is_a_crash(monkeypatch) -> None:
     monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True); input(); input()")
     monkeypatch.setattr(latex, "GRACE_SECONDS", 0.1)
-    with Judge(seconds=0.1) as judge:
+    with Comparer(seconds=0.1) as judge:
         assert not judge.equal("1/2", HALF)
         assert judge.failures == {"crash": 1}
         assert judge._child is None
@@ -162,7 +162,7 @@ def test_a_child_whose_parent_dies_ends() -> None:
 
 def test_a_crash_is_a_wrong_answer(monkeypatch) -> None:
     monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True); input()")
-    with Judge(PATIENT) as judge:
+    with Comparer(PATIENT) as judge:
         for crashes in (1, 2):
             assert not judge.equal("1/2", HALF)
             assert judge.failures == {"crash": crashes}
@@ -170,7 +170,7 @@ def test_a_crash_is_a_wrong_answer(monkeypatch) -> None:
 
 def test_a_child_that_died_between_two_answers_is_a_crash(monkeypatch) -> None:
     monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True)")
-    with Judge(PATIENT) as judge:
+    with Comparer(PATIENT) as judge:
         judge._start()
         judge._child.wait()
         assert not judge.equal("1/2", HALF)
@@ -181,7 +181,7 @@ def test_a_child_that_died_between_two_answers_is_a_crash(monkeypatch) -> None:
 def test_a_child_that_does_not_start_is_told(monkeypatch, child: str) -> None:
     monkeypatch.setattr(latex, "_CHILD", child)
     monkeypatch.setattr(latex, "START_SECONDS", 1.0)
-    judge = Judge()
+    judge = Comparer()
     with pytest.raises(ChildProcessError, match="math-verify does not start"):
         judge.equal("1/2", HALF)
     assert judge._child is None
@@ -189,7 +189,7 @@ def test_a_child_that_does_not_start_is_told(monkeypatch, child: str) -> None:
 
 def test_an_interrupted_comparison_leaves_no_reply_behind(monkeypatch) -> None:
     monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True); input()")
-    judge = Judge()
+    judge = Comparer()
     judge._start()
     child = judge._child
 
@@ -204,7 +204,7 @@ def test_an_interrupted_comparison_leaves_no_reply_behind(monkeypatch) -> None:
 
 
 def test_what_needs_no_child_starts_none() -> None:
-    judge = Judge()
+    judge = Comparer()
     assert judge.equal("1,000.0", "1000")
     assert not judge.equal("10", "11")
     assert judge.equal("(0,1)", " (0,1)")
@@ -223,10 +223,10 @@ def test_the_longest_question_fits_a_pipe() -> None:
 
 def test_a_judge_that_cannot_judge_is_one_line(monkeypatch) -> None:
     with pytest.raises(InputError, match="0 seconds are no time"):
-        Judge(seconds=0)
+        Comparer(seconds=0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="no math-verify; pip install"):
-        Judge()
+        Comparer()
 
 
 def test_the_parent_imports_no_sympy() -> None:

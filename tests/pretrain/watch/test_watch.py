@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pretrain import overlay
 from pretrain.watch.__main__ import as_json, main, rows
 from pretrain.watch.history import LOSS, History, Series
-from pretrain.watch.progress import Progress, kept_seconds, measure, model_flops, spans
+from pretrain.watch.progress import RunProgress, kept_seconds, measure, model_flops, spans
 from tests.support.event_files import Scalar, step_scalars, write_checkpoint, write_events
 from tinymathreason.cli import InputError
 
@@ -26,7 +26,7 @@ def config(run, **changed) -> None:
     (run / "config.json").write_text(json.dumps({**CONFIG, **changed}))
 
 
-def measured(run, now: float = 0.0, peak: float | None = None) -> Progress:
+def measured(run, now: float = 0.0, peak: float | None = None) -> RunProgress:
     history = History(str(run))
     history.update()
     return measure(history, now, peak)
@@ -260,7 +260,7 @@ def test_no_number_is_null_in_json(run) -> None:
     ("arguments", "words"),
     [
         (["none"], "none: no such folder"),
-        (["."], r"\.: holds no run \(there is no config\.json of one\); name the folder base_out"),
+        (["."], r"\.: not a run \(it has no config\.json\); expected the folder base_out"),
         ([".", "--interval", "0"], "--interval: expected a positive number"),
         ([".", "--peak-tflops", "nan"], "--peak-tflops: expected a positive number"),
     ],
