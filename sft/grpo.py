@@ -21,7 +21,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.latex import plain_number
 
 if TYPE_CHECKING:
-    from evaluation.tasks import Problem
+    from sft.problems import Problem
     from sft.settings import Settings
 
 

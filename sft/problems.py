@@ -1,13 +1,21 @@
 """Question sets in; problems with their right answers, for sampling and judging, out."""
 
 from collections import Counter
+from dataclasses import dataclass
 
-from evaluation.tasks import Problem
 from sft.config import TuningData
 from sft.prepare import select
 from tinymathreason.answers import PREFIX
 from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.cli import InputError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question and its right answer, a number or LaTeX."""
+
+    question: str
+    answer: str
 
 
 def load(data: TuningData) -> tuple[list[Problem], dict[str, Counter[str]]]:

@@ -21,7 +21,7 @@ from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
 
 if TYPE_CHECKING:
-    from evaluation.tasks import Problem
+    from evaluation.tasks import NumericProblem
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Examples:
     """What the run's record says of the examples; their counts are under ``counts``."""
     evaluation: Any = None
     """The held-out set, if there is one."""
-    problems: Sequence["Problem"] = ()
+    problems: Sequence["NumericProblem"] = ()
     """Held-out problems, for an accuracy that names no task."""
 
 

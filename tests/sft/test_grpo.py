@@ -6,12 +6,12 @@ import re
 import pytest
 import safetensors.numpy
 
-from evaluation.tasks import Problem
 from sft import grpo
 from sft.checkpoints import MODEL
 from sft.checks import check_settings
 from sft.config import GrpoData
 from sft.grpo import rows
+from sft.problems import Problem
 from sft.rewards import REWARDS
 from sft.session import train
 from sft.settings import parse

@@ -115,7 +115,7 @@ def made(monkeypatch):
 
 
 def problem(number: int):
-    from evaluation.tasks import Problem
+    from sft.problems import Problem
 
     answers = ["1", "2.0", "1,000", "\\frac{1}{2}"]
     return Problem(f"Question {number} of twelve?", answers[number % 4])
