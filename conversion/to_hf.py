@@ -62,7 +62,7 @@ def convert(
         if same and (skip_parity or "parity" in found):
             print(f"{output} was already complete")
             return
-    record = {**inputs, "parameters": hf_sizes.parameters(), **provenance.record()}
+    record = {**inputs, "parameters": hf_sizes.parameters, **provenance.record()}
     nbytes = export.weights_bytes(hf_sizes, options.dtype)
     exact = 0 if skip_parity or options.dtype == "float32" else 2 * nbytes  # `verify`'s scratch
     check_room(output, nbytes + exact, min(nbytes, options.max_shard_bytes))
@@ -73,7 +73,7 @@ def convert(
             print(f"{rows} rows of padding trimmed from the vocabulary", flush=True)
         export.write_config(hf_sizes, folder, options)
         export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
-        print(f"{hf_sizes.parameters():,} parameters written", flush=True)
+        print(f"{hf_sizes.parameters:,} parameters written", flush=True)
         record["model_sha256"] = provenance.model_hash(folder)
         if not skip_parity:
             from conversion.verify import verify
