@@ -1,4 +1,4 @@
-"""``python -m maxtext.train``: our wheel places this file into the installed MaxText package."""
+"""The command ``python -m maxtext.train``: the wheel installs this file into MaxText's package."""
 
 from pretrain.train import main
 from tinymathreason import cli

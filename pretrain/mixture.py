@@ -1,6 +1,7 @@
-"""What MaxText will read of a mixture: whether it is whole, and how its folders must be written.
+"""Check the mixture that MaxText will read, and pass its paths so that MaxText finds the files.
 
-MaxText makes a path absolute, follows its links, and then takes every part of it as a pattern.
+MaxText makes a path absolute, resolves its links and then interprets all of it as a glob pattern,
+so a folder name such as ``d[1]`` must be escaped.
 """
 
 import glob
@@ -20,97 +21,99 @@ MIXTURE = "grain_train_mixture_config_path"
 
 
 def sources(config: Mapping[str, Any]) -> dict[str, str]:
-    """The pattern of every source in mixture.json, by name; `InputError` when it is none."""
+    """The pattern of every source in mixture.json by name; `InputError` for another file."""
     path = config[MIXTURE]
     if not path:
         return {}
-    found = read_json(path)
+    mixture = read_json(path)
     try:
-        return {name: str(source["path"]) for name, source in found.items()}
+        return {name: str(source["path"]) for name, source in mixture.items()}
     except (AttributeError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a mixture: expected a path for each source") from error
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise `InputError` unless what MaxText will read is there, and of our mixtures all of it.
+    """Raise `InputError` when files that MaxText will read are missing.
 
-    Names and sizes are compared with the manifest, and SHA-256 where it takes a second. What lies
-    in a bucket is upstream's to find.
+    For a mixture of this project, names and sizes are compared with the manifest, and SHA-256 where
+    it takes less than a second. Files in a bucket are not checked.
     """
     for key, pattern in _patterns(config).items():
         if not is_remote(pattern):
             check_read(as_pattern(_absolute(pattern)))
-            if not _meant(pattern):
+            if not _matches(pattern):
                 raise InputError(f"{key}: no file matches {pattern}; build the mixture there first")
 
 
 def arguments(config: Mapping[str, Any], folder: Path) -> list[str]:
-    """``key=value`` for MaxText in place of the paths that it would read otherwise than meant.
+    """The ``key=value`` arguments for paths that MaxText would interpret differently; often none.
 
-    A changed mixture.json is written to ``folder``. Most paths need none of it.
+    A changed mixture.json is written to ``folder``.
     """
-    found = []
-    read = {key: p for key, p in _patterns(config).items() if not (is_remote(p) or _is_read(p))}
+    result = []
+    changed = {
+        key: p for key, p in _patterns(config).items() if not (is_remote(p) or _finds_all(p))
+    }
     of_sources = {name: f"{MIXTURE}: {name}" for name in sources(config)}
-    if read.keys() & set(of_sources.values()):
+    if changed.keys() & set(of_sources.values()):
         mixture = read_json(config[MIXTURE])
         for name, key in of_sources.items():
-            if key in read:
-                mixture[name] = {**mixture[name], "path": _for_upstream(read[key])}
+            if key in changed:
+                mixture[name] = {**mixture[name], "path": _for_maxtext(changed[key])}
         write_json(folder / "mixture.json", mixture)
-        found.append(argument(MIXTURE, str(folder / "mixture.json")))
-    for key in read.keys() - set(of_sources.values()):
-        pattern = _for_upstream(read[key])
+        result.append(argument(MIXTURE, str(folder / "mixture.json")))
+    for key in changed.keys() - set(of_sources.values()):
+        pattern = _for_maxtext(changed[key])
         if ";" in pattern:
-            raise InputError(f"{key}: MaxText takes the ';' in {pattern} for the end of a path")
-        found.append(argument(key, pattern))
-    return found
+            raise InputError(f"{key}: MaxText treats the ';' in {pattern} as the end of a path")
+        result.append(argument(key, pattern))
+    return result
 
 
 def argument(key: str, value: str) -> str:
-    """``key=value`` that gives MaxText exactly this text, whatever YAML would make of it."""
+    """A ``key=value`` argument that MaxText reads as this text, even if it looks like YAML."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}".replace("${", "\\\\${")
 
 
 def _patterns(config: Mapping[str, Any]) -> dict[str, str]:
-    """Everything that MaxText's Grain pipeline reads, by where it is named."""
+    """The patterns that MaxText's Grain pipeline reads, by the key or source that names them."""
     if config["dataset_type"] != "grain" or config["grain_file_type"] != "arrayrecord":
         return {}
-    found = {f"{MIXTURE}: {name}": pattern for name, pattern in sources(config).items()}
-    keys = [] if found else ["grain_train_files"]
+    patterns = {f"{MIXTURE}: {name}": pattern for name, pattern in sources(config).items()}
+    keys = [] if patterns else ["grain_train_files"]
     if config["eval_interval"] > 0:
         keys.append("grain_eval_files")
     for key in keys:
         pattern = str(config[key] or "")
-        # Several patterns, each with a weight, are upstream's own form.
-        if pattern and (";" not in pattern or _meant(pattern)):
-            found[key] = pattern
-    return found
+        # Several patterns, each with a weight, are MaxText's own notation and need no change.
+        if pattern and (";" not in pattern or _matches(pattern)):
+            patterns[key] = pattern
+    return patterns
 
 
 def _absolute(pattern: str) -> str:
-    """The absolute path, or pattern, that is meant."""
+    """The pattern as an absolute one."""
     if pattern.startswith("~/") and not os.path.lexists("~"):
         pattern = f"{Path.home()}{pattern[1:]}"
     return str(Path.cwd() / pattern)
 
 
-def _meant(pattern: str) -> list[str]:
-    """The files that are meant."""
+def _matches(pattern: str) -> list[str]:
+    """The files that a pattern matches when names with special characters are taken literally."""
     return glob.glob(as_pattern(_absolute(pattern)))
 
 
-def _for_upstream(pattern: str) -> str:
-    """The glob that is meant, with nothing left in it for MaxText to resolve."""
+def _for_maxtext(pattern: str) -> str:
+    """A pattern with which MaxText finds the same files: absolute, without links, and escaped."""
     path = _absolute(pattern)
     end = literal(path)
     return glob.escape(os.path.realpath(path[:end] or "/")).rstrip("/") + path[end:]
 
 
-def _is_read(pattern: str) -> bool:
-    """Whether MaxText finds the files that are meant."""
+def _finds_all(pattern: str) -> bool:
+    """Whether MaxText finds all files of a pattern."""
     try:
-        upstream = glob.glob(str(Path(pattern).expanduser().resolve()))
-    except RuntimeError:  # the home of nobody
+        files = glob.glob(str(Path(pattern).expanduser().resolve()))
+    except RuntimeError:  # the home directory of an unknown user
         return False
-    return set(map(os.path.realpath, upstream)) == set(map(os.path.realpath, _meant(pattern)))
+    return set(map(os.path.realpath, files)) == set(map(os.path.realpath, _matches(pattern)))

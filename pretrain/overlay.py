@@ -1,6 +1,6 @@
-"""An overlay YAML and ``key=value`` arguments in, MaxText's full key-value configuration out.
+"""Resolve an overlay and ``key=value`` arguments to a full MaxText configuration.
 
-Reads files only: neither MaxText nor jax is imported, so a wrong key is told at once.
+This imports neither MaxText nor jax, so a wrong key is reported at once.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ from tinymathreason.parsing import parse_yaml
 
 
 def upstream_configs() -> Path:
-    """MaxText's own folder of configurations, in the installed package."""
+    """The folder of configurations in the installed MaxText package."""
     spec = importlib.util.find_spec("maxtext")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("MaxText is not installed: install the extra 'pretrain'")
@@ -26,11 +26,11 @@ def upstream_configs() -> Path:
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration MaxText would resolve: base.yml, the overlay's chain, then ``overrides``.
+    """The configuration that MaxText resolves: base.yml, the overlay and its bases, ``overrides``.
 
-    ``base_config`` is looked up beside the file that names it, then in `upstream_configs`.
-    Raises `InputError` naming file and key for a missing file, a cycle, a key that upstream's
-    base.yml does not have, or a value of another type than the one there.
+    ``base_config`` is searched for beside the file that names it, then in `upstream_configs`.
+    Raises `InputError` naming file and key for a missing file, a cycle, a key that is not in
+    MaxText's base.yml, or a value whose type differs from that in base.yml.
     """
     base = _read(upstream_configs() / "base.yml")
     values = dict(base)
@@ -50,7 +50,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _chain(path: Path) -> list[Path]:
-    """The overlay and its ancestors, nearest first, without upstream's base.yml."""
+    """The overlay and its bases, nearest first, without MaxText's base.yml."""
     chain: list[Path] = []
     while path.resolve() != (upstream_configs() / "base.yml").resolve():
         if path.resolve() in (file.resolve() for file in chain):
@@ -68,7 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if not path.is_relative_to(upstream_configs()):
-        parse_yaml(path.read_bytes(), path)  # equal keys, and what would not end
+        parse_yaml(path.read_bytes(), path)  # refuses duplicate keys and unlimited nesting
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
@@ -94,7 +94,7 @@ def _checked(values: dict[str, Any], base: dict[str, Any], origin: str) -> dict[
         elif isinstance(expected, list):
             wrong = not isinstance(value, list | str)
         else:
-            # base.yml writes None for keys that may hold anything.
+            # None in base.yml stands for a value of any type.
             wrong = expected not in (None, "None") and not isinstance(value, str | None)
         if wrong:
             raise InputError(

@@ -1,6 +1,6 @@
-"""A run's directory, local or in a bucket: its checkpoints, whose they are, where they come from.
+"""The directory of a training run, local or in a bucket: its checkpoints and its records.
 
-``config.json`` holds the resolved configuration, ``provenance.json`` one entry for every start.
+``config.json`` holds the resolved configuration, ``provenance.json`` an entry for every start.
 """
 
 import datetime
@@ -31,7 +31,7 @@ DECISIVE = (
     "trainable_parameters_mask", "skip_step_", "quantization", "final_logits_soft_cap",
     "attn_logits_soft_cap", "grain_worker_count",
 )  # fmt: skip
-"""Beginnings of the keys that decide the weights; the others may change between two starts."""
+"""Prefixes of the keys that decide the weights. Other keys may change between two starts."""
 
 COUNTED: dict[str, Any] = {
     "model_name": "default",
@@ -48,39 +48,39 @@ COUNTED: dict[str, Any] = {
     "checkpoint_storage_use_ocdbt": True,
     "checkpoint_storage_use_zarr3": True,
 }
-"""The models and forms of checkpoints whose parameters are counted here; others go unchecked."""
+"""Keys of the models and checkpoint formats whose parameters can be counted."""
 
 
 class UnreadableError(InputError):
-    """A checkpoint that is damaged, being removed, or in a bucket that does not answer."""
+    """The checkpoint is damaged, is being removed, or its bucket does not answer."""
 
 
 def run_directory(config: dict[str, Any]) -> epath.Path:
-    """The folder of a run, local or gs://: all that upstream and we write of it lies below."""
+    """The folder of a run, local or gs://, that holds everything that is written about it."""
     return epath.Path(config["base_output_directory"]) / config["run_name"]
 
 
 def last_step(config: dict[str, Any]) -> int:
-    """The step after which the run is finished, counted from 0."""
+    """The last step of the run; steps are counted from 0."""
     steps: int = config["steps"]
     return (config["learning_rate_schedule_steps"] if steps < 0 else steps) - 1
 
 
 def checkpoint(config: dict[str, Any], step: int) -> epath.Path:
-    """The folder of the checkpoint of ``step``."""
+    """The folder of the checkpoint of a step."""
     return run_directory(config) / "checkpoints" / str(step)
 
 
 def checkpoints(config: dict[str, Any]) -> list[int]:
-    """The steps that have a complete checkpoint, ascending."""
+    """The steps with a complete checkpoint, ascending."""
     return [step for step in _steps(config) if _is_complete(checkpoint(config, step))]
 
 
 def set_aside_incomplete(config: dict[str, Any]) -> None:
-    """Rename local checkpoints that were never committed, which upstream would restore from.
+    """Rename incomplete local checkpoints, from which MaxText would otherwise restore.
 
-    A kill leaves none, as a local save is renamed when it is whole; a copy that was cut short does.
-    In a bucket upstream looks for the commit itself.
+    They come from interrupted copies. A killed training leaves none, because a local save is
+    renamed when it is complete. In a bucket MaxText itself checks for completeness.
     """
     if "://" in str(config["base_output_directory"]):
         return
@@ -89,7 +89,7 @@ def set_aside_incomplete(config: dict[str, Any]) -> None:
         if not _is_complete(folder):
             aside = folder.with_name(f"{step}.incomplete.{time.time_ns()}")
             folder.rename(aside)
-            print(f"{folder}: is no complete checkpoint; renamed to {aside.name}")
+            print(f"{folder}: not a complete checkpoint; renamed to {aside.name}")
 
 
 def _steps(config: dict[str, Any]) -> list[int]:
@@ -105,16 +105,16 @@ def _is_complete(folder: epath.Path) -> bool:
 
 
 def parameters(config: dict[str, Any]) -> int | None:
-    """The number of weights that ``config`` asks for; None for a model outside `COUNTED`."""
+    """The number of weights of the configured model; None for a model outside `COUNTED`."""
     if any(config[key] != value for key, value in COUNTED.items()):
         return None
     return Model.from_config(config).parameters
 
 
 def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
-    """Whole shapes of the weights in a checkpoint, by path, such as ``decoder.decoder_norm.scale``.
+    """The full shapes of a checkpoint's weights by path, such as ``decoder.decoder_norm.scale``.
 
-    Raises `UnreadableError` when it cannot be read.
+    Raises `UnreadableError` when the checkpoint cannot be read.
     """
     import tensorstore
 
@@ -136,7 +136,8 @@ def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
 def check_layers(config: dict[str, Any], step: int) -> int | None:
     """The number of weights in a checkpoint; None for a model outside `COUNTED`.
 
-    Raises `InputError` when it is not the configuration's, `UnreadableError` as `stored_shapes`.
+    Raises `InputError` when it differs from the configuration's, and `UnreadableError` when the
+    checkpoint cannot be read.
     """
     expected = parameters(config)
     if expected is None:
@@ -153,16 +154,16 @@ def check_layers(config: dict[str, Any], step: int) -> int | None:
             f"{checkpoint(config, step)}: the checkpoint holds {found:,} parameters, the "
             f"configuration has {expected:,}"
             + (f"; layers without weights: {missing}" if missing else "")
-            + "; do not train on: what is not saved is lost"
+            + "; do not continue this training: weights that are not saved are lost"
         )
     return found
 
 
 def mixture_record(config: dict[str, Any]) -> dict[str, str] | None:
-    """SHA-256 of the mixture's manifest.json and of what training reads; None without a mixture.
+    """SHA-256 of the mixture's manifest.json and of its content; None without a mixture.
 
-    What training reads are the names, weights and records of the sources: a mixture that was built
-    again or moved is the same. Without a manifest it is mixture.json, byte by byte.
+    The content is the names, weights and records of the sources, so a mixture that was rebuilt or
+    moved is still the same. Without a manifest it is the bytes of mixture.json.
     """
     if not config["grain_train_mixture_config_path"]:
         return None
@@ -185,14 +186,14 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check_owner(
+def check_resumable(
     config: dict[str, Any], hosts: int | None = None, devices: int | None = None
 ) -> None:
-    """Raise `InputError` when going on from the directory's checkpoints would not be exact.
+    """Raise `InputError` when this training must not continue from the directory's checkpoints.
 
-    That is so after a change of a `DECISIVE` key, of the mixture, of the number of ``hosts`` (each
-    reads its own share of the data) or of ``devices`` (which multiplies the batch); None is
-    unknown yet. A directory without a checkpoint may be anyone's.
+    It must not after a change of a `DECISIVE` key, of the mixture, of the number of ``hosts`` (each
+    reads its own share of the data) or of ``devices`` (the batch is multiplied by it). Pass None
+    for a number that is not known yet. A directory without a checkpoint may be used by any run.
     """
     directory = run_directory(config)
     if not checkpoints(config):
@@ -200,7 +201,7 @@ def check_owner(
     changed = []
     if (directory / "config.json").exists():
         before = _read(directory / "config.json")
-        # Without a length of its own, the schedule is as long as the run.
+        # Without a length of its own, the schedule ends with the run.
         decisive = (*DECISIVE, "steps") if config["learning_rate_schedule_steps"] < 0 else DECISIVE
         changed = [
             f"{key} was {before.get(key)!r}, is {value!r}"
@@ -222,23 +223,23 @@ def check_owner(
     if changed:
         raise InputError(
             f"{directory} holds a run with another configuration: {'; '.join(changed)}; "
-            "remove it or set run_name"
+            "remove it or choose another run_name"
         )
 
 
 def starts(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """What provenance.json tells of every start of the run, in their order."""
+    """The entries of provenance.json, one for every start of the run, oldest first."""
     path = run_directory(config) / "provenance.json"
     return list(_read(path)["starts"]) if path.exists() else []
 
 
 class Start:
-    """One start of a run, recorded as it begins and as it ends; of several hosts, one records."""
+    """The record of one start of a run. With several hosts, only one of them writes it."""
 
     def __init__(self, config: dict[str, Any], hosts: int, devices: int, device: str) -> None:
-        """Append an entry to provenance.json, and write config.json unless it is already there.
+        """Append an entry to provenance.json, and write config.json if it does not exist yet.
 
-        The entry of a start that was killed keeps ``end``, ``outcome`` and ``step`` null.
+        ``end``, ``outcome`` and ``step`` are null until `end`, and stay null after a kill.
         """
         self.config = config
         directory = run_directory(config)
@@ -267,7 +268,7 @@ class Start:
         self._write()
 
     def end(self, outcome: str) -> None:
-        """Record how the start ended, and the last step that is saved."""
+        """Record how the training ended, and the last saved step."""
         saved = checkpoints(self.config)
         self.entry["end"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.entry["outcome"] = outcome
@@ -285,7 +286,7 @@ def _read(path: epath.Path) -> Any:
 
 def _write(path: epath.Path, value: Any) -> None:
     if "://" in str(path):
-        # An object in a bucket is there when it is whole.
+        # Objects in a bucket appear only when they are complete.
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8")
     else:

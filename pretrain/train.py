@@ -1,9 +1,9 @@
-"""Command: train with upstream MaxText, after checks that take a second and not a minute.
+"""Command: train with MaxText, after checks that find wrong input within a second.
 
 python -m maxtext.train OVERLAY.yml [key=value ...]
 
-Exit status: 0 only when the last step is saved; 75 when the run was told to end (SIGTERM), saved
-and stopped before; 2 for wrong input, also for data that ran out; 1 after a crash.
+Exit status: 0 when the last step is saved; 75 when a SIGTERM made the run save and stop before its
+last step; 2 for wrong input, which includes data that ran out; 1 after a crash.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from tinymathreason.cli import InputError
 from tinymathreason.writes import check_room
 
 PREEMPTED = 75
-"""Exit status of a run that saved and stopped before its last step: sysexits.h's EX_TEMPFAIL."""
-SECONDS = 5.0
-"""Between two looks for the first checkpoint."""
+"""Exit status of a run that saved and stopped before its last step: EX_TEMPFAIL of sysexits.h."""
+POLL_SECONDS = 5.0
+"""Seconds between two checks for the first checkpoint."""
 
 
 def check_inputs(config: dict[str, Any]) -> None:
-    """Raise `InputError` for what MaxText would stumble over a minute later, or learn wrongly from.
+    """Raise `InputError` for mistakes that MaxText would report a minute later, or not at all.
 
-    A tokenizer in a bucket is upstream's to open.
+    A tokenizer in a bucket is not checked here; MaxText opens it.
     """
     if not config["run_name"] or not config["base_output_directory"]:
         raise InputError("run_name and base_output_directory must be set")
@@ -40,51 +40,51 @@ def check_inputs(config: dict[str, Any]) -> None:
         return
     path = config[mixture.MIXTURE]
     if path and not Path(path).is_file():
-        # Upstream opens it as a local file; the records that it names may lie in a bucket.
+        # MaxText opens it as a local file; the records that it names may lie in a bucket.
         raise InputError(
             f"{mixture.MIXTURE}: no file {path}; "
             "build it first: bash data_prep/build_mixture.sh RECIPE.yaml"
         )
     tokenizer = str(config["tokenizer_path"])
     if config["tokenizer_type"] == "huggingface" and "://" not in tokenizer:
-        # Conversion asks for the same: better to be told before the run than after it.
+        # Conversion checks this too, but only after the run.
         vocabulary.check_size(Path(tokenizer), config["vocab_size"])
 
 
-class FirstSave(threading.Thread):
-    """Checks the run's first checkpoint when it is complete, while training goes on.
+class FirstCheckpointCheck(threading.Thread):
+    """Checks the run's first complete checkpoint while training continues.
 
-    Upstream would save half a model for weeks without a word.
+    MaxText would not notice if its checkpoints lacked part of the model.
     """
 
     def __init__(self, config: dict[str, Any], fail: Callable[[InputError], None]) -> None:
-        """``fail`` is called, in this thread, with what is wrong with the checkpoint."""
-        super().__init__(name="first save", daemon=True)
+        """``fail`` is called in this thread with the error when the checkpoint is wrong."""
+        super().__init__(name="first checkpoint check", daemon=True)
         self._config = config
         self._fail = fail
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Look every few seconds, and once more when training has ended."""
+        """Check every `POLL_SECONDS`, and once more when training has ended."""
         ended = False
         while not self._checked(ended) and not ended:
-            ended = self._ended.wait(SECONDS)
+            ended = self._ended.wait(POLL_SECONDS)
 
     def close(self) -> None:
-        """Tell that training has ended, and wait until the check is done."""
+        """Signal that training has ended, and wait until the check is done."""
         self._ended.set()
         self.join()
 
     def _checked(self, ended: bool) -> bool:
-        """Whether there was a checkpoint to check; what is wrong with it is told."""
+        """Whether there was a checkpoint to check; reports an error in it."""
         try:
             saved = run.checkpoints(self._config)[-1:]
             for step in saved:
                 run.check_layers(self._config, step)
         except (run.UnreadableError, OSError) as error:
-            # Upstream may be removing it as an old one, or a bucket may not answer: look again.
+            # MaxText may be removing an old checkpoint, or the bucket may not answer: try again.
             if ended:
-                self._fail(InputError(f"the first checkpoint was never checked: {error}"))
+                self._fail(InputError(f"the first checkpoint could not be checked: {error}"))
             return False
         except InputError as error:
             self._fail(error)
@@ -92,11 +92,11 @@ class FirstSave(threading.Thread):
 
 
 @contextlib.contextmanager
-def alone(config: dict[str, Any]) -> Iterator[None]:
-    """Make a single CPU or GPU machine notice SIGTERM in the block, so that it saves and stops.
+def handled_sigterm(config: dict[str, Any]) -> Iterator[None]:
+    """Let training on a single CPU or GPU machine save and stop after a SIGTERM.
 
-    jax tells upstream of the signal only in its distributed runtime, which upstream starts where a
-    launcher's variables are set, or on a TPU. This starts it for one process, on a port of its own.
+    MaxText learns of the signal from jax's distributed runtime, which it starts only on a TPU or
+    when a launcher has set its variables. This starts the runtime for one process on a free port.
     """
     launched = {"JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_IP"} & os.environ.keys()
     if config["hardware"] not in ("cpu", "gpu") or launched or not config["enable_checkpointing"]:
@@ -117,24 +117,24 @@ def alone(config: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        # At exit its log would hide the one line that tells what is wrong.
+        # Not at exit, where its log would follow, and hide, the one line of an error.
         jax.distributed.shutdown()
 
 
 def train(path: Path, overrides: Sequence[str]) -> None:
-    """Train as the overlay says, from the last checkpoint if there is one, and end the process.
+    """Train with an overlay, from the last checkpoint if there is one, and end the process.
 
-    A run whose last step is saved returns at once. Importing upstream alone takes half a minute.
-    Raises `InputError` for wrong input, and when upstream returns before the last step.
+    Returns at once when the last step is saved already. Importing MaxText takes half a minute.
+    Raises `InputError` for wrong input, and when MaxText returns before the last step.
     """
-    # Without this key upstream stops on SIGTERM all the same, but does not save.
+    # Without this key MaxText stops on SIGTERM without saving.
     arguments = [*overrides, "enable_autocheckpoint=true"]
     config = overlay.load(path, arguments)
     check_inputs(config)
     directory = run.run_directory(config)
     on_cpu = config["hardware"] == "cpu"
-    # What a launcher tells upstream on CPU; elsewhere the number is known when jax has started.
-    run.check_owner(config, int(os.environ.get("JAX_PROCESS_COUNT", "1")) if on_cpu else None)
+    # On CPU a launcher sets the number of hosts; elsewhere it is known once jax has started.
+    run.check_resumable(config, int(os.environ.get("JAX_PROCESS_COUNT", "1")) if on_cpu else None)
     saved = run.checkpoints(config)
     if saved and saved[-1] >= run.last_step(config):
         print(f"{directory}: the last step, {saved[-1]}, is saved; nothing is left to do")
@@ -142,8 +142,7 @@ def train(path: Path, overrides: Sequence[str]) -> None:
     for step in saved[-1:]:
         run.check_layers(config, step)
     if on_cpu:
-        # Without it, jax looks for a TPU for ten seconds. DECOUPLE_GCLOUD would save ten more, but
-        # with it upstream writes no TensorBoard events.
+        # Otherwise jax searches for a TPU for ten seconds.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
     mixture.check(config)
     if "://" not in config["base_output_directory"]:
@@ -154,19 +153,19 @@ def train(path: Path, overrides: Sequence[str]) -> None:
 
     from absl import app
 
-    with tempfile.TemporaryDirectory() as folder, alone(config):
+    with tempfile.TemporaryDirectory() as folder, handled_sigterm(config):
         arguments += mixture.arguments(config, Path(folder))
         app.run(functools.partial(_train, config), argv=["maxtext.train", str(path), *arguments])
 
 
 def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
-    """Upstream's main, with the records before and after it; the exit status."""
+    """Run MaxText's main function and record the start and the end; the exit status."""
     import jax
     from jax.experimental import multihost_utils
 
     upstream = _upstream(config)
     resolved, recorder = upstream.initialize(argv)
-    run.check_owner(config, jax.process_count(), jax.device_count())
+    run.check_resumable(config, jax.process_count(), jax.device_count())
     start = None
     if jax.process_index() == 0:
         run.set_aside_incomplete(config)
@@ -174,7 +173,7 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
             config, jax.process_count(), jax.device_count(), jax.devices()[0].device_kind
         )
     if jax.process_count() > 1:
-        # The others must not see what is being set aside.
+        # The other hosts must not see checkpoints that are being renamed.
         multihost_utils.sync_global_devices("run directory")
     with recorded(config, start):
         upstream.record_goodput(recorder, upstream.RECORD_JOB_START_TIME)
@@ -182,20 +181,20 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
             upstream.get_train_func(resolved, recorder, argv)()
     saved = run.checkpoints(config)
     preempted = bool(saved) and multihost_utils.reached_preemption_sync_point(saved[-1])
-    return outcome(config, start, saved, preempted)
+    return exit_status(config, start, saved, preempted)
 
 
 def _upstream(config: dict[str, Any]) -> Any:
-    """Upstream's module of the trainer.
+    """MaxText's trainer module.
 
-    On a CPU that writes to its own disk it is imported without the clients of Google's cloud, by
-    upstream's own switch: they take three tenths of the half minute. Afterwards the switch is as
-    before, since with it upstream would write no TensorBoard events.
+    For a CPU and a local output directory it is imported with MaxText's switch DECOUPLE_GCLOUD,
+    which leaves out the Google Cloud clients and saves ten seconds. The switch is removed after the
+    import, because with it MaxText writes no TensorBoard events.
     """
     switch, local = "DECOUPLE_GCLOUD", "://" not in config["base_output_directory"]
     spared = config["hardware"] == "cpu" and local and not config["use_vertex_tensorboard"]
     if spared and switch not in os.environ:
-        from maxtext.common import gcloud_stub  # noqa: F401  # it looks for TensorBoard's writer
+        from maxtext.common import gcloud_stub  # noqa: F401  # it needs TensorBoard's writer
 
         os.environ[switch] = "TRUE"
         try:
@@ -209,14 +208,14 @@ def _upstream(config: dict[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def recorded(config: dict[str, Any], start: run.Start | None) -> Iterator[None]:
-    """Train in the block: its first checkpoint is checked, and its failure recorded.
+    """Check the first checkpoint of the training in the block, and record its failure.
 
-    ``start`` is None on the hosts that record nothing. An OSError comes out as a RuntimeError: in
-    training it is a crash, not the user's slip as which `cli.run` would tell it.
+    ``start`` is None on hosts that write no record. An OSError is raised as a RuntimeError: during
+    training it is a crash, and `cli.run` must not report it as wrong input.
     """
-    first_save = FirstSave(config, functools.partial(stop, start)) if start else None
-    if first_save:
-        first_save.start()
+    check = FirstCheckpointCheck(config, functools.partial(exit_now, start)) if start else None
+    if check:
+        check.start()
     try:
         yield
     except BaseException as error:
@@ -225,24 +224,24 @@ def recorded(config: dict[str, Any], start: run.Start | None) -> Iterator[None]:
         if isinstance(error, OSError):
             raise RuntimeError(f"training failed: {error}") from error
         raise
-    if first_save:
-        first_save.close()
+    if check:
+        check.close()
 
 
-def stop(start: run.Start, error: InputError) -> None:
-    """End the process in one line: upstream's loop cannot be told to, and would save as wrongly."""
+def exit_now(start: run.Start, error: InputError) -> None:
+    """End the process with a one-line error, because MaxText's training loop cannot be stopped."""
     start.end(f"failed: {error}")
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(2)
 
 
-def outcome(
+def exit_status(
     config: dict[str, Any], start: run.Start | None, saved: Sequence[int], preempted: bool
 ) -> int:
-    """The exit status of a training that returned, recorded in ``start``.
+    """The exit status of a training that returned; also records the outcome in ``start``.
 
-    Upstream returns after the last step, after a preemption's save, and when the data ran out or
-    could not be read; the last is an `InputError`.
+    MaxText returns after the last step, after saving because of a preemption, and when the data
+    ran out or could not be read. The last case raises `InputError`.
     """
     finished = bool(saved) and saved[-1] >= run.last_step(config)
     if start:
@@ -260,9 +259,9 @@ def outcome(
 def main(argv: Sequence[str]) -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(
-        prog="maxtext.train", description="Train with upstream MaxText, driven by an overlay."
+        prog="maxtext.train", description="Train with MaxText, configured by an overlay."
     )
-    parser.add_argument("overlay", type=Path, help="YAML file; maxtext_configs has some")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
+    parser.add_argument("overlay", type=Path, help="YAML file, such as one of maxtext_configs")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="override a MaxText key")
     arguments = parser.parse_args(argv)
     train(arguments.overlay, arguments.overrides)

@@ -3,12 +3,14 @@
 python -m tests.processors [SETTING...]
 
 One machine stands for others: its libraries are told to use fewer of its instructions, or other
-numbers of threads. Prints a line for each setting, and ends with 1 when a test failed in any.
+numbers of threads. As many settings run at once as there are cores. Prints a line for each setting
+as it ends, and exits with 1 when a test failed in any.
 """
 
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 BUSY = "beside a busy process"
 SETTINGS: dict[str, dict[str, str]] = {
@@ -43,15 +45,16 @@ def run(setting: str) -> bool:
             beside.kill()
             beside.wait()
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [""]
-    print(f"{setting:22} {lines[-1]}", flush=True)
     if done.returncode:
         print(done.stdout, done.stderr, file=sys.stderr, flush=True)
+    print(f"{setting:22} {lines[-1]}", flush=True)
     return done.returncode == 0
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:] or list(SETTINGS)
-    if unknown := set(asked) - set(SETTINGS):
+    chosen = sys.argv[1:] or list(SETTINGS)
+    if unknown := set(chosen) - set(SETTINGS):
         sys.exit(f"unknown {', '.join(map(repr, unknown))}; known are {', '.join(SETTINGS)}")
-    passed = [run(setting) for setting in asked]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        passed = list(pool.map(run, chosen))
     sys.exit(0 if all(passed) else 1)

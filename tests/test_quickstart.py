@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import browser
+from tests.support import browser, notebook
 
 pytestmark = pytest.mark.quickstart
 RUN = Path("runs/quickstart")
@@ -23,6 +23,14 @@ def test_the_model_can_be_pushed() -> None:
     words = command("release.push", "--model", str(MODEL), "--repo", "org/name", "--dry-run")
     shown = subprocess.run(words, capture_output=True, text=True)
     assert (shown.returncode, "dry run: nothing was sent" in shown.stdout) == (0, True)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own; a cell that warns fails
+def test_the_notebook_walks_through_the_run(tmp_path, monkeypatch) -> None:
+    text = notebook.outputs(RUN, tmp_path, monkeypatch)
+    assert "820,352 parameters, compared at" in text
+    assert text.count("<mark>") > 10
+    assert re.search(r"base .*arithmetic.*sft .*arithmetic", text, re.DOTALL)
 
 
 @browser.needed

@@ -1,4 +1,4 @@
-"""Command: watch a training run, or look at one that has ended.
+"""Command: show the progress of a training run, repeatedly or once.
 
 python -m pretrain.watch RUN_DIR [--once] [--interval S] [--json] [--png FILE] [--peak-tflops N]
 """
@@ -23,11 +23,11 @@ from tinymathreason.files import new_file
 from tinymathreason.units import duration
 
 POINTS = 200
-"""Points of the curve of the speed, each over as many steps."""
+"""Number of points in the speed curve; each averages the same number of steps."""
 
 
 def rows(p: RunProgress) -> dict[str, str]:
-    """A run's figures by their names, for people; ``-`` where there is none."""
+    """The figures to show, by name; ``-`` for unknown ones."""
 
     def shown(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
@@ -35,7 +35,7 @@ def rows(p: RunProgress) -> dict[str, str]:
     def since(seconds: float | None) -> str:
         return "" if seconds is None else f" ({duration(max(0.0, seconds))} ago)"
 
-    found = {
+    figures = {
         "step": f"{shown(p.step, ',')} of {p.last_step:,}{since(p.event_age)}",
         "loss": shown(p.loss, ".4f"),
         "held-out loss": shown(p.held_out_loss, ".4f")
@@ -50,12 +50,12 @@ def rows(p: RunProgress) -> dict[str, str]:
         f"steps repeated: {p.repeated_steps:,}",
     }
     if p.damaged:
-        found["damaged"] = ", ".join(p.damaged)
-    return found
+        figures["damaged"] = ", ".join(p.damaged)
+    return figures
 
 
 def as_json(p: RunProgress) -> str:
-    """A run's figures in one line; null for what is unknown or no finite number."""
+    """The figures as one line of JSON; null for unknown figures and for NaN or infinity."""
     record = dataclasses.asdict(p)
     for name, value in record.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -64,7 +64,7 @@ def as_json(p: RunProgress) -> str:
 
 
 def plot(history: History, path: Path) -> None:
-    """Draw loss and held-out loss, learning rate, gradient norm and tokens/s by step, as a PNG."""
+    """Plot the losses, learning rate, gradient norm and tokens/s by step into a PNG file."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -86,9 +86,9 @@ def plot(history: History, path: Path) -> None:
         axes.set(ylabel=name)
     norms.set(yscale="log")
     if len(loss.steps):
-        seconds, plain = spans(loss, held_out.steps, history.starts[0])
-        chosen, tokens = tokens_by_step(history, loss, plain)
-        # One step's time says little: upstream hands out the next before this one is done.
+        seconds, undisturbed = spans(loss, held_out.steps, history.starts[0])
+        chosen, tokens = tokens_by_step(history, loss, undisturbed)
+        # A single step's time means little: MaxText starts the next step before this one ends.
         blocks = np.arange(0, len(chosen), max(1, len(chosen) // POINTS))
         if len(chosen):
             rate = np.add.reduceat(tokens, blocks) / np.add.reduceat(seconds[chosen], blocks)
@@ -107,8 +107,8 @@ def watch(
 ) -> None:
     """Print a run's figures every ``interval`` seconds until its last step is saved.
 
-    On a terminal they stand in place; elsewhere an update is a line. ``once`` prints them as they
-    are and ends. ``peak`` is a device's in FLOP/s. Raises `InputError` when there is no run.
+    On a terminal they are updated in place; elsewhere each update is a line. ``once`` prints them
+    once. ``peak`` is the FLOP/s of one device. Raises `InputError` when there is no run.
     """
     history = History(run)
     redrawn = 0
@@ -116,11 +116,11 @@ def watch(
     while True:
         history.update()
         progress = measure(history, time.time(), peak)
-        # The last events are flushed after the last save.
+        # MaxText writes its last events after its last checkpoint.
         done = once or (progress.finished and (saved or progress.step == progress.last_step))
         saved = progress.finished
-        found = rows(progress)
-        block = tabulate(found.items(), tablefmt="plain", disable_numparse=True).splitlines()
+        figures = rows(progress)
+        block = tabulate(figures.items(), tablefmt="plain", disable_numparse=True).splitlines()
         if in_json:
             print(as_json(progress), flush=True)
         elif sys.stdout.isatty():
@@ -130,7 +130,7 @@ def watch(
         elif done:
             print("\n".join(block), flush=True)
         else:
-            print(", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+            print(", ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
         if png is not None:
             plot(history, png)
         if done:
@@ -142,16 +142,18 @@ def main(argv: Sequence[str]) -> None:
     """Parse the command line and watch."""
     parser = argparse.ArgumentParser(
         prog="pretrain.watch",
-        description="Watch a training run until its last step is saved, or look at one that ended.",
+        description="Show the progress of a training run until its last step is saved.",
     )
-    parser.add_argument("run", metavar="RUN_DIR", help="base_output_directory/run_name; gs:// too")
-    parser.add_argument("--once", action="store_true", help="print the figures once and end")
-    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two looks")
-    parser.add_argument("--json", action="store_true", help="one JSON object a look")
-    parser.add_argument("--png", type=Path, help="file for the curves, drawn again at every look")
+    parser.add_argument(
+        "run", metavar="RUN_DIR", help="base_output_directory/run_name, local or gs://"
+    )
+    parser.add_argument("--once", action="store_true", help="print the figures once and exit")
+    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two updates")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per update")
+    parser.add_argument("--png", type=Path, help="plot the curves into this file at every update")
     parser.add_argument(
         "--peak-tflops", type=float, metavar="N",
-        help="dense peak of one device, for the MFU of one that the run's record does not name",
+        help="dense peak of one device, for an MFU on devices that are not known",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     peak = arguments.peak_tflops

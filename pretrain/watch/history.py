@@ -1,7 +1,7 @@
-"""The folder of a run in; what upstream's trainer wrote there out: curves by step, checkpoints.
+"""Read the history of a training run: its curves by step and its checkpoints.
 
-Reads TensorBoard's event files, here or in a bucket. Upstream's ``metrics_file`` is not read: its
-lines hold no time, every host appends to it, and each evaluation empties it.
+The curves come from TensorBoard's event files, local or in a bucket. MaxText's ``metrics_file`` is
+no alternative: its lines have no time, every host appends to it, and each evaluation empties it.
 """
 
 import contextlib
@@ -25,34 +25,34 @@ WEIGHTS = "learning/total_weights"
 """Tokens of a step that are not padding."""
 RATE = "learning/current_learning_rate"
 NORM = "learning/raw_grad_norm"
-"""Of the gradient before it is clipped."""
+"""Norm of the gradient before clipping."""
 TAGS = (LOSS, HELD_OUT, WEIGHTS, RATE, NORM)
 
 CHUNK = 1 << 25
-"""Bytes read at once: an event file of a long run has hundreds of megabytes."""
+"""Bytes to read at once; the event file of a long run has hundreds of megabytes."""
 FRAME = struct.Struct("<QI")
-"""What stands before a record: its length and the masked CRC-32C of the length; after it, its own.
-https://www.tensorflow.org/tutorials/load_data/tfrecord"""
+"""The header of a record: its length and the masked CRC-32C of the length. The record's own CRC
+follows it: https://www.tensorflow.org/tutorials/load_data/tfrecord"""
 WANTED = re.compile(b"|".join(re.escape(tag.encode()) for tag in TAGS))
-"""Most records hold another scalar; parsing them would take most of the time."""
+"""Matches records of the tags above. Parsing all other records would take most of the time."""
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
 class Series(NamedTuple):
-    """One scalar by step; four arrays of one length, steps strictly ascending."""
+    """One scalar by step: four arrays of equal length, with strictly ascending steps."""
 
     steps: Integers
     values: Floats
     times: Floats
-    """Seconds since the epoch, on the clock of the host that wrote."""
+    """Seconds since the epoch, by the clock of the host that wrote the event."""
     files: Integers
-    """Number of the event file; every start of the trainer writes one."""
+    """Index of the event file; every start of the training writes a new one."""
 
 
 class EventFile:
-    """The scalars of one event file so far; `read` takes in only what is new."""
+    """The scalars read from one event file so far; `read` reads only what is new."""
 
     def __init__(self) -> None:
         self.offset = 0
@@ -61,25 +61,24 @@ class EventFile:
         self._rows = {tag: array("d") for tag in TAGS}
 
     def read(self, system: Any, path: str, size: int) -> None:
-        """Take in the whole records between the last offset and ``size`` bytes.
+        """Read the complete records between the last offset and ``size`` bytes.
 
-        A record that is not whole yet is left for the next call; what follows a damaged length is
-        never read.
+        An incomplete record is left for the next call. Nothing is read after a damaged length.
         """
-        most = CHUNK
+        limit = CHUNK
         while self.offset < size and not self.damaged:
-            data = system.cat_file(path, start=self.offset, end=min(size, self.offset + most))
-            used = self._take(data)
+            data = system.cat_file(path, start=self.offset, end=min(size, self.offset + limit))
+            used = self._parse(data)
             self.offset += used
             if used:
-                most = CHUNK
-            elif len(data) < most:
+                limit = CHUNK
+            elif len(data) < limit:
                 break
             else:
-                most *= 2
+                limit *= 2
 
-    def _take(self, data: bytes) -> int:
-        """Take in the whole records at the beginning of ``data``; their bytes."""
+    def _parse(self, data: bytes) -> int:
+        """Parse the complete records at the start of ``data``; returns their size in bytes."""
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from tensorboard.compat.proto.event_pb2 import Event
 
@@ -109,7 +108,7 @@ class EventFile:
                 self._rows[value.tag].extend(row)
 
     def rows(self, tag: str) -> Floats:
-        """Step, value and time of one scalar, a row an event."""
+        """Step, value and time of one scalar, one row per event."""
         return np.array(self._rows[tag]).reshape(-1, 3)
 
 
@@ -129,10 +128,10 @@ class SavedStep(NamedTuple):
 
 
 class History:
-    """All starts of one run. `update` reads what is new; until then there is nothing."""
+    """The history of a run over all its starts; empty until `update` is called."""
 
     def __init__(self, run: str) -> None:
-        """``run``: a local folder, or one that fsspec opens (``gs://``); `InputError` if absent."""
+        """``run`` is a local folder or a ``gs://`` one; `InputError` if it does not exist."""
         self.run = run.rstrip("/") or run
         try:
             self._system, self._path = fsspec.core.url_to_fs(self.run)
@@ -145,7 +144,7 @@ class History:
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Turn what gcsfs raises, beside `OSError`, into one line."""
+        """Turn exceptions of gcsfs other than `OSError` into an `InputError`."""
         refusals: tuple[type[Exception], ...] = ()
         if "gs" in self._system.protocol:
             from gcsfs.retry import HttpError  # type: ignore[import-untyped]
@@ -158,24 +157,24 @@ class History:
             raise InputError(f"{self.run}: cannot be read: {error}") from error
 
     def update(self) -> None:
-        """Read what was written since the last call.
+        """Read the events written since the last call.
 
-        Raises `InputError` or `OSError` when the place cannot be read.
+        Raises `InputError` or `OSError` when the folder cannot be read.
         """
         with self._reaching():
             self._system.invalidate_cache()
-            found = self._system.find(f"{self._path}/tensorboard", detail=True)
-            for path, entry in found.items():
+            files = self._system.find(f"{self._path}/tensorboard", detail=True)
+            for path, entry in files.items():
                 if "events.out.tfevents." in path.rpartition("/")[2]:
                     file = self._files.setdefault(path, EventFile())
                     file.read(self._system, path, entry["size"])
 
     def _ordered(self) -> list[EventFile]:
-        # The name goes on with the second in which the file was begun.
+        # The file name contains the second in which the file was created.
         return [self._files[path] for path in sorted(self._files, key=lambda p: p.split("/")[-1])]
 
     def series(self, tag: str) -> Series:
-        """One scalar, of the steps that count: a step that was taken again counts by its last."""
+        """One scalar of the steps that count; of a repeated step only the last run counts."""
         tables = [np.zeros((0, 4))]
         least = np.inf
         files = self._ordered()
@@ -183,31 +182,31 @@ class History:
             rows = files[number].rows(tag)
             numbers = np.full((len(rows), 1), float(number))
             tables.append(np.hstack([rows, numbers])[rows[:, 0] < least])
-            # By its losses: a start may not have been evaluated yet where an earlier one was.
+            # A start counts from its first loss: it may lack evaluations that an earlier one has.
             least = np.min(files[number].rows(LOSS)[:1, 0], initial=least)
         table = np.concatenate(tables[::-1])
-        # Within a start upstream only goes on; should it not, the same holds.
+        # Steps ascend within a start; if they ever do not, later ones count here as well.
         following = np.minimum.accumulate(np.append(table[:, 0], np.inf)[::-1])[-2::-1]
         steps, values, times, numbers = table[table[:, 0] < following].T
         return Series(steps.astype(np.int64), values, times, numbers.astype(np.int64))
 
     @property
     def recorded(self) -> int:
-        """Training steps that event files hold, those that were taken again included."""
+        """The number of training steps in the event files, including repeated ones."""
         return sum(len(file.rows(LOSS)) for file in self._files.values())
 
     @property
     def starts(self) -> list[float]:
-        """When each start of the trainer began its event file, after import and compilation."""
+        """The time at which each start created its event file, after importing and compiling."""
         return [file.began for file in self._ordered() if file.began is not None]
 
     @property
     def damaged(self) -> list[str]:
-        """Event files that end in something else than records, with the byte where it begins."""
+        """Event files with damaged records, each with the byte at which the damage begins."""
         return [f"{p} at byte {f.offset}" for p, f in sorted(self._files.items()) if f.damaged]
 
     def json(self, name: str) -> Any:
-        """The value in a JSON file of the run's folder; None when there is no such file."""
+        """The value of a JSON file in the run's folder; None when there is no such file."""
         with self._reaching():
             try:
                 content = self._system.cat_file(f"{self._path}/{name}")

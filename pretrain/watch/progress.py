@@ -1,4 +1,4 @@
-"""A run's history in; how far, how fast and how well it goes out."""
+"""Measure the progress of a run from its history: step, loss, speed and goodput."""
 
 import datetime
 from dataclasses import dataclass
@@ -22,50 +22,50 @@ PEAKS = {
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
 }
-"""Dense bfloat16 FLOP/s by jax's name of the device; those of GPUs from NVIDIA's data sheets."""
+"""Dense bfloat16 FLOP/s by jax's name of the device; for GPUs from NVIDIA's data sheets."""
 
 WINDOW = 100
-"""Steps over which the present speed is taken: upstream's seconds of one step are asynchronous."""
+"""Steps over which the speed is averaged; MaxText's own step times are asynchronous."""
 
 
 @dataclass(kw_only=True, frozen=True, slots=True)
 class RunProgress:
-    """A run at one moment. What cannot be known yet, or at all, is None."""
+    """The state of a run at one moment. Figures that are not known are None."""
 
     last_step: int
-    """The step that ends the run; the first is 0."""
+    """The last step of the run; the first is 0."""
     step: int | None
-    """The last step that TensorBoard's events tell of; upstream flushes them every log_period."""
+    """The last recorded step; MaxText writes its events every log_period steps."""
     loss: float | None
-    """Of that step, in nats a token."""
+    """Loss of that step, in nats per token."""
     held_out_step: int | None
-    """The last step at which the model was evaluated."""
+    """The step of the last evaluation."""
     held_out_loss: float | None
-    """There, in nats a token."""
+    """Loss of the last evaluation, in nats per token."""
     tokens: int
-    """Trained on so far, without padding and without steps that were taken again."""
+    """Tokens trained on so far, without padding and repeated steps."""
     step_seconds: float | None
-    """Wall time of a step, over the last `WINDOW` steps that nothing disturbed."""
+    """Wall time per step, over the last `WINDOW` undisturbed steps."""
     tokens_per_second: float | None
-    """Over the same steps, without padding."""
+    """Speed over the same steps, without padding."""
     mfu: float | None
-    """Share of the devices' peak that goes into the model's FLOPs, over the same steps."""
+    """The model's FLOPs as a share of the devices' peak, over the same steps."""
     seconds_left: float | None
-    """At the pace since the last start, with evaluations and saves."""
+    """Estimated remaining time, at the pace since the last start with evaluations and saves."""
     checkpoint_step: int | None
     """Step of the last complete checkpoint."""
     checkpoint_age: float | None
     """Seconds since it was committed."""
     goodput: float | None
-    """Share of the wall time, from the first start to the last event, that `kept_seconds` is."""
+    """`kept_seconds` as a share of the wall time from the first start to the last event."""
     starts: int
-    """How often training was started."""
+    """Number of times that training was started."""
     repeated_steps: int
-    """Recorded steps that a later start took again."""
+    """Recorded steps that a later start repeated."""
     event_age: float | None
     """Seconds since the last step was recorded."""
     damaged: list[str]
-    """Event files that cannot be read to their end."""
+    """Event files that cannot be read to the end."""
 
     @property
     def finished(self) -> bool:
@@ -74,48 +74,47 @@ class RunProgress:
 
 
 def spans(loss: Series, evaluated: Integers, began: float) -> tuple[Floats, np.ndarray[Any, Any]]:
-    """Seconds from each recorded step's predecessor to it, and whether they were that step's only.
+    """Seconds from the previous recorded step to each step, and whether the step was undisturbed.
 
-    They were not when the model was ``evaluated`` at the step, and when a start, or steps whose
-    record was lost, lie between. Before the first step stands ``began``, seconds since the epoch.
+    A step is disturbed when the model was ``evaluated`` at it, and when a start or unrecorded steps
+    lie before it. The first span begins at ``began``, in seconds since the epoch.
     """
-    # Another host's clock may be behind.
+    # The clock of another host may be behind.
     seconds = np.maximum(np.diff(loss.times, prepend=began), 0.0)
-    plain = np.diff(loss.steps, prepend=-1) == 1
-    plain &= np.diff(loss.files, prepend=-1) == 0
-    plain &= ~np.isin(loss.steps, evaluated)
-    return seconds, plain
+    undisturbed = np.diff(loss.steps, prepend=-1) == 1
+    undisturbed &= np.diff(loss.files, prepend=-1) == 0
+    undisturbed &= ~np.isin(loss.steps, evaluated)
+    return seconds, undisturbed
 
 
-def kept_seconds(loss: Series, seconds: Floats, plain: np.ndarray[Any, Any]) -> float | None:
-    """Wall time that went into the steps that count; ``seconds`` and ``plain`` are of `spans`.
+def kept_seconds(loss: Series, seconds: Floats, undisturbed: np.ndarray[Any, Any]) -> float | None:
+    """Wall time spent in the steps that count; ``undisturbed`` and ``seconds`` come from `spans`.
 
-    A step that something disturbed counts as the median of the others, as does one that a start
-    took between its last flushed event and its last checkpoint. What is left is starting,
-    compiling, evaluating, steps that were taken again, and standing still. None without a step
-    that nothing disturbed.
+    A disturbed or unrecorded step counts as the median of the undisturbed ones. The rest of the
+    wall time is starting, compiling, evaluating, repeated steps and waiting. None without an
+    undisturbed step.
     """
-    if not plain.any():
+    if not undisturbed.any():
         return None
-    usual = np.diff(loss.steps, prepend=-1) * np.median(seconds[plain])
-    return float(np.where(plain, seconds, np.minimum(seconds, usual)).sum())
+    usual = np.diff(loss.steps, prepend=-1) * np.median(seconds[undisturbed])
+    return float(np.where(undisturbed, seconds, np.minimum(seconds, usual)).sum())
 
 
 def tokens_by_step(
-    history: History, loss: Series, plain: np.ndarray[Any, Any]
+    history: History, loss: Series, undisturbed: np.ndarray[Any, Any]
 ) -> tuple[Integers, Floats]:
-    """Indices into ``loss`` of the steps that nothing disturbed, and their tokens."""
+    """Indices into ``loss`` of the undisturbed steps, and their tokens."""
     weights = history.series(WEIGHTS)
-    # A flush may have ended between a step's loss and its tokens.
-    chosen = np.flatnonzero(plain & np.isin(loss.steps, weights.steps))
+    # The events may end between the loss and the tokens of a step.
+    chosen = np.flatnonzero(undisturbed & np.isin(loss.steps, weights.steps))
     return chosen, weights.values[np.searchsorted(weights.steps, loss.steps[chosen])]
 
 
 def model_flops(config: dict[str, Any]) -> float | None:
-    """FLOPs of the model that one device has to do in a step, without recomputation.
+    """The model's FLOPs per step and device, without recomputation.
 
-    It is upstream's calculate_tflops_training_per_device. None for a model that `parameters` does
-    not count.
+    This equals MaxText's calculate_tflops_training_per_device. None for a model that `parameters`
+    cannot count.
     """
     if parameters(config) is None:
         return None
@@ -125,18 +124,18 @@ def model_flops(config: dict[str, Any]) -> float | None:
 
 
 def measure(history: History, now: float, peak: float | None = None) -> RunProgress:
-    """How the run stands at ``now``, in seconds since the epoch, by what ``history`` has read.
+    """The progress of a run at ``now``, in seconds since the epoch, from what ``history`` has read.
 
-    ``peak`` is a device's in FLOP/s; without it `PEAKS` has it, or there is no MFU. Raises
-    `InputError` when the folder holds no run.
+    ``peak`` is the FLOP/s of one device; by default it comes from `PEAKS`, and without it there is
+    no MFU. Raises `InputError` when the folder contains no run.
     """
     config = history.json("config.json")
     if not isinstance(config, dict):
         raise InputError(
-            f"{history.run}: holds no run (there is no config.json of one); "
-            "name the folder base_output_directory/run_name"
+            f"{history.run}: not a run (it has no config.json); "
+            "expected the folder base_output_directory/run_name"
         )
-    # Without provenance, the event files tell of the starts.
+    # Without provenance.json the starts are known from the event files.
     began = history.starts
     if (provenance := history.json("provenance.json")) is not None:
         starts = provenance["starts"]
@@ -146,18 +145,17 @@ def measure(history: History, now: float, peak: float | None = None) -> RunProgr
     try:
         last, flops = last_step(config), model_flops(config)
     except KeyError as error:
-        raise InputError(f"{history.run}/config.json: no key {error}; it is no run's") from error
-    loss, held_out, checkpoint = (
-        history.series(LOSS),
-        history.series(HELD_OUT),
-        history.checkpoint(),
-    )
+        raise InputError(
+            f"{history.run}/config.json: no key {error}; this is not the configuration of a run"
+        ) from error
+    loss, held_out = history.series(LOSS), history.series(HELD_OUT)
+    checkpoint = history.checkpoint()
     kept = step_seconds = rate = left = None
     total = 0.0
     if len(loss.steps):
-        seconds, plain = spans(loss, held_out.steps, began[0])
-        kept, total = kept_seconds(loss, seconds, plain), float(seconds.sum())
-        chosen, tokens = tokens_by_step(history, loss, plain)
+        seconds, undisturbed = spans(loss, held_out.steps, began[0])
+        kept, total = kept_seconds(loss, seconds, undisturbed), float(seconds.sum())
+        chosen, tokens = tokens_by_step(history, loss, undisturbed)
         if len(chosen):
             step_seconds = float(seconds[chosen[-WINDOW:]].mean())
             rate = float(tokens[-WINDOW:].mean()) / step_seconds

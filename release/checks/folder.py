@@ -121,8 +121,8 @@ def _secrets(folder: Path, found: Finding) -> None:
     for path in whole(folder):
         if path.is_file() and not path.is_symlink():
             content = weights.header(path) if path.suffix == ".safetensors" else path.read_bytes()
-            found.problems += [f"{path.name} {line}" for line in secrets.found(content)]
-            found.warnings += [f"{path.name} {line}" for line in secrets.homes(content)]
+            found.problems += [f"{path.name} {line}" for line in secrets.find_secrets(content)]
+            found.warnings += [f"{path.name} {line}" for line in secrets.find_homes(content)]
     found.told = "none"
 
 

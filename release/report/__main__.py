@@ -11,7 +11,7 @@ from typing import Any
 from release.markdown import escape, fenced
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
-from tinymathreason.files import new_file, write_json, write_text
+from tinymathreason.files import write_json, write_text
 from tinymathreason.tables import markdown_table
 
 LABELS = {
@@ -77,27 +77,6 @@ def document(record: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def plot(record: dict[str, Any], path: Path) -> None:
-    """Draw the loss curves of both training stages as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, (stage, curves) in zip(axes, record["curves"].items(), strict=True):
-        for split, marker in (("train", ""), ("eval", "o")):
-            steps, losses = zip(*curves[split], strict=True)
-            label = "training" if split == "train" else "held out"
-            axis.plot(steps, losses, marker=marker, label=label)
-        axis.set(title=LABELS[stage], xlabel="step", ylabel="loss (nats a token)", yscale="log")
-        axis.grid(alpha=0.3)
-        axis.legend()
-    with new_file(path) as aside:
-        figure.savefig(aside, dpi=120, format="png")
-    pyplot.close(figure)
-
-
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, write report.json, .md, .html and losses.png, print the table."""
     parser = argparse.ArgumentParser(
@@ -109,12 +88,18 @@ def main(argv: Sequence[str]) -> None:
     run = arguments.run
 
     from release.records import collect
-    from release.report import bars
+    from release.report import bars, charts
     from release.report.page import page
 
     accepted = bars.load(arguments.bars) if arguments.bars else {}
     record = collect(run)
-    plot(record, run / "losses.png")
+    charts.losses_png(
+        {
+            LABELS[s]: {"training": c["train"], "held out": c["eval"]}
+            for s, c in record["curves"].items()
+        },
+        run / "losses.png",
+    )
     write_json(run / "report.json", record)
     write_text(run / "report.md", document(record))
     write_text(run / "report.html", page(record))

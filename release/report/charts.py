@@ -1,182 +1,156 @@
-"""Numbers in, small inline SVG out: readable on a phone, coloured by the page's style sheet.
+"""Charts of a report, drawn by matplotlib: SVG for the page, and a PNG of the losses.
 
-Every picture is 400 units wide, so that its text of 12 units stays legible when the page is narrow.
+An SVG is 400 units wide, so that its text stays legible on a phone. It takes its colours from the
+page's style sheet, holds no address, and has no id that another chart of the page has.
 """
 
 import html
+import io
 import math
-from collections.abc import Mapping, Sequence, Sized
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinymathreason.files import new_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Points = Sequence[Sequence[float]]
-"""Pairs of x and y."""
-
+"""Pairs of a step and a loss in nats a token."""
 WIDTH = 400
+_SERIES = ("#2f6093", "#b4651d")
+_SOFT, _RULE = "#5a6270", "#ddd9d0"
+_VARIABLES = {_SERIES[0]: "--s0", _SERIES[1]: "--s1", _SOFT: "--soft", _RULE: "--rule"}
+"""The colours of a chart, by the variable of the style sheet that replaces each."""
 _MAX_POINTS = 600
+_STYLE: dict[str, Any] = {
+    "axes.edgecolor": _SOFT,
+    "axes.labelcolor": _SOFT,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 12,
+    "grid.color": _RULE,
+    "legend.frameon": False,
+    "path.simplify": False,
+    "svg.fonttype": "none",
+    "text.color": _SOFT,
+    "text.parse_math": False,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+}
 
 
-def curves(name: str, title: str, description: str, lines: Mapping[str, Points]) -> str:
-    """Lines over linear x and logarithmic y, each with its label; all but the first have dots.
+def losses(name: str, title: str, description: str, lines: Mapping[str, Points]) -> str:
+    """An SVG of losses by step on a logarithmic axis; empty without a loss that it can show.
 
-    ``name`` makes the ids of this picture the only ones of the page.
+    ``lines`` are the points of each curve by its label. ``name`` begins the ids in the SVG.
     """
-    lines = {label: _drawable(points) for label, points in lines.items()}
-    every = [point for points in lines.values() for point in points]
-    if not every:
+    if not any(_drawable(points) for points in lines.values()):
         return ""
-    left, right, top, bottom = 46, WIDTH - 14, 26, 206
-    first, last = min(x for x, _ in every), max(x for x, _ in every)
-    low, high = min(y for _, y in every), max(y for _, y in every)
-    # Room around a line, also around a level one.
-    low, high = low / 1.15, high * 1.15
-
-    def across(x: float) -> float:
-        return left + (right - left) * (x - first) / max(last - first, 1e-9)
-
-    def down(y: float) -> float:
-        return bottom - (bottom - top) * math.log(y / low) / math.log(high / low)
-
-    parts = []
-    for y in log_ticks(low, high):
-        parts.append(_line(left, down(y), right, down(y), "grid"))
-        parts.append(_text(left - 6, down(y) + 4, f"{y:g}", "end"))
-    for x in linear_ticks(first, last):
-        parts.append(_line(across(x), bottom, across(x), bottom + 4, "axis"))
-        parts.append(_text(across(x), bottom + 17, f"{x:,.0f}", "middle"))
-    parts.append(_line(left, bottom, right, bottom, "axis"))
-    parts.append(_text((left + right) / 2, bottom + 34, "step", "middle"))
-    parts.append(_text(2, 12, "loss, nats a token", "start"))
-    for number, points in enumerate(lines.values()):
-        drawn = [(round(across(x), 1), round(down(y), 1)) for x, y in points]
-        path = " ".join(f"{x:g},{y:g}" for x, y in drawn)
-        parts.append(f'<polyline class="line s{number}" points="{path}"/>')
-        if number:
-            parts.extend(_dot(x, y, number, 2.4) for x, y in drawn)
-    end = right
-    for number, label in reversed(list(enumerate(lines))):
-        parts.append(_text(end, 12, label, "end"))
-        end -= round(6.4 * len(label)) + 4
-        parts.append(_line(end - 16, 8, end, 8, f"line s{number}"))
-        end -= 34
-    return _svg(name, title, description, bottom + 40, parts)
+    with _style(name):
+        figure, axes = _figure(240)
+        _draw_losses(axes, lines)
+        return _svg(figure, name, title, description)
 
 
-def intervals(
+def accuracies(
     name: str, title: str, description: str, rows: Sequence[tuple[str, float, float, float]]
 ) -> str:
-    """A dot and its interval for each row: a label, then value, low and high from 0 to 1."""
-    left, right, step = 8, WIDTH - 12, 46
-    bottom = step * len(rows) + 6
+    """An SVG of accuracies with intervals: rows of a label, value, low and high from 0 to 1."""
+    from matplotlib.ticker import PercentFormatter
 
-    def across(share: float) -> float:
-        return left + (right - left) * share
-
-    parts, fifths = [], [fifth / 5 for fifth in range(6)]
-    for share in fifths:
-        anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
-        parts.append(_text(across(share), bottom + 16, f"{100 * share:.0f} %", anchor))
-    for number, (label, value, low, high) in enumerate(rows):
-        y = step * number + 36
-        parts.append(_text(left, y - 16, label, "start", "strong"))
-        parts.append(_text(right, y - 16, percent(value), "end", "strong"))
-        parts.append(_line(left, y, right, y, "grid"))
-        parts.extend(_line(across(x), y - 6, across(x), y + 6, "grid") for x in fifths)
-        parts.append(_line(across(low), y, across(high), y, "line s0"))
-        parts.extend(_line(across(x), y - 5, across(x), y + 5, "line s0") for x in (low, high))
-        parts.append(_dot(across(value), y, 0, 4.5))
-    return _svg(name, title, description, bottom + 24, parts)
+    with _style(name):
+        figure, axes = _figure(44 * len(rows) + 36)
+        for place, (label, value, low, high) in enumerate(rows):
+            errors = [[max(0.0, value - low)], [max(0.0, high - value)]]
+            axes.errorbar(value, place, xerr=errors, fmt="o", capsize=4, color=_SERIES[0])
+            axes.text(0, place - 0.3, label)
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.6, -0.8), yticks=[])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\u00a0%"))
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        return _svg(figure, name, title, description)
 
 
-def stacked(name: str, title: str, description: str, parts: Mapping[str, float]) -> str:
-    """One bar, as wide as the page, of the shares of its parts; colours count from s0."""
-    total = sum(parts.values()) or 1
-    drawn, x = [], 0.0
-    for number, (label, value) in enumerate(parts.items()):
-        width = WIDTH * value / total
-        drawn.append(
-            f'<rect class="fill s{number % 6}" x="{x:.2f}" y="0" width="{width:.2f}" height="20">'
-            f"<title>{html.escape(label)}</title></rect>"
-        )
-        x += width
-    return _svg(name, title, description, 20, drawn, 'class="bar" preserveAspectRatio="none"')
+def losses_png(curves: Mapping[str, Mapping[str, Points]], path: Path) -> None:
+    """Write a PNG of the losses of several trainings, by title and label, side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(curves), 4), layout="constrained")
+    for axes, (title, lines) in zip(
+        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
+    ):
+        _draw_losses(axes, lines)
+        axes.set(title=title)
+    with new_file(path) as aside:
+        figure.savefig(aside, dpi=120, format="png", metadata={"Software": None})
 
 
-def count(things: Sized, noun: str) -> str:
-    """How many there are, with their noun, such as ``1 token``."""
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+def _draw_losses(axes: "Axes", lines: Mapping[str, Points]) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-
-def percent(share: float) -> str:
-    """A share of 1 in percent, one decimal."""
-    return f"{100 * share:.1f}\u00a0%"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 12 s, 3 min 5 s, 13 min, 2 h 4 min or 11.5 days."""
-    if seconds < 60:
-        return f"{seconds:.0f}\u00a0s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 10:
-        return f"{minutes}\u00a0min {rest}\u00a0s"
-    if minutes < 60:
-        return f"{minutes}\u00a0min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60}\u00a0h {minutes % 60}\u00a0min"
-    return f"{seconds / 86400:.1f}\u00a0days"
-
-
-def gibibytes(number: float) -> str:
-    """Bytes in GiB, two decimals."""
-    return f"{number / 2**30:.2f}\u00a0GiB"
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers of a logarithmic axis: at least two of them, mostly three to eight."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), range(1, 10)):
-        found = [step * 10.0**power for power in decades for step in steps]
-        found = [tick for tick in found if low <= tick <= high]
-        if len(found) >= 3:
-            return found
-    return linear_ticks(low, high)
-
-
-def linear_ticks(low: float, high: float) -> list[float]:
-    """Four to six round numbers from ``low`` to ``high``; only ``low`` when they are the same."""
-    if high <= low:
-        return [low]
-    size = 10 ** math.floor(math.log10((high - low) / 4))
-    step = next(k * size for k in (1, 2, 2.5, 5, 10) if (high - low) / (k * size) <= 5)
-    first = math.ceil(low / step - 1e-9)
-    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    for number, (label, points) in enumerate(lines.items()):
+        if drawable := _drawable(points):
+            steps, values = zip(*drawable, strict=True)
+            marker = "o" if number else ""
+            colour = _SERIES[number % len(_SERIES)]
+            axes.plot(steps, values, marker=marker, ms=4, color=colour, label=label)
+    axes.set(xlabel="step", ylabel="loss, nats a token", yscale="log")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y")
+    if lines:
+        axes.legend()
 
 
 def _drawable(points: Points) -> list[tuple[float, float]]:
-    """The points that a logarithmic axis has, thinned out evenly; the last one stays."""
+    """The points that a logarithmic axis can show, thinned out evenly; the last one stays."""
     kept = [(x, y) for x, y in points if math.isfinite(y) and y > 0]
     stride = math.ceil(len(kept) / _MAX_POINTS) or 1
     return kept[::stride] + ([kept[-1]] if kept and (len(kept) - 1) % stride else [])
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+def _style(name: str) -> AbstractContextManager[None]:
+    """matplotlib's settings while a chart is made, whose ids depend on ``name`` alone."""
+    import matplotlib
+
+    return matplotlib.rc_context({**_STYLE, "svg.hashsalt": name})
 
 
-def _dot(x: float, y: float, series: int, radius: float) -> str:
-    return f'<circle class="fill s{series}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+def _figure(height: int) -> "tuple[Figure, Axes]":
+    """A figure of `WIDTH` and this height, in units of an SVG, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
+    return figure, figure.subplots()
 
 
-def _text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
-    kind = f' class="{kind}"' if kind else ""
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f"<text {place}{kind}>{html.escape(words)}</text>"
-
-
-def _svg(
-    name: str, title: str, description: str, height: float, parts: Sequence[str], more: str = ""
-) -> str:
+def _svg(figure: "Figure", name: str, title: str, description: str) -> str:
+    """A figure as an inline SVG with a title and a description for those who cannot see it."""
+    file = io.StringIO()
+    with warnings.catch_warnings():
+        # The text is set by the reader's browser, in a font that has the character.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    drawing = file.getvalue().partition("<g id=")[2].rpartition("</svg>")[0]
+    drawing = re.sub(r"<defs>\s*<clipPath.*?</defs>", "", f"<g id={drawing}", flags=re.DOTALL)
+    # Only the ids that matplotlib makes of the salt are referred to.
+    drawing = re.sub(r' id="(?!m[0-9a-f]{10}")[^"]*"| clip-path="[^"]*"', "", drawing)
+    drawing = re.sub(r"font-family: [^;\"]*;? ?", "", drawing)
+    for colour, variable in _VARIABLES.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    height = figure.get_figheight() * 72
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" {more} '
-        f'aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{html.escape(title)}</title>'
-        f'<desc id="{name}-desc">{html.escape(description)}</desc>{"".join(parts)}</svg>'
+        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">'
+        f'{html.escape(title)}</title><desc id="{name}-desc">{html.escape(description)}</desc>'
+        f"{' '.join(drawing.split())}</svg>"
     )

@@ -86,7 +86,7 @@ def test_ordinary_folders_need_no_arguments_and_a_semicolon_is_refused(tmp_path)
     words = make(tmp_path / "a;b[1]")
     config = overlay.load(words[0], words[1:])
     mixture.check(config)
-    with pytest.raises(InputError, match="grain_eval_files: MaxText takes the ';' in"):
+    with pytest.raises(InputError, match="grain_eval_files: MaxText treats the ';' in"):
         mixture.arguments(config, tmp_path)
 
 

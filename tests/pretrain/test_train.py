@@ -143,7 +143,7 @@ def test_what_would_not_be_exact_is_refused(
     run.Start(config, 1, 1, "cpu")
     monkeypatch.setenv("JAX_PROCESS_COUNT", environment)
     # Before the first checkpoint nothing is bound.
-    run.check_owner(overlay.load(words[0], [*words[1:], *arguments]), int(environment))
+    run.check_resumable(overlay.load(words[0], [*words[1:], *arguments]), int(environment))
     plant(config, 2)
     with pytest.raises(InputError, match=message):
         main([*words, *arguments])
@@ -153,9 +153,9 @@ def test_devices_multiply_the_batch(words) -> None:
     config = overlay.load(words[0], words[1:])
     run.Start(config, 1, 8, "cpu")
     plant(config, 2)
-    run.check_owner(config, 1, 8)
+    run.check_resumable(config, 1, 8)
     with pytest.raises(InputError, match="devices were 8, are 4"):
-        run.check_owner(config, 1, 4)
+        run.check_resumable(config, 1, 4)
 
 
 def test_a_changed_mixture_is_refused_and_a_moved_one_is_not(tmp_path, words) -> None:
@@ -163,12 +163,12 @@ def test_a_changed_mixture_is_refused_and_a_moved_one_is_not(tmp_path, words) ->
     run.Start(config, 1, 1, "cpu")
     plant(config, 2)
     write_mixture(tmp_path, "a" * 64, seconds=2.0)
-    run.check_owner(config)
+    run.check_resumable(config)
     moved = tmp_path / "moved"
     moved.mkdir()
     shutil.copy(tmp_path / "mixture.json", moved)
     shutil.copy(tmp_path / "manifest.json", moved)
-    run.check_owner({**config, "grain_train_mixture_config_path": str(moved / "mixture.json")})
+    run.check_resumable({**config, "grain_train_mixture_config_path": str(moved / "mixture.json")})
     for change in ({"sha256": "b" * 64}, {"sha256": "a" * 64, "weight": 0.5}):
         write_mixture(tmp_path, **change)
         with pytest.raises(InputError, match=r"mixture\.json has other records or weights"):
@@ -231,19 +231,19 @@ def test_a_checkpoint_without_every_layer_is_refused(words, scanned) -> None:
 
 
 def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) -> None:
-    monkeypatch.setattr(train, "SECONDS", 0.01)
+    monkeypatch.setattr(train, "POLL_SECONDS", 0.01)
     config = overlay.load(words[0], words[1:])
     failures: list[InputError] = []
-    early = train.FirstSave(config, failures.append)
+    early = train.FirstCheckpointCheck(config, failures.append)
     early.start()
     plant(config, 2)
     early.join(60)
     assert not early.is_alive()
     assert failures == []
     # Of a short run, the first save may be the last thing.
-    monkeypatch.setattr(train, "SECONDS", 60.0)
+    monkeypatch.setattr(train, "POLL_SECONDS", 60.0)
     config["run_name"] = "short"
-    late = train.FirstSave(config, failures.append)
+    late = train.FirstCheckpointCheck(config, failures.append)
     late.start()
     time.sleep(0.1)
     plant(config, 4, layers=2)
@@ -295,9 +295,9 @@ def test_the_exit_status_tells_how_it_ended(words, saved, preempted, status, rec
     start = run.Start(config, 1, 1, "cpu")
     if status is None:
         with pytest.raises(InputError, match="training ended before step 250"):
-            train.outcome(config, start, saved, preempted)
+            train.exit_status(config, start, saved, preempted)
     else:
-        assert train.outcome(config, start, saved, preempted) == status
+        assert train.exit_status(config, start, saved, preempted) == status
     assert run.starts(config)[0]["outcome"] == recorded
 
 

@@ -299,6 +299,12 @@ MORE_SECRETS = [
     ("an Azure client secret", made("abc", "8Q", "~", 34)),
     ("an Azure signature", made("https://x.example/c?sv=2&sig", "=", 43, "%3D")),
     ("a SendGrid key", made("S", "G.", 22, ".", 43)),
+    ("a GitLab token", made("glrt", "-", 20)),
+    ("a Discord token", made("M", 23, ".", 6, ".", 27)),
+    ("a Mailchimp key", f"{HEX[:32]}-us12"),
+    ("a Square secret", made("sq0csp", "-", 43)),
+    ("a Telegram token", made("123456789", ":", 35)),
+    ("a Twilio key", f"{'S'}K{HEX[:32]}"),
     ("a Groq key", made("gsk", "_", 52)),
     ("a Kaggle key", "KGAT" + "_" + HEX[:32]),
     ("a Kaggle key", f"KAGGLE_KEY={HEX[:32]}"),
@@ -308,11 +314,11 @@ MORE_SECRETS = [
 
 @pytest.mark.parametrize(("kind", "secret"), [*SECRETS.items(), *MORE_SECRETS])
 def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
-    from release.checks import secrets
+    from release.checks.secrets import find_secrets
 
     def told(content: str) -> set[str]:
         return {
-            line.split(" in line")[0].split(" under")[0] for line in secrets.found(content.encode())
+            line.split(" in line")[0].split(" under")[0] for line in find_secrets(content.encode())
         }
 
     assert f"holds {kind}" in told(secret)
@@ -328,32 +334,32 @@ def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
     for value in values:
         for ascii_only in (True, False):
             text = json.dumps({"a": [{"note": value}]}, ensure_ascii=ascii_only)
-            assert f"holds {kind} under a.0.note" in set(secrets.found(text.encode()))
+            assert f"holds {kind} under a.0.note" in set(find_secrets(text.encode()))
             # Several values in a file, and one in a text of another.
             assert f"holds {kind}" in told(f"{text}\n{text}\n")
             assert f"holds {kind}" in told(json.dumps({"config": text}))
 
 
 def test_json_cannot_hide_a_secret() -> None:
-    from release.checks import secrets
+    from release.checks.secrets import find_secrets
 
     token = made("hf", "_", 36)
     spelled = "".join(f"\\u{ord(letter):04x}" for letter in token)
-    (told,) = secrets.found(f'{{"x": {{"a": "{spelled}"}}}}'.encode())
+    (told,) = find_secrets(f'{{"x": {{"a": "{spelled}"}}}}'.encode())
     assert told == "holds a Hugging Face token under x.a"
-    (told,) = secrets.found(f'{{"x": "{token}", "x": 1}}'.encode())  # a reader has the last x
+    (told,) = find_secrets(f'{{"x": "{token}", "x": 1}}'.encode())  # a reader has the last x
     assert told == "holds a Hugging Face token under x"
     key = json.dumps({"hub": {token: None}}).encode()
-    assert list(secrets.found(key)) == ["holds a Hugging Face token under hub.(a key)"]
+    assert list(find_secrets(key)) == ["holds a Hugging Face token under hub.(a key)"]
     deep = f'{"[" * 100_000}"{token}"{"]" * 100_000}'.encode()
-    assert list(secrets.found(deep)) == ["holds a Hugging Face token in line 1"]
+    assert list(find_secrets(deep)) == ["holds a Hugging Face token in line 1"]
     name, value = "WANDB_API_KEY", HEX[:40]
-    (told,) = secrets.found(json.dumps({"env": {name: value}}).encode())
+    (told,) = find_secrets(json.dumps({"env": {name: value}}).encode())
     assert told == f"holds a Weights & Biases key under env.{name}"
 
 
 def test_texts_that_only_resemble_a_secret(whole) -> None:
-    from release.checks import secrets
+    from release.checks.secrets import find_secrets
 
     words = [
         "machine",
@@ -377,8 +383,8 @@ def test_texts_that_only_resemble_a_secret(whole) -> None:
         json.dumps({"architectures": ["LlamaForCausalLM"], "sha256": HEX, "seed": 1234}),
     ]
     for text in lines:
-        assert not list(secrets.found(text.encode())), text
-    assert not list(secrets.found("\n".join(lines).encode()))
+        assert not list(find_secrets(text.encode())), text
+    assert not list(find_secrets("\n".join(lines).encode()))
 
 
 @pytest.mark.parametrize("kind", SECRETS)
@@ -398,11 +404,11 @@ def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> 
 
 @pytest.mark.parametrize("before", ["my_", "x-", "=", '"\\n', "/"])
 def test_a_secret_need_not_stand_alone(before) -> None:
-    from release.checks import secrets
+    from release.checks.secrets import find_secrets
 
     token = f"hf_{'aB3' * 12}"
-    assert list(secrets.found(f"{before}{token}".encode()))
-    assert not list(secrets.found(f"shelf{token}".encode()))
+    assert list(find_secrets(f"{before}{token}".encode()))
+    assert not list(find_secrets(f"shelf{token}".encode()))
 
 
 def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
@@ -413,12 +419,12 @@ def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
 
 
 def test_what_the_libraries_write_is_no_secret(whole, capsys) -> None:
-    from release.checks import secrets
+    from release.checks.secrets import find_secrets
 
     for path in whole.iterdir():
         if path.suffix != ".safetensors":
-            assert list(secrets.found(path.read_bytes())) == []
-    assert list(secrets.found(b'{"hub_token": "<HUB_TOKEN>", "push_to_hub_token": null}')) == []
+            assert list(find_secrets(path.read_bytes())) == []
+    assert list(find_secrets(b'{"hub_token": "<HUB_TOKEN>", "push_to_hub_token": null}')) == []
 
 
 def test_weights_that_are_not_whole(folder, unchecked, capsys) -> None:

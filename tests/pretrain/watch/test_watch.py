@@ -260,7 +260,7 @@ def test_no_number_is_null_in_json(run) -> None:
     ("arguments", "words"),
     [
         (["none"], "none: no such folder"),
-        (["."], r"\.: holds no run \(there is no config\.json of one\); name the folder base_out"),
+        (["."], r"\.: not a run \(it has no config\.json\); expected the folder base_out"),
         ([".", "--interval", "0"], "--interval: expected a positive number"),
         ([".", "--peak-tflops", "nan"], "--peak-tflops: expected a positive number"),
     ],
