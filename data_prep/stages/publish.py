@@ -61,7 +61,7 @@ def publish(work: Work, progress: Any) -> None:
             "vocab_size": _vocabulary(folder / "tokenizer"),
             **_budget(work, sources),
             "seconds": round(time.time() - started, 1),
-            **provenance.record(),
+            **provenance.record().model_dump(),
         }
         drawn = {
             name: {
