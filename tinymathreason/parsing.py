@@ -93,14 +93,27 @@ def parse_yaml(text: str | bytes, origin: object) -> Any:
         raise InputError(f"{origin}: not valid YAML: {error}") from error
 
 
-def parse_json(text: str | bytes, origin: object) -> Any:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError for a key that it has twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r:.80} is there twice")
+    return found
+
+
+def parse_json(text: str | bytes, origin: object, unique: bool = False) -> Any:
     """The value of a JSON text in UTF-8.
 
-    Raises `InputError` naming ``origin`` for what is malformed, and beyond `DEPTH`.
+    Raises `InputError` naming ``origin`` for what is malformed, beyond `DEPTH`, and with ``unique``
+    for a key that an object has twice; else its last value counts.
     """
     deep = InputError(f"{origin}: not valid JSON: nested deeper than {DEPTH}")
     try:
-        value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+        value = json.loads(
+            text.decode("utf-8") if isinstance(text, bytes) else text,
+            object_pairs_hook=_unique if unique else None,
+        )
     except RecursionError as error:
         raise deep from error
     except ValueError as error:

@@ -1,0 +1,174 @@
+"""The results of an evaluation, and its samples."""
+
+from typing import Annotated, ClassVar, Literal
+
+import pydantic
+
+from tinymathreason.records.base import Count, Json, Part, Positive, Record, Seconds, Sha256, Share
+from tinymathreason.records.provenance import Provenance
+
+Form = Literal["chat", "plain"]
+
+
+class Estimate(Part):
+    """A metric with its 95 % interval."""
+
+    value: Share
+    """The mean over all problems."""
+    low: Share
+    """Lower bound of the interval."""
+    high: Share
+    """Upper bound of the interval."""
+    n: Positive
+    """Problems."""
+
+
+class Request(Part):
+    """What was to be measured, as the command line gave it."""
+
+    task: str
+    """A name of the catalogue."""
+    data: str | None
+    """A file of its problems, or a folder laid out as on the hub; null for the hub."""
+    limit: Positive | None
+    """The first so many problems of each lm-eval task; null for all."""
+    form: Form | None
+    """The form of the prompts; null for that of the model."""
+    shots: Count | None
+    """Worked examples before each problem; null for the task's own number."""
+    samples: Positive
+    """Answers to each problem."""
+    temperature: float
+    """Of the drawing; unused with one sample."""
+    max_new_tokens: Positive | None
+    """Longest answer in tokens; null for the task's own."""
+    backend: str
+    """``transformers`` or ``vllm``."""
+    batch_size: Positive
+    """Prompts that are answered at once."""
+    seed: Count
+    """Of the drawing."""
+
+
+class Dataset(Part):
+    """The problems."""
+
+    path: str | None
+    """Their file or folder, or the hub's name of the dataset; null for generated ones."""
+    name: str | None
+    """The subset of the dataset; null without one."""
+    sha256: Sha256
+    """Of the problems."""
+
+
+class Decoding(Part):
+    """How answers were found; the other keys are lm-eval's settings of generation."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    by: Literal["generation", "likelihood"]
+    """Whether an answer is written, or chosen among those that the task gives."""
+    samples: Positive
+    """Answers to each problem."""
+    seed: Count
+    """Of the drawing."""
+    batch_size: Positive
+    """Prompts that were answered at once."""
+    backend: str
+    """``transformers`` or ``vllm``."""
+    dtype: str
+    """The type that the model computes in."""
+    do_sample: bool | None = None
+    """Whether answers were drawn by chance; null for a choice by likelihood."""
+    temperature: float | None = None
+    """Of the drawing; null where nothing was drawn."""
+    max_gen_toks: Positive | None = None
+    """Longest answer in tokens; null for a choice by likelihood."""
+
+
+class Results(Record):
+    """``results.json`` in the folder of an evaluation."""
+
+    writer: ClassVar[str] = "evaluation.run"
+    kind: Literal["evaluation"] = "evaluation"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    task: str
+    """The benchmark's name."""
+    metric: str
+    """The first of the metrics: the one that the benchmark is known by."""
+    value: Share
+    """Of the first metric: the mean over all problems."""
+    low: Share
+    """Of the first metric: lower bound of the 95 % interval."""
+    high: Share
+    """Of the first metric: upper bound of the 95 % interval."""
+    n: Positive
+    """Problems."""
+    interval: str
+    """The method of all intervals, such as ``Wilson``."""
+    metrics: dict[str, Estimate]
+    """Every metric, the first included."""
+    form: Form
+    """Whether prompts were in the chat template or plain text."""
+    shots: Count
+    """Worked examples before each problem."""
+    prompt_version: str
+    """Of the task's prompts, with lm-eval's version."""
+    template_sha256: Sha256 | None
+    """Of the chat template; null in plain form."""
+    dataset: Dataset
+    """The problems."""
+    decoding: Decoding
+    """How answers were found."""
+    ignored_settings: dict[str, Json]
+    """Settings of the model's generation configuration that were not obeyed."""
+    cut_prompts: Count
+    """Prompts that were longer than the model's context."""
+    seconds: Seconds
+    """The evaluation's time."""
+    request: Request
+    """What was to be measured."""
+    model: str
+    """The model's folder, or its name on the hub."""
+    model_sha256: Sha256
+    """Of the model's configuration and weights."""
+    asking_sha256: Sha256
+    """Of its tokenizer, templates and generation configuration."""
+    task_sha256: Sha256
+    """Of what the task is made from."""
+    provenance: Provenance
+    """Where it comes from."""
+
+
+class Sample(Record):
+    """One line of ``samples.jsonl``: a problem, and the answers to it."""
+
+    writer: ClassVar[str] = "evaluation.run"
+    kind: Literal["evaluation.sample"] = "evaluation.sample"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    id: Count
+    """The number of the problem."""
+    subtask: str
+    """The lm-eval task that it belongs to."""
+    question: str
+    """The problem's own text."""
+    prompt: str
+    """The whole text that the model was given."""
+    expected: str
+    """The right answer."""
+    answer: str | None
+    """What was read from the first completion; null when nothing could be."""
+    correct: bool
+    """Whether the first answer is right."""
+    metrics: dict[str, float]
+    """Every metric; of several completions, the mean."""
+    completions: Annotated[list[str], pydantic.Field(min_length=1)]
+    """What the model wrote, or chose."""
+    all_answers: list[str | None]
+    """What was read from each completion."""
+    all_correct: list[bool]
+    """Whether each answer is right."""

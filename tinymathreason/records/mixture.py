@@ -1,0 +1,143 @@
+"""The manifest of a mixture of tokenised documents."""
+
+from typing import Annotated, ClassVar, Literal
+
+import pydantic
+
+from tinymathreason.records.base import Count, Part, Positive, Record, Seconds, Sha256
+from tinymathreason.records.provenance import Provenance
+
+Inputs = dict[
+    str,
+    Annotated[tuple[Count, int | str | None], pydantic.Field(strict=False)],
+]
+"""For each file that was read its bytes, and what changes with its content: the nanoseconds of its
+last change, a version of its file system, or null where that is not known."""
+
+
+class File(Part):
+    """A file as it was written."""
+
+    path: str
+    """Relative to the folder of the record."""
+    bytes: Count
+    """Its size."""
+    sha256: Sha256
+    """Of its content."""
+
+
+class Shard(File):
+    """An ArrayRecord file of tokenised documents."""
+
+    records: Positive
+    """Documents in it."""
+    tokens: Positive
+    """Tokens of all of its documents."""
+
+
+class Documents(Part):
+    """What became of the documents of a source."""
+
+    read: Count
+    """Documents read; the sum of the others."""
+    kept: Count
+    """Documents written."""
+    rejected: dict[str, Count]
+    """Documents left out, by reason."""
+
+
+class Source(Part):
+    """A source of a mixture."""
+
+    documents: Documents
+    """What became of its documents."""
+    bytes: Count
+    """Bytes of the texts that were kept, in UTF-8."""
+    tokens: Count
+    """Tokens of its shards."""
+    lengths: dict[str, Count]
+    """Documents by the power of two below their length in tokens."""
+    shards: list[Shard]
+    """Its files; a name that begins with ``train-`` is of the training split."""
+
+
+class RecipeSource(Part):
+    """A source as the configuration names it.
+
+    Its other keys depend on its format, and data preparation checks them.
+    """
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    format: str
+    """How it is read, such as ``parquet`` or ``generator``."""
+    path: str | None
+    """Its files, its dataset, or its generator."""
+
+
+class WeightedSource(RecipeSource):
+    """A source of a mixture as the recipe names it."""
+
+    weight: Annotated[float, pydantic.Field(gt=0)]
+    """Its part of the tokens of training, beside the other sources' weights."""
+
+
+class Benchmark(Part):
+    """A benchmark whose questions were looked for; its other keys say how it is read."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    path: str
+    """Its file."""
+
+
+class Recipe(Part):
+    """The recipe of a mixture; data preparation checks the keys that only it reads."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    sources: dict[str, WeightedSource]
+    """The sources by name."""
+    decontaminate: list[Benchmark]
+    """Benchmarks whose questions no document may contain."""
+
+
+class Mixture(Record):
+    """``manifest.json`` in the folder of a mixture; it is written last."""
+
+    writer: ClassVar[str] = "data_prep.build"
+    kind: Literal["mixture"] = "mixture"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    recipe: Recipe
+    """What decided the result."""
+    inputs: Inputs
+    """Every file that was read."""
+    sources: dict[str, Source]
+    """What came of each source."""
+    files: list[File]
+    """Every other file of the folder, but this one and the report."""
+    vocab_size: Positive
+    """Entries of the tokenizer."""
+    tokens: Count
+    """Tokens of training, all sources together."""
+    sequences: Count
+    """Whole sequences of the recipe's length in them."""
+    tokens_until_a_source_ends: Count
+    """Tokens of training that can be drawn before one source has been read once."""
+    token_budget: Positive
+    """Tokens that the training will draw."""
+    epochs: dict[str, Annotated[float, pydantic.Field(ge=0)]]
+    """Passes over each source for the budget."""
+    num_epoch: Positive
+    """The least number of epochs with which MaxText reaches the budget."""
+    seconds: Seconds
+    """From the beginning of the build to its end."""
+    provenance: Provenance
+    """Where it comes from."""
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards of all sources."""
+        return [shard for source in self.sources.values() for shard in source.shards]

@@ -1,0 +1,144 @@
+"""The report of a pipeline's run: the figures of all of its records."""
+
+from typing import Annotated, ClassVar, Literal
+
+import pydantic
+
+from tinymathreason.records.base import Count, Part, Positive, Record, Seconds
+from tinymathreason.records.conversion import Parity
+from tinymathreason.records.evaluation import Estimate, Form
+from tinymathreason.records.mixture import Documents
+from tinymathreason.records.provenance import Provenance
+
+Point = Annotated[tuple[Count, float], pydantic.Field(strict=False)]
+"""A step, and a loss in nats a token."""
+
+
+class StageSummary(Part):
+    """What a stage was run by and took."""
+
+    command: str
+    """The command as a shell reads it."""
+    commit: str | None
+    """The git commit; null outside a checkout."""
+    seconds: Seconds
+    """Time of all attempts."""
+    peak_bytes: Count
+    """Largest resident memory of a process."""
+
+
+class SourceSummary(Part):
+    """What became of a source of data."""
+
+    tokens: Count
+    """Tokens kept."""
+    weight: float | None
+    """Its weight in the recipe; null in fine-tuning, which has none."""
+    documents: Documents
+    """What became of its documents or examples."""
+
+
+class Tokens(Part):
+    """Tokens by stage."""
+
+    data: Count
+    """Tokens of the mixture."""
+    pretrain: Count
+    """Tokens pretrained on, without padding."""
+    sft: Count
+    """Tokens tuned on, without padding."""
+
+
+class Ends(Part):
+    """The ends of a curve, in nats a token."""
+
+    first: float
+    """The first loss."""
+    last: float
+    """The last loss."""
+
+
+class SplitEnds(Part):
+    """The ends of both curves of a stage."""
+
+    train: Ends
+    """Of the training loss."""
+    eval: Ends
+    """Of the held-out loss."""
+
+
+class SplitCurves(Part):
+    """Both curves of a stage."""
+
+    train: list[Point]
+    """The training loss by step."""
+    eval: list[Point]
+    """The held-out loss by step."""
+
+
+class Accuracy(Estimate):
+    """The first metric of an evaluation, how the model was asked, and all metrics."""
+
+    task: str
+    """The benchmark's name."""
+    metric: str
+    """The first metric's name."""
+    shots: Count
+    """Worked examples before each problem."""
+    form: Form
+    """Whether prompts were in the chat template or plain text."""
+    interval: str
+    """The method of all intervals."""
+    metrics: dict[str, Estimate]
+    """Every metric."""
+
+
+class Answer(Part):
+    """A problem, and the tuned model's answers to it."""
+
+    question: str
+    """The problem's text."""
+    completions: Annotated[list[str], pydantic.Field(min_length=1)]
+    """What the model wrote."""
+    expected: str
+    """The right answer."""
+    correct: bool
+    """Whether the first answer is right."""
+
+
+class Report(Record):
+    """``report.json`` in the folder of a run."""
+
+    writer: ClassVar[str] = "release.report"
+    kind: Literal["report"] = "report"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    run: str
+    """The folder of the run."""
+    stages: dict[str, StageSummary]
+    """Every stage."""
+    data: dict[str, SourceSummary]
+    """The sources of pretraining."""
+    sft_data: dict[str, SourceSummary] | None
+    """The sources of fine-tuning; null when their manifest is gone."""
+    seconds: dict[str, Seconds]
+    """The time of each stage."""
+    peak_bytes: dict[str, Count]
+    """The memory of each stage's largest process."""
+    tokens: Tokens
+    """Tokens by stage."""
+    parameters: Positive
+    """Weights of the model."""
+    parity: Parity
+    """The proof of the conversion."""
+    loss: dict[str, SplitEnds]
+    """The ends of the curves of both trainings."""
+    curves: dict[str, SplitCurves]
+    """The curves of both trainings."""
+    accuracy: dict[str, Accuracy]
+    """The evaluations, by the name of the model."""
+    samples: list[Answer]
+    """The tuned model's first right and first wrong answers."""
+    provenance: Provenance
+    """Where it comes from."""

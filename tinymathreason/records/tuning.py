@@ -1,0 +1,268 @@
+"""The records of fine-tuning: its examples, whose run a folder is, and the finished model."""
+
+from typing import Any, ClassVar, Literal
+
+import pydantic
+
+from tinymathreason.records.base import Count, Json, Part, Positive, Record, Seconds, Sha256, plain
+from tinymathreason.records.mixture import Benchmark, File, Inputs, RecipeSource
+from tinymathreason.records.provenance import Provenance
+
+
+class ExampleCounts(Part):
+    """What became of the rows of a source."""
+
+    read: Count
+    """Rows read; the sum of those kept and rejected."""
+    kept: Count
+    """Examples written."""
+    rejected: dict[str, Count]
+    """Rows left out, by reason."""
+    train: Count
+    """Examples to train on."""
+    eval: Count
+    """Examples held out."""
+    tokens: Count
+    """Tokens of the examples written."""
+
+
+class ExampleData(Part):
+    """The configuration of the examples; fine-tuning checks the keys that only it reads."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    sources: dict[str, RecipeSource]
+    """The sources by name."""
+    decontaminate: list[Benchmark]
+    """Benchmarks whose questions no example may contain."""
+
+
+class ExampleInputs(Part):
+    """What decided the examples."""
+
+    form: Positive
+    """Of the folder; another one is made anew."""
+    data: ExampleData
+    """The configuration."""
+    files: Inputs
+    """Every file that was read."""
+    tokenizer: Sha256
+    """Of the tokenizer and its template."""
+    max_length: Positive | None
+    """Longest example in tokens; null for no limit."""
+
+
+class Examples(Record):
+    """``manifest.json`` in the folder of prepared examples."""
+
+    writer: ClassVar[str] = "sft.prepare"
+    kind: Literal["examples"] = "examples"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    sources: dict[str, ExampleCounts]
+    """What came of each source."""
+    inputs: ExampleInputs
+    """What decided the examples."""
+    files: list[File]
+    """The files of the folder."""
+    provenance: Provenance
+    """Where it comes from."""
+
+
+class TuningRun(Record):
+    """``inputs.json`` in the folder of a run of fine-tuning: what tells it from another run."""
+
+    writer: ClassVar[str] = "a new run of sft"
+    kind: Literal["tuning.run"] = "tuning.run"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    values: dict[str, Json]
+    """The configuration as the user gave it."""
+    arguments: dict[str, Json]
+    """The options of the command line."""
+    base: str
+    """As in `Tuned`."""
+    data: dict[str, Sha256]
+    """As in `Tuned`."""
+    tokenizer: Sha256
+    """As in `Tuned`."""
+    processes: Positive
+    """As in `Tuned`."""
+    accuracy: Sha256 | None
+    """As in `Tuned`."""
+
+
+class Arguments(Part):
+    """The trainer's configuration; the other keys are TRL's too."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    per_device_train_batch_size: Positive
+    """Examples of a device in a micro-batch."""
+    gradient_accumulation_steps: Positive
+    """Micro-batches of a step."""
+    learning_rate: float
+    """The peak."""
+    lr_scheduler_type: str
+    """The schedule's name."""
+    warmup_steps: float
+    """Steps in which the learning rate rises; below 1, a share of all steps."""
+    optim: str
+    """The optimiser."""
+    use_cpu: bool
+    """Whether the user asked for the CPU."""
+
+
+class LogEntry(Part):
+    """What the trainer logged at a step; the other keys are TRL's. Null is no finite number."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    step: Count
+    """The step."""
+    epoch: float | None = None
+    """Passes over the examples so far."""
+    loss: float | None = None
+    """Mean loss of the last steps, in nats a token."""
+    eval_loss: float | None = None
+    """Loss of the held-out examples, in nats a token."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        return plain(value)
+
+
+class Tuned(Record):
+    """What `Sft`, `Dpo` and `Grpo` share: a record in the folder of the finished model."""
+
+    base: str
+    """SHA-256 of the model that it began with; of one on the hub, its revision."""
+    data: dict[str, Sha256]
+    """SHA-256 of what was trained on, by name."""
+    tokenizer: Sha256
+    """Of the tokenizer and its template."""
+    processes: Positive
+    """Processes that trained together."""
+    accuracy: Sha256 | None
+    """Of the problems that the accuracy was measured on; null when it was not."""
+    model_name_or_path: str
+    """The folder of the model that it began with, or its name on the hub."""
+    model_sha256: Sha256
+    """Of the finished model's configuration and weights."""
+    history: list[LogEntry]
+    """What the trainer logged, in order."""
+    tokens: Count
+    """Tokens that the model was given, without padding."""
+    steps: Count
+    """Steps of the optimiser."""
+    arguments: Arguments
+    """The trainer's configuration."""
+    device: str
+    """The kind of device, such as ``cpu`` or ``cuda``."""
+    arithmetic: str
+    """The type that the model computed in."""
+    weights: str
+    """The type of the weights in training."""
+    seconds: Seconds
+    """From the last start to the end."""
+    provenance: Provenance
+    """Where it comes from."""
+
+
+class Sft(Tuned):
+    """``sft.json``: a model that was tuned on examples."""
+
+    writer: ClassVar[str] = "sft.run"
+    kind: Literal["sft"] = "sft"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    counts: dict[str, ExampleCounts]
+    """What came of each source of the examples."""
+    manifest: Sha256
+    """Of the manifest of the examples."""
+
+
+class PreferenceCounts(Part):
+    """What became of the problems and of the samples, and how many pairs there are."""
+
+    problems: dict[str, Count]
+    """Problems by what their samples were."""
+    left_out: dict[str, Count]
+    """Problems that were not sampled, by reason."""
+    samples: dict[str, Count]
+    """Samples by verdict; and again by whether they can be in a pair."""
+    pairs: dict[str, Count]
+    """Pairs written."""
+
+
+class Dpo(Tuned):
+    """``dpo.json``: a model that was tuned on pairs."""
+
+    writer: ClassVar[str] = "sft.dpo"
+    kind: Literal["dpo"] = "dpo"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    counts: PreferenceCounts
+    """What became of the problems and of the samples."""
+
+
+class Grpo(Tuned):
+    """``grpo.json``: a model that was tuned by rewards."""
+
+    writer: ClassVar[str] = "sft.grpo"
+    kind: Literal["grpo"] = "grpo"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    counts: dict[str, dict[str, Count]]
+    """What became of the rows of each source."""
+    problems: Positive
+    """Problems trained on."""
+    rewards: dict[str, float]
+    """Weights of the rewards, by name."""
+    unjudged: dict[str, Count]
+    """Answers that math-verify could not judge, by reason."""
+
+
+class SamplingInputs(Part):
+    """What decided the pairs."""
+
+    problems: Sha256
+    """Of the problems with their answers."""
+    tokenizer: Sha256
+    """Of the tokenizer and its template."""
+    model: Sha256
+    """Of the model's configuration and weights."""
+    asking: Sha256
+    """Of its tokenizer, templates and generation configuration."""
+    sampling: dict[str, Json]
+    """The configuration of the sampling."""
+
+
+class Preferences(Record):
+    """``manifest.json`` in the folder of pairs of a right and a wrong answer."""
+
+    writer: ClassVar[str] = "sft.preferences"
+    kind: Literal["preferences"] = "preferences"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    counts: PreferenceCounts
+    """What became of the problems and of the samples."""
+    sources: dict[str, dict[str, Count]]
+    """What became of the rows of each source."""
+    inputs: SamplingInputs
+    """What decided the samples."""
+    pairs_per_problem: Positive
+    """Most pairs of a problem."""
+    model: str
+    """The folder of the model that was sampled."""
+    pairs_sha256: Sha256
+    """Of pairs.jsonl."""
+    provenance: Provenance
+    """Where it comes from."""
