@@ -137,7 +137,7 @@ def prepare(
                 record = {"kind": KIND, "counts": counts, "sources": sources}
                 record |= {"inputs": inputs, "model": model}
                 record["pairs_sha256"] = file_hash(aside / PAIRS)
-                write_json(aside / MANIFEST, {**record, **provenance.record()})
+                write_json(aside / MANIFEST, {**record, **provenance.record().model_dump()})
         shutil.rmtree(work)
     return folder
 
