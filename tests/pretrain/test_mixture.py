@@ -44,7 +44,10 @@ DAMAGE = {
     "missing": (Path.unlink, "is missing"),
     "cut": (lambda path: os.truncate(path, 3), "has 3 bytes, not "),
     "flipped": (lambda path: path.write_text(path.read_text().swapcase()), "another SHA-256"),
-    "more": (lambda path: shutil.copy(path, path.with_suffix(".2.array_record")), "is not of it"),
+    "more": (
+        lambda path: shutil.copy(path, path.with_suffix(".2.array_record")),
+        "is not in its man",
+    ),
 }
 
 
@@ -57,7 +60,7 @@ def test_a_mixture_that_is_not_whole_is_refused(tmp_path, split, name) -> None:
     damage(tmp_path / "mixture" / "facts" / f"{split}-00001-of-00002.array_record")
     with pytest.raises(InputError) as error:
         main(words)
-    assert f"{tmp_path}/mixture is not whole: " in str(error.value)
+    assert f"{tmp_path}/mixture is not complete: " in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     if split == "eval":
