@@ -110,7 +110,7 @@ def evaluate(
         "ignored_settings": decoding.ignored(lm.said.generation_config),
         "cut_prompts": too_long,
         "seconds": round(time.monotonic() - started, 1),
-        **provenance.record(),
+        **provenance.record().model_dump(),
     }
     return result, samples
 

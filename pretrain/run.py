@@ -250,7 +250,7 @@ class Start:
             _write(directory / "config.json", config)
         first = _read(directory / "config.json")
         tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
-        record = provenance.record()
+        record = provenance.record().model_dump()
         self.entry: dict[str, Any] = {
             "start": record.pop("time"),
             **record,

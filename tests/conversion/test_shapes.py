@@ -64,7 +64,7 @@ def test_parity(home, name: str) -> None:
     assert record["parity"]["mean_kl"] < 1e-9
     assert record["parity"]["argmax_agreement"] == 1.0
     assert record["parameters"] == without_padding(name).parameters()
-    assert record.get("trimmed_vocabulary_rows", 0) == SHAPES[name][0].vocab - rows(name)
+    assert record["trimmed_vocabulary_rows"] == SHAPES[name][0].vocab - rows(name)
 
 
 @pytest.mark.parametrize("name", ["three_to_one", "llama3_rope"])
