@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     shutil.rmtree(output)
     figures = {
         "benchmark": "full_size_parity",
-        "parameters": sizes().parameters(),
+        "parameters": sizes().parameters,
         "dtype": arguments.dtype,
         **parity.record().model_dump(),
         "seconds": {

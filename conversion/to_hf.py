@@ -73,7 +73,7 @@ def convert(
             print(f"{rows} rows of padding trimmed from the vocabulary", flush=True)
         export.write_config(hf_sizes, folder, options)
         export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
-        print(f"{hf_sizes.parameters():,} parameters written", flush=True)
+        print(f"{hf_sizes.parameters:,} parameters written", flush=True)
         model_sha256 = provenance.model_hash(folder)
         proof = None
         if not skip_parity:
@@ -84,7 +84,7 @@ def convert(
             print(f"parity: {parity.line()}")
         Conversion(
             **inputs,
-            parameters=hf_sizes.parameters(),
+            parameters=hf_sizes.parameters,
             trimmed_vocabulary_rows=rows,
             model_sha256=model_sha256,
             parity=proof,

@@ -15,6 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from pretrain import overlay, run, train
 from pretrain.train import main
 from tests.support.limits import room_for, unprivileged
+from tinymathreason.checkpoints import MAXTEXT_FILES
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -110,7 +111,7 @@ def plant(config: dict, step: int, layers: int = 4, scanned: bool = True) -> Non
                 "create": True,
             }
             tensorstore.open(spec).result()
-    for name in run.COMMITTED:
+    for name in MAXTEXT_FILES:
         (folder / name).write_text("{}")
 
 
@@ -318,7 +319,7 @@ def test_a_bucket_is_as_good_as_a_disk(words, monkeypatch, capsys) -> None:
     assert run.checkpoints(config) == []
     run.Start(config, 1, 1, "cpu").end("preempted")
     for step in (100, 250):
-        for name in run.COMMITTED:
+        for name in MAXTEXT_FILES:
             if (step, name) != (250, "commit_success.txt"):
                 bucket.pipe(f"gs://models/runs/run/checkpoints/{step}/{name}", b"{}")
     assert run.checkpoints(config) == [100]
