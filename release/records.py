@@ -109,9 +109,11 @@ def _mixture(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def flat(value: Any) -> Any:
-    """A record with the fields of its provenance beside its own."""
+    """A record with the fields of its provenance and of its request beside its own."""
     if isinstance(value, dict) and isinstance(value.get("provenance"), dict):
-        return {**value["provenance"], **value}
+        value = {**value["provenance"], **value}
+    if isinstance(value, dict) and isinstance(value.get("request"), dict):
+        return {**value["request"], **value}
     return value
 
 

@@ -152,7 +152,7 @@ def _how(record: Record, name: str) -> str | None:
 
 def _dataset(record: Record) -> tuple[str, str | None] | None:
     """The hub's name of the data and its commit; None for files of this machine."""
-    data = record.maybe("data", kind=str) or record.maybe("asked", "data", kind=str)
+    data = record.maybe("data", kind=str) or record.maybe("request", "data", kind=str)
     path = str(data or record.maybe("dataset", "path"))
     # A folder that was named may look like a name on the hub.
     named = data is None and "/" in path and HUB_ID.fullmatch(path)
