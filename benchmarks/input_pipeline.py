@@ -39,7 +39,8 @@ def write_texts(mixture: str, folder: str) -> None:
     from array_record.python.array_record_data_source import ArrayRecordDataSource
     from maxtext.input_pipeline.protos import example_pb2
 
-    from data_prep.stages.records import COLUMN, decode, writer
+    from data_prep.stages.artifacts import COLUMN
+    from data_prep.stages.records import decode, writer
     from data_prep.tokenizer import load
     from tinymathreason.files import read_json, write_json
 

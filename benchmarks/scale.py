@@ -148,8 +148,8 @@ def _range(folder: str) -> "Work":
     """A working folder of as many documents as fill one range of keys."""
     from data_prep.recipe import Recipe, Source, TokenizerSource
     from data_prep.similarity import BANDS
-    from data_prep.stages.documents import ROWS_A_RUN
-    from data_prep.work import KEYS_A_RANGE, Task, Work
+    from data_prep.stages.documents import DOCUMENTS_PER_RUN
+    from data_prep.work import KEYS_PER_RANGE, Task, Work
 
     source = Source(format="generator", path="number_facts", documents=1, weight=1)
     recipe = Recipe(
@@ -157,7 +157,7 @@ def _range(folder: str) -> "Work":
         tokenizer=TokenizerSource(path=Path(folder)),
         sources={"made": source},
     )
-    count = -(-KEYS_A_RANGE // (BANDS + 1) // ROWS_A_RUN)
+    count = -(-KEYS_PER_RANGE // (BANDS + 1) // DOCUMENTS_PER_RUN)
     tasks = [Task(number, "made", number, count, [], 0) for number in range(count)]
     return Work(recipe, Path(folder), tasks)
 
@@ -168,25 +168,29 @@ def fill_range(folder: str) -> None:
 
     from data_prep import similarity
     from data_prep.arrays import save_array
-    from data_prep.stages.documents import KEY, ROWS_A_RUN
+    from data_prep.stages import artifacts
+    from data_prep.stages.documents import DOCUMENTS_PER_RUN
 
     work, rng = _range(folder), np.random.default_rng(0)
     size = similarity.RECORD.itemsize
     for task in work.tasks:
         # A task's first documents are those of every task.
         twins = np.random.default_rng(1) if task.number else rng
-        parts = ((twins, ROWS_A_RUN // TWINS), (rng, ROWS_A_RUN - ROWS_A_RUN // TWINS))
+        parts = (
+            (twins, DOCUMENTS_PER_RUN // TWINS),
+            (rng, DOCUMENTS_PER_RUN - DOCUMENTS_PER_RUN // TWINS),
+        )
         raw = np.concatenate([r.integers(256, size=(n, size), dtype=np.uint8) for r, n in parts])
         hashes = [
             r.integers(2**64, size=(n, similarity.BANDS + 1), dtype=np.uint64) for r, n in parts
         ]
-        keys = np.zeros((ROWS_A_RUN, similarity.BANDS + 1), dtype=KEY)
+        keys = np.zeros((DOCUMENTS_PER_RUN, similarity.BANDS + 1), dtype=artifacts.KEY)
         keys["key"] = np.concatenate(hashes)
-        keys["row"] = np.arange(ROWS_A_RUN)[:, None]
+        keys["row"] = np.arange(DOCUMENTS_PER_RUN)[:, None]
         flat = keys.reshape(-1)
-        save_array(work.path(f"keys/{task.number:05}", 0, ".npy"), flat[np.argsort(flat["key"])])
+        save_array(work.path(artifacts.KEYS, task.number), flat[np.argsort(flat["key"])])
         save_array(
-            work.path("fingerprints", task.number, ".npy"), raw.view(similarity.RECORD)[:, 0]
+            work.path(artifacts.FINGERPRINTS, task.number), raw.view(similarity.RECORD)[:, 0]
         )
 
 
@@ -194,14 +198,15 @@ def compare_range(folder: str) -> None:
     """Find the duplicates of the full range; prints how much it was."""
     import numpy as np
 
-    from data_prep.stages.documents import ROWS_A_RUN
+    from data_prep.stages import artifacts
+    from data_prep.stages.documents import DOCUMENTS_PER_RUN
     from data_prep.stages.duplicates import Compare
 
     work = _range(folder)
     for _ in Compare(work).run(rank=0, world_size=1):
         pass
-    documents = len(work.tasks) * ROWS_A_RUN
-    pairs = len(np.load(work.path("pairs", 0, ".npy"), mmap_mode="r"))
+    documents = len(work.tasks) * DOCUMENTS_PER_RUN
+    pairs = len(np.load(work.path(artifacts.PAIRS), mmap_mode="r"))
     said = {"documents": documents, "pairs": pairs, "bytes_of_text": documents * DOCUMENT}
     print(json.dumps(said))
 

@@ -1,18 +1,21 @@
-"""Command: train the 1B model's tokenizer, and compare it with Llama 2's and Llama 3's.
+"""Command: train the 1B model's tokenizer, and compare its bytes per token with Llama's.
 
 python -m benchmarks.tokenizer --data DIR
 
-A build divides the shared data into training and held-out documents, after it has rejected near
-duplicates, so that no held-out document is like one of training; still both come from the same
-books, which flatters ours. One tokenizer is trained on the training documents, a second one on
-200 MB: those and copies of them in which other words stand (`benchmarks.corpus.Copies`).
+The peers are the tokenizers of Llama 2 and Llama 3, which MaxText brings along. A build rejects
+near-duplicates and divides the shared data into training and held-out documents. Both still come
+from the same books, which favours our tokenizer. One tokenizer is trained on the training
+documents, and a second one on 200 MB: these documents and copies with other words
+(`corpus.Copies`).
 """
 
 import argparse
+import importlib.resources
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,23 @@ from benchmarks.corpus import HOME, SOURCES, call, measured, write_recipe
 from tinymathreason import cli
 
 ENTRIES = 32_000
-"""Of the tokenizer."""
+"""Entries of the tokenizers that are trained."""
 SAMPLE_BYTES = 200_000_000
 """Text that the 1B recipe trains its tokenizer on."""
 HELD_OUT = 0.1
 """Share of the documents that are held out."""
 MATHEMATICS = ("open-web-math", "arxiv", "algebraic-stack")
 """Sources whose bytes per token decide."""
+HELD_OUT_BYTES = 1_000_000
+"""Held-out text of each source that is compared."""
+LLAMA3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Llama 3 splits text before merging; its published file holds the ranks only."""
+
+Counter = Callable[[list[str]], int]
+"""Counts the tokens of texts."""
 
 
 def write_texts(mixture: str, folder: str) -> None:
@@ -70,32 +83,75 @@ def train(texts: str, folder: str) -> None:
         tokenizer.save(tokenizer.train(map(json.loads, lines), ENTRIES), Path(folder))
 
 
+def peers() -> dict[str, Counter]:
+    """The peers by name."""
+    import gigatoken
+    import tiktoken.load
+
+    folder = Path(str(importlib.resources.files("maxtext"))) / "assets" / "tokenizers"
+    llama2 = gigatoken.Tokenizer.from_sentencepiece(folder / "tokenizer.llama2")
+    ranks = tiktoken.load.load_tiktoken_bpe(str(folder / "tokenizer_llama3.tiktoken"))
+    llama3 = tiktoken.Encoding(
+        "llama3", pat_str=LLAMA3_SPLIT, mergeable_ranks=ranks, special_tokens={}
+    )
+    return {
+        "Llama 2 (32,000)": lambda texts: sum(
+            len(ids) for ids in llama2.encode_batch(texts, parallel=False)
+        ),
+        "Llama 3 (128,256)": lambda texts: sum(len(llama3.encode_ordinary(text)) for text in texts),
+    }
+
+
+def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
+    """Held-out texts of a source, up to `HELD_OUT_BYTES`; a text's tokens decode to it exactly."""
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    from data_prep.stages.records import decode
+    from data_prep.tokenizer import load
+
+    tokenizer, texts, size = load(folder / "tokenizer"), [], 0
+    for shard in shards:
+        if "/eval-" not in shard["path"]:
+            continue
+        with ArrayRecordDataSource(str(folder / shard["path"])) as records:
+            for number in range(len(records)):
+                ids = decode(records[number])[:-1][:HELD_OUT_BYTES].tolist()
+                texts.append(tokenizer.decode(ids, skip_special_tokens=False))
+                size += len(texts[-1].encode("utf-8"))
+                if size >= HELD_OUT_BYTES:
+                    return texts
+    return texts
+
+
 def compare(mixture: str, *folders: str) -> None:
-    """Print the tokens that tokenizers and the peers make of a mixture's held-out documents."""
-    from data_prep.peers import held_out, peers
+    """Print how many tokens each tokenizer makes of a mixture's held-out documents."""
     from data_prep.tokenizer import Encoder
 
-    counters: dict[str, Any] = {}
+    counters: dict[str, Counter] = {}
     for folder in folders:
         encoder = Encoder(Path(folder))
-        counters[Path(folder).name] = lambda texts, e=encoder: sum(len(ids) for ids in e(texts))
+        counters[Path(folder).name] = partial(_count, encoder)
     counters |= peers()
     manifest = json.loads((Path(mixture) / "manifest.json").read_text(encoding="utf-8"))
-    found: dict[str, dict[str, int]] = {}
+    totals: dict[str, dict[str, int]] = {}
     for name in SOURCES:
         texts = held_out(Path(mixture), manifest["sources"][name]["shards"])
-        found[name] = {"bytes": sum(len(text.encode("utf-8")) for text in texts)}
-        found[name] |= {peer: count(texts) for peer, count in counters.items()}
-    found["mathematics"] = {
-        key: sum(found[name][key] for name in MATHEMATICS) for key in ("bytes", *counters)
+        totals[name] = {"bytes": sum(len(text.encode("utf-8")) for text in texts)}
+        totals[name] |= {peer: count(texts) for peer, count in counters.items()}
+    totals["mathematics"] = {
+        key: sum(totals[name][key] for name in MATHEMATICS) for key in ("bytes", *counters)
     }
-    print(json.dumps(found))
+    print(json.dumps(totals))
 
 
-def lines(found: dict[str, dict[str, int]], trained: Sequence[str]) -> list[dict[str, Any]]:
-    """A line for each source: bytes per token, and how many times those of a peer ours are."""
-    shown = []
-    for source, counts in found.items():
+def _count(encoder: Any, texts: list[str]) -> int:
+    return sum(len(ids) for ids in encoder(texts))
+
+
+def lines(totals: dict[str, dict[str, int]], trained: Sequence[str]) -> list[dict[str, Any]]:
+    """A line for each source: bytes per token, and the ratio of each peer's tokens to ours."""
+    entries = []
+    for source, counts in totals.items():
         size = counts.pop("bytes")
         entry: dict[str, Any] = {
             "benchmark": "tokenizer",
@@ -109,8 +165,8 @@ def lines(found: dict[str, dict[str, int]], trained: Sequence[str]) -> list[dict
                 for peer, count in counts.items()
                 if peer not in trained
             }
-        shown.append(entry)
-    return shown
+        entries.append(entry)
+    return entries
 
 
 def main(argv: Sequence[str]) -> None:
@@ -124,7 +180,7 @@ def main(argv: Sequence[str]) -> None:
     home = HOME / "tokenizer"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    # Only to divide the documents: its own tokenizer matters to nobody.
+    # This build only divides the documents; its tokenizer is not compared.
     small = {"train": {"vocab_size": 1000, "sample_bytes": 2_000_000}}
     recipe = write_recipe(
         home / "mixture.json", data, SOURCES, tokenizer=small, eval_fraction=HELD_OUT

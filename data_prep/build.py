@@ -21,24 +21,27 @@ if TYPE_CHECKING:
     from data_prep.recipe import Recipe
 
 DEFAULT = Path(__file__).parent / "recipes" / "tinymathreason_1b.yaml"
-"""The full model's recipe."""
+"""The 1B model's recipe."""
 AGAIN = "to build again, remove it or set another output_dir"
-"""What to do about a finished mixture that is not what was asked for."""
+"""What to do about a finished mixture that is not the requested one."""
 
 
 def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
-    """Write ``recipe.output_dir`` and return its manifest; a finished one is only read.
+    """Write ``recipe.output_dir`` and return its manifest; a finished mixture is only checked.
 
     The folder holds ``mixture.json`` for MaxText, ``tokenizer/``, ``<source>/train-*`` and
     ``<source>/eval-*`` ArrayRecord files, ``rejected/``, ``manifest.json`` and ``report.md``. It
-    appears when all is written; until then the work is in ``<output_dir>.work``, where the same
-    recipe goes on after an interruption. Returns None for a plan, and when Slurm has the jobs.
-    Raises `InputError` for unreadable sources, and when the folder was built by another recipe.
+    appears when everything is written; until then the files are in ``<output_dir>.work``, where the
+    same recipe continues after an interruption. Returns None for a plan, and when the jobs were
+    submitted to Slurm. Raises `InputError` for unreadable sources, and when the folder was built by
+    another recipe.
     """
     folder = recipe.output_dir.with_name(recipe.output_dir.name + ".work")
     if recipe.output_dir.exists():
         if not (recipe.output_dir / "manifest.json").is_file():
-            raise InputError(f"output_dir: {recipe.output_dir} exists and is no mixture; remove it")
+            raise InputError(
+                f"output_dir: {recipe.output_dir} exists but is not a mixture; remove it"
+            )
         manifest: dict[str, Any] = read_json(recipe.output_dir / "manifest.json")
         if manifest["recipe"] != recipe.plain():
             raise InputError(f"{recipe.output_dir} was built by another recipe; {AGAIN}")
@@ -46,21 +49,21 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
         shutil.rmtree(folder, ignore_errors=True)
         return manifest
 
-    from data_prep import executors, plan
+    from data_prep import executors, plan, slurm
     from data_prep.work import begin, open_work
 
-    with _alone(folder):
-        executors.refuse_running(folder)
+    with _exclusive(folder):
+        slurm.refuse_running(folder)
         work = open_work(recipe, folder)
         estimates = {name: plan.estimate(work, name) for name in recipe.sources}
         print(plan.table(work, estimates), file=sys.stderr, flush=True)
         plan.check(work, estimates)
         if plan_only:
             return None
-        texts = {name: found.text for name, found in estimates.items()}
-        begin(work, texts, sum(found.documents for found in estimates.values()))
+        texts = {name: each.text for name, each in estimates.items()}
+        begin(work, texts, sum(each.documents for each in estimates.values()))
         if recipe.executor.kind == "slurm":
-            print(f"submitted to Slurm; the last job is {executors.submit(work)}")
+            print(f"submitted to Slurm; the last job is {slurm.submit(work)}")
             return None
         executors.run(work)
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,24 +71,24 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
 
 
 def _check_complete(recipe: "Recipe", manifest: dict[str, Any]) -> None:
-    """Raise `InputError` when a finished mixture is damaged, or its inputs are not as they were."""
+    """Raise `InputError` when a finished mixture is damaged, or its inputs have changed."""
     from data_prep import inputs, mixture
 
     mixture.check(recipe.output_dir, manifest)
     if "inputs" not in manifest:
-        told = "an older build did not record its inputs: whether they have changed is not known"
+        unknown = "built by an older version without a record of its inputs; they may have changed"
     else:
         try:
-            told = inputs.check(recipe, manifest["inputs"])
+            unknown = inputs.check(recipe, manifest["inputs"])
         except InputError as error:
             raise InputError(f"{recipe.output_dir} is complete, but {error}; {AGAIN}") from error
-    if told:
-        print(f"{recipe.output_dir}: {told}", file=sys.stderr)
+    if unknown:
+        print(f"{recipe.output_dir}: {unknown}", file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the working folder alone; it goes again when nothing was begun in it."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Lock the working folder; remove it again if no build was begun in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -109,7 +112,7 @@ def _table(recipe: "Recipe", manifest: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the command line, build, and print what was written."""
+    """Parse the command line, build, and print the counts."""
     parser = argparse.ArgumentParser(prog="data_prep.build", description=__doc__.splitlines()[0])
     parser.add_argument(
         "recipe", nargs="?", default=str(DEFAULT), help=f"YAML file; default: {DEFAULT.name}"
@@ -118,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
         "overrides", nargs="*", metavar="key=value", help="replace a recipe's value"
     )
     parser.add_argument(
-        "--plan", action="store_true", help="print what the build needs, and stop there"
+        "--plan", action="store_true", help="print what the build needs, without building"
     )
     arguments = parser.parse_intermixed_args(argv)
 

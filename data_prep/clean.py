@@ -1,4 +1,4 @@
-"""Text in; normalised text, and the split it belongs to, out."""
+"""Normalises the text of documents, and assigns each to a split."""
 
 import hashlib
 import re
@@ -9,13 +9,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 def normalise(text: str) -> str:
-    """NFC, line ends as ``\\n``, no control characters but newline and tab, no outer space."""
+    """NFC, line ends as ``\\n``, no control characters but newline and tab; stripped."""
     text = _CONTROL.sub("", _LINE_END.sub("\n", text.replace("\r\n", "\n")))
     return unicodedata.normalize("NFC", text).strip()
 
 
 def is_unicode(text: str) -> bool:
-    """Whether ``text`` can be written as UTF-8; JSON's escapes can smuggle in half a character."""
+    """Whether ``text`` can be encoded as UTF-8; JSON escapes can contain unpaired surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
-"""Benchmark questions in; which question a document contains, out.
+"""Finds the benchmark questions that documents contain.
 
-A question of at least `WINDOW` letters counts as contained when `SHARE` of its runs of that many
-letters stand in the document, so an edited word seldom hides it, and a sentence that both merely
-share does not betray it. A shorter question must stand there whole, word by word, with its
-signs of arithmetic. Case, spacing, punctuation, quotes and LaTeX dollars never matter.
+A document contains a question of at least `WINDOW` letters if it contains `SHARE` of the question's
+runs of that many letters: an edited word seldom hides a question, and a single common sentence is
+not enough. A shorter question must occur completely, word by word, with its signs of arithmetic.
+Case, spacing, punctuation, quotes and LaTeX dollars never matter.
 """
 
 import re
@@ -23,22 +23,22 @@ from tinymathreason.listing import list_files, tell_empty
 from tinymathreason.rows import read_file
 
 WINDOW = 32
-"""Letters and digits of a run: about six words."""
+"""Letters and digits of a run, about six words."""
 STRIDE = 4
-"""Every so many letters a run of the question is looked for."""
+"""Letters between the starts of two runs of a question that are searched."""
 SHARE = 0.7
-"""Part of a question's runs that a document must hold."""
+"""Share of a question's runs that a document must contain."""
 SHORTEST = 4
-"""Letters and digits without which a text is no question."""
+"""Letters and digits that a question must have at least."""
 
 _FILTER_BITS = 22
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3})")
-_CALCULATES = ("+", "*", "/", "^")
+_OPERATORS = ("+", "*", "/", "^")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[+*/^=<>|!%(){}\[\]\\-]")
 
 
 def words(text: str) -> str:
-    """The words, numbers and signs of arithmetic of a text, each between single spaces."""
+    """The words, numbers and signs of arithmetic of a text, separated by single spaces."""
     text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold()
     return f" {' '.join(_TOKEN.findall(_THOUSANDS.sub('', text)))} "
 
@@ -50,8 +50,8 @@ class QuestionIndex:
         """Index the questions; `InputError` for one with fewer than `SHORTEST` letters."""
         self.texts = texts
         self._runs: list[int] = []
-        """How many runs of each question are looked for; 1 for one that is matched whole."""
-        self._whole: dict[int, str] = {}
+        """How many runs of each question are searched; 1 if it must match completely."""
+        self._complete: dict[int, str] = {}
         entries: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
         )
@@ -62,19 +62,19 @@ class QuestionIndex:
                 raise InputError(f"decontaminate: {text!r:.60} is too short for a question")
             size = min(WINDOW, 1 << (length.bit_length() - 1))
             runs = letters.windows(size)[size]
-            # The last run too, lest the end of a question were never looked for.
+            # The last run too, or the end of a question would never be searched.
             places = sorted({*range(0, len(runs), STRIDE), len(runs) - 1})
             if length < WINDOW:
                 places = [0]
-                self._whole[number] = words(text)
+                self._complete[number] = words(text)
             self._runs.append(len(places))
             for place in places:
                 entries[size][int(runs[place])].append((number, place))
-        self._entries = {size: dict(found) for size, found in entries.items()}
+        self._entries = {size: dict(by_run) for size, by_run in entries.items()}
         self._filters = {}
-        for size, found in self._entries.items():
+        for size, by_run in self._entries.items():
             self._filters[size] = np.zeros(1 << _FILTER_BITS, dtype=bool)
-            self._filters[size][_slot(np.array(list(found), dtype=np.uint64))] = True
+            self._filters[size][_slot(np.array(list(by_run), dtype=np.uint64))] = True
 
     def found_in(self, text: str) -> str | None:
         """The first question, in their order, that ``text`` contains; None without one."""
@@ -88,11 +88,11 @@ class QuestionIndex:
                 for run in likely.tolist():
                     for number, place in entries.get(run, ()):
                         hits[number].add(place)
-        strict = None
+        pieces_of_words = None
         for number in sorted(hits):
-            if number in self._whole:
-                strict = strict or [words(piece) for piece in pieces(text)]
-                if any(_stands_in(self._whole[number], piece) for piece in strict):
+            if number in self._complete:
+                pieces_of_words = pieces_of_words or [words(piece) for piece in pieces(text)]
+                if any(_contains(piece, self._complete[number]) for piece in pieces_of_words):
                     return self.texts[number]
             elif len(hits[number]) >= SHARE * self._runs[number]:
                 return self.texts[number]
@@ -101,7 +101,7 @@ class QuestionIndex:
 
 def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
     """The distinct questions of all benchmarks, in their order."""
-    found: dict[str, None] = {}
+    distinct: dict[str, None] = {}
     for number, benchmark in enumerate(benchmarks):
         name = f"decontaminate.{number}.path"
         files = list_files(name, benchmark.path)
@@ -114,24 +114,27 @@ def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
             for row in read_file(file.path, kind, benchmark.fields):
                 if row.reason is not None:
                     raise row.error
-                found.update(dict.fromkeys(row.values))
-    return list(found)
+                distinct.update(dict.fromkeys(row.values))
+    return list(distinct)
 
 
 @lru_cache(maxsize=1)
 def index(texts: tuple[str, ...]) -> QuestionIndex:
-    """`QuestionIndex`, made once in a process however many tasks it does."""
+    """The `QuestionIndex` of some questions, built once per process."""
     return QuestionIndex(texts)
 
 
-def _stands_in(question: str, text: str) -> bool:
-    """Whether the words of a question stand in a text, and no more is calculated on either side."""
+def _contains(text: str, question: str) -> bool:
+    """Whether a text contains the `words` of a question, with no further arithmetic on either side.
+
+    A document with 1 + 1 + 1 does not contain 1 + 1.
+    """
     place = text.find(question)
     while place >= 0:
         end = place + len(question)
         before = text[text.rfind(" ", 0, place) + 1 : place]
         after = text[end : text.find(" ", end)]
-        if before not in _CALCULATES and after not in _CALCULATES:
+        if before not in _OPERATORS and after not in _OPERATORS:
             return True
         place = text.find(question, place + 1)
     return False

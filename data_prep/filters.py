@@ -1,7 +1,7 @@
-"""Filters by name: a text in, None to keep it or the reason to reject it out.
+"""Filters by name: each takes a text and returns None, or the reason to reject it.
 
-The four named after papers are datatrove's, made for prose of the web: they take formulas, tables
-of numbers and code for noise. `benchmarks/filters.py` counts what each would drop.
+The four named after papers are datatrove's. They are made for prose from the web, and treat
+formulas, tables of numbers and code as noise; `benchmarks/filters.py` counts what each rejects.
 """
 
 import inspect
@@ -26,7 +26,7 @@ def length(least: int = 0, most: int | None = None) -> Filter:
 
 
 def repetition(least: float = 0.1) -> Filter:
-    """Reject a text that zlib shrinks to below ``least`` of its bytes: the same again and again.
+    """Reject a text that zlib compresses to less than ``least`` of its bytes, as it only repeats.
 
     Prose shrinks to about a half, LaTeX and code to a quarter, a table of numbers to a third.
     """
@@ -38,20 +38,20 @@ def repetition(least: float = 0.1) -> Filter:
     return judge
 
 
-def _datatrove(name: str) -> Callable[..., Any]:
-    """The constructor of one of datatrove's filters."""
+def _datatrove_class(name: str) -> Callable[..., Any]:
+    """One of datatrove's filter classes."""
     from datatrove.pipeline import filters
 
     kind: Callable[..., Any] = getattr(filters, name)
     return kind
 
 
-def _of_datatrove(name: str, settings: dict[str, Any]) -> Filter:
+def _datatrove_filter(name: str, settings: dict[str, Any]) -> Filter:
     from datatrove.data import Document
 
     from data_prep.words import Words
 
-    judge = _datatrove(name)(language=Words(), **settings).filter
+    judge = _datatrove_class(name)(language=Words(), **settings).filter
 
     def reason(text: str) -> str | None:
         kept = judge(Document(text=text, id=""))
@@ -82,7 +82,7 @@ def check(entry: str | dict[str, dict[str, Any]]) -> None:
     name, settings = _parts(entry)
     if name not in {*OURS, *DATATROVE}:
         raise ValueError(f"unknown filter {name!r}; {nearest(name, [*OURS, *DATATROVE])}")
-    maker = OURS.get(name) or _datatrove(DATATROVE[name])
+    maker = OURS.get(name) or _datatrove_class(DATATROVE[name])
     accepted = [key for key in inspect.signature(maker).parameters if key not in _HIDDEN]
     for key in settings:
         if key not in accepted:
@@ -100,4 +100,4 @@ def make(entry: str | dict[str, dict[str, Any]]) -> Filter:
     name, settings = _parts(entry)
     if name in OURS:
         return OURS[name](**settings)
-    return _of_datatrove(DATATROVE[name], settings)
+    return _datatrove_filter(DATATROVE[name], settings)

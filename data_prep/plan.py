@@ -1,4 +1,4 @@
-"""What a build will need, from the sizes of its inputs and a short measured sample of each."""
+"""Estimates what a build needs, from the sizes of its inputs and a short sample of each source."""
 
 import itertools
 import shutil
@@ -18,41 +18,41 @@ from tinymathreason.rows import decompressed
 from tinymathreason.tables import text_table
 
 SAMPLE_FILES = 16
-"""Files of an ``hf`` dataset whose size is asked for."""
+"""Files of an ``hf`` dataset whose sizes are requested."""
 SAMPLE_BYTES = 2_000_000
-"""Text of each source that is measured..."""
+"""Text of each source that is measured, in bytes..."""
 SAMPLE_SECONDS = 5.0
-"""... within this time."""
+"""... unless it takes longer than this."""
 BYTES_PER_TOKEN = 3.5
-"""Of our tokenizer on these sources, where the report of a build says it exactly."""
+"""Of our tokenizer on these sources; a build's report has the exact value."""
 LATER_STAGES = 1.4
-"""CPU time of a whole build by that of its first stage; `benchmarks/data_prep.py` measures both."""
+"""CPU time of a whole build divided by that of its first stage; see `benchmarks.data_prep`."""
 DISK_PER_BYTE = 0.9
-"""Bytes on disk at the end of a build, working folder included, for a byte of text: 0.3 for the
+"""Bytes on disk for each byte of text at the end of a build, working folder included: 0.3 for the
 compressed documents, 0.1 to 0.17 for fingerprints and keys, 0.33 for the records, and a margin."""
 MEMORY = 2_000_000_000
-"""Bytes that a worker needs at most."""
+"""Most bytes of memory that a worker needs."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one source comes to. Everything but ``fetch`` is an estimate."""
+    """The size and cost of one source. Everything but ``fetch`` is an estimate."""
 
     fetch: int
     """Bytes of its files."""
     text: float
     """Bytes of its text."""
     documents: float
-    """Documents that it holds."""
+    """Its documents."""
     tokens: float
-    """Tokens before anything is rejected."""
+    """Its tokens before anything is rejected."""
     cpu_seconds: float
-    """Time of a core for all stages."""
+    """CPU seconds of all stages."""
 
 
 def estimate(work: Work, name: str) -> Estimate:
-    """Measure the first documents of a source, and scale up to its files."""
-    tasks = work.of(name)
+    """Measure the first documents of a source, and scale up to all its files."""
+    tasks = work.tasks_of(name)
     started = time.monotonic()
     documents, size = [], 0
     steps = pipeline(work)[1:-1]
@@ -64,7 +64,7 @@ def estimate(work: Work, name: str) -> Estimate:
             if size >= SAMPLE_BYTES or time.monotonic() - started > SAMPLE_SECONDS:
                 break
         if documents:
-            break  # else its files are empty
+            break  # otherwise the files of this task are empty
     whole = next(rows, None) is None and len(tasks) == 1 and len(first.files) <= 1
     stored = sum(task.bytes for task in tasks)
     times = 1.0
@@ -73,7 +73,7 @@ def estimate(work: Work, name: str) -> Estimate:
     text = times * size
     for step in steps:
         step.prepare(first.number)
-    fingerprint("What is done once for all sources is not the first one's.")
+    fingerprint("Warm up, so that one-time costs are not counted for the first source.")
     cpu = time.process_time()
     stream: Documents = iter(documents)
     for step in steps:
@@ -88,7 +88,7 @@ def estimate(work: Work, name: str) -> Estimate:
 
 
 def _scale(work: Work, first: Task, texts: list[str], stored: int) -> float:
-    """How many times the sample, the first documents of a task, its whole source is."""
+    """The size of the whole source as a multiple of the sample, the first documents of a task."""
     source = work.recipe.sources[first.source]
     size = sum(len(text.encode("utf-8", "replace")) for text in texts) or 1
     if not texts:
@@ -109,17 +109,17 @@ def _scale(work: Work, first: Task, texts: list[str], stored: int) -> float:
     else:
         files = first.files
     if files[0].endswith(".parquet"):
-        held = whole = 0
+        uncompressed = file_size = 0
         for file in files:  # the first ones may be empty
-            held, whole = parquet_text(file, source.text_field)
-            if held:
+            uncompressed, file_size = parquet_text(file, source.text_field)
+            if uncompressed:
                 break
-        return held / size * stored / max(1, whole)
+        return uncompressed / size * stored / max(1, file_size)
     return stored / max(1, stored_size(files, len(texts), lines=source.format != "text"))
 
 
 def _files_of(source: Source) -> tuple[list[str], int]:
-    """The files of a dataset that `datasets` opens, and about their bytes."""
+    """The files of a dataset that `datasets` opens, and their approximate bytes."""
     import datasets
 
     builder = datasets.load_dataset_builder(
@@ -135,7 +135,7 @@ def _files_of(source: Source) -> tuple[list[str], int]:
 
 
 def stored_size(files: list[str], documents: int, lines: bool) -> int:
-    """Bytes on disk of the first documents of some files, each a line or a file."""
+    """Bytes on disk of the first documents of some files; a document is a line or a file."""
     size = 0
     for file in files:
         if not documents:
@@ -145,7 +145,7 @@ def stored_size(files: list[str], documents: int, lines: bool) -> int:
                 content = decompressed(stored, file, 1 << 16)
                 lengths = [len(line) for line in itertools.islice(content, documents)]
                 documents -= len(lengths)
-                # It is decompressed in blocks: what many come to is how far one line goes.
+                # Decompression works in blocks, so the share of these lines is estimated over many.
                 total = sum(lengths)
                 while stored.tell() < 1 << 21 and (more := content.read(1 << 16)):
                     total += len(more)
@@ -157,42 +157,42 @@ def stored_size(files: list[str], documents: int, lines: bool) -> int:
 
 
 def parquet_text(file: str, column: str) -> tuple[int, int]:
-    """Bytes of one column of a parquet file before compression, by its footer; and of the file."""
+    """Uncompressed bytes of one column of a Parquet file, by its footer; and bytes of the file."""
     import pyarrow.parquet
 
     with open_file(file) as stream:
         metadata = pyarrow.parquet.ParquetFile(stream).metadata
-        whole = stream.seek(0, 2)
+        file_size = stream.seek(0, 2)
     groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
     columns = (group.column(k) for group in groups for k in range(group.num_columns))
-    held = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == column)
-    return held, whole
+    uncompressed = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == column)
+    return uncompressed, file_size
 
 
 def table(work: Work, estimates: dict[str, Estimate]) -> str:
-    """The plan: a line a source, then what the whole build needs."""
+    """The plan: a line for each source, then what the whole build needs."""
     recipe = work.recipe
-    tokens = {name: found.tokens for name, found in estimates.items()}
+    tokens = {name: each.tokens for name, each in estimates.items()}
     budget = recipe.token_budget or min(tokens[n] / recipe.shares[n] for n in tokens)
     rows = []
-    for name, found in estimates.items():
+    for name, each in estimates.items():
         source = recipe.sources[name]
-        files = [file for task in work.of(name) for file in task.files]
-        fetch = found.fetch if any("://" in file for file in files) else 0
+        files = [file for task in work.tasks_of(name) for file in task.files]
+        fetch = each.fetch if any("://" in file for file in files) else 0
         rows.append(
             [
                 name,
                 source.format,
                 f"{len(files):,}",
                 units.size(fetch),
-                units.size(found.text),
-                units.count(found.tokens),
+                units.size(each.text),
+                units.count(each.tokens),
                 f"{recipe.shares[name]:.1%}",
-                f"{budget * recipe.shares[name] / max(1.0, found.tokens):.2f}",
-                units.duration(found.cpu_seconds),
+                f"{budget * recipe.shares[name] / max(1.0, each.tokens):.2f}",
+                units.duration(each.cpu_seconds),
             ]
         )
-    seconds = sum(found.cpu_seconds for found in estimates.values())
+    seconds = sum(each.cpu_seconds for each in estimates.values())
     workers = recipe.executor.workers
     head = ["source", "format", "files", "to fetch", "text", "tokens", "weight", "passes"]
     return (
@@ -205,8 +205,8 @@ def table(work: Work, estimates: dict[str, Estimate]) -> str:
 
 
 def disk(estimates: dict[str, Estimate]) -> float:
-    """Bytes that the working folder and the result need together."""
-    return DISK_PER_BYTE * sum(found.text for found in estimates.values())
+    """Bytes of disk that the working folder and the result need together."""
+    return DISK_PER_BYTE * sum(each.text for each in estimates.values())
 
 
 def check(work: Work, estimates: dict[str, Estimate]) -> None:
@@ -218,10 +218,10 @@ def check(work: Work, estimates: dict[str, Estimate]) -> None:
             f"output_dir: {place} has {units.size(free)} free, the build needs about "
             f"{units.size(disk(estimates))}; {SMALLER}"
         )
-    for name, found in estimates.items():
-        if not found.documents:
-            raise InputError(f"sources.{name}: there is no document in it")
-        if not found.text:
+    for name, each in estimates.items():
+        if not each.documents:
+            raise InputError(f"sources.{name}: contains no document")
+        if not each.text:
             field = work.recipe.sources[name].text_field
             raise InputError(f"sources.{name}: none of its first documents has text in {field!r}")
     budget = work.recipe.token_budget

@@ -1,4 +1,4 @@
-"""What the tasks of a stage tell of themselves in; lines with rates and the time left out."""
+"""The progress of a build: tasks record theirs in the working folder, and a thread prints it."""
 
 import contextlib
 import sys
@@ -7,52 +7,56 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.work import NUMBERED, Work
+from data_prep.stages.artifacts import NUMBERED
+from data_prep.work import Work
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
 EVERY = 5.0
-"""Seconds between two lines."""
+"""Seconds between two prints."""
+UNITS = {"duplicates": "keys", "decisions": "pairs"}
+"""What a stage counts, if not documents."""
 
 
 class Progress:
-    """What a task has done so far, told to whoever watches the working folder."""
+    """What one task has done so far, recorded for `watch`."""
 
     EVERY = 1.0
-    """Seconds between two reports."""
+    """Seconds between two records."""
 
     def __init__(self, path: Path, total: int) -> None:
+        """Record to ``path`` how much of ``total`` (in the units of `add`'s ``done``) is done."""
         self._path = path
-        self._started = self._told = time.monotonic()
+        self._started = self._recorded = time.monotonic()
         self._counts = {"documents": 0, "bytes": 0, "done": 0, "total": total}
 
     def add(self, documents: int, size: int, done: int | None = None) -> None:
-        """Count documents, their bytes, and how much of the task's ``total`` is done."""
+        """Count documents and their bytes; ``done`` is their part of the total, if not ``size``."""
         self._counts["documents"] += documents
         self._counts["bytes"] += size
         self._counts["done"] += size if done is None else done
-        if time.monotonic() - self._told >= self.EVERY:
-            self.tell()
+        if time.monotonic() - self._recorded >= self.EVERY:
+            self.record()
 
-    def tell(self) -> None:
+    def record(self) -> None:
         """Write the counts now."""
-        self._told = time.monotonic()
-        seconds = round(self._told - self._started, 3)
+        self._recorded = time.monotonic()
+        seconds = round(self._recorded - self._started, 3)
         write_json(self._path, {**self._counts, "seconds": seconds})
 
 
 @contextlib.contextmanager
 def watch(work: Work, stage: str, tasks: int) -> Iterator[None]:
-    """Print a stage's progress to stderr, and that of each running task, until the block ends."""
+    """Print a stage's progress, and that of its running tasks, to stderr until the block ends."""
     started, ended = time.time(), threading.Event()
     before = len(_finished(work, stage))
 
-    def tell() -> None:
+    def print_lines() -> None:
         while not ended.wait(EVERY):
             for line in lines(work, stage, tasks, started, before):
                 print(line, file=sys.stderr, flush=True)
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=print_lines, daemon=True)
     thread.start()
     try:
         yield
@@ -67,9 +71,9 @@ def _finished(work: Work, stage: str) -> set[str]:
 
 
 def lines(work: Work, stage: str, tasks: int, started: float, before: int = 0) -> list[str]:
-    """One line for the stage, and one for each task that runs now.
+    """One line for the stage, and one for each running task.
 
-    ``before`` tasks were finished when this run ``started``, in seconds of the clock.
+    ``before`` tasks were finished when this run ``started``, in seconds since the epoch.
     """
     finished = _finished(work, stage)
     documents = size = 0
@@ -77,26 +81,22 @@ def lines(work: Work, stage: str, tasks: int, started: float, before: int = 0) -
     running = []
     for path in sorted((work.folder / "progress" / stage).glob(f"{NUMBERED}.json")):
         try:
-            told = read_json(path)
+            counts = read_json(path)
         except InputError:
-            continue  # replaced between being listed and being read
+            continue  # it was replaced after it was listed
         if path.stat().st_mtime < started:
-            continue  # an earlier, interrupted build's
-        documents, size = documents + told["documents"], size + told["bytes"]
+            continue  # of an interrupted build
+        documents, size = documents + counts["documents"], size + counts["bytes"]
         if path.stem not in finished:
-            part = min(1.0, told["done"] / told["total"]) if told["total"] else 0.0
+            part = min(1.0, counts["done"] / counts["total"]) if counts["total"] else 0.0
             parts += part
-            rate = _rate(stage, told["documents"], told["bytes"], told["seconds"])
+            rate = _rate(stage, counts["documents"], counts["bytes"], counts["seconds"])
             running.append(f"  task {int(path.stem)}: {part:4.0%} {rate}")
     seconds = max(time.time() - started, 1e-9)
     done = parts - before
     left = f" ETA {_clock(seconds * (tasks - parts) / done)}" if done and parts < tasks else ""
     head = f"{stage}: {len(finished)}/{tasks} tasks, {_clock(seconds)}"
     return [f"{head}, {_rate(stage, documents, size, seconds)}{left}", *running]
-
-
-UNITS = {"duplicates": "keys", "decisions": "pairs"}
-"""What a stage counts, where it is not documents."""
 
 
 def _rate(stage: str, count: int, size: int, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A source of a recipe in; the parts it is read in, and their rows, out."""
+"""Reads the sources of a recipe: divides each into tasks, and reads a task's rows."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,13 @@ from tinymathreason.listing import UnreachableError, reaching
 from tinymathreason.rows import RawRow, Row, decoded, read_file, row_of, unreadable
 
 MOST_TASKS = 1000
-"""Parts into which a source is read at most: what Slurm takes as one array of jobs."""
-DOCUMENTS_A_TASK = 50_000
-"""Documents of a TFDS dataset that are read together."""
+"""Most tasks of a source: what Slurm accepts as one array of jobs."""
+DOCUMENTS_PER_TASK = 50_000
+"""Documents of a TFDS dataset that one task reads."""
 
 
 def count_tasks(source: Source, files: int) -> int:
-    """Parts into which a source is read; a function of the source, not of who reads it."""
+    """How many tasks read a source; this depends on the source alone."""
     if source.documents is not None or source.format == "generator":
         return 1
     if source.format == "hf":
@@ -27,16 +27,16 @@ def count_tasks(source: Source, files: int) -> int:
         from data_prep.tfds_folder import Texts
 
         documents = len(Texts(source.path, source.split, _columns(source)))
-        return min(MOST_TASKS, -(-documents // DOCUMENTS_A_TASK) or 1)
+        return min(MOST_TASKS, -(-documents // DOCUMENTS_PER_TASK) or 1)
     return min(MOST_TASKS, files)
 
 
 def read(
     source: Source, seed: int, files: Sequence[str], task: int = 0, tasks: int = 1
 ) -> Iterator[Row]:
-    """The rows of one part of a source: the text, and the id when there is an ``id_field``.
+    """The rows that one task reads of a source: the text, and the id if there is an ``id_field``.
 
-    ``files`` are those of the part; a dataset of ``hf`` or ``tfds`` is divided here.
+    ``files`` are those of the task; ``hf`` and ``tfds`` datasets are divided here.
     """
     columns = _columns(source)
     rows: Iterator[Row]
@@ -59,9 +59,9 @@ def _columns(source: Source) -> list[str]:
 
 
 def commit(source: Source) -> str | None:
-    """The commit that a dataset's revision on the hub stands for; None when it is not to be asked.
+    """The commit of a dataset's revision on the hub; None for a local dataset, and offline.
 
-    Raises `UnreachableError` when the hub does not answer: at once, where `datasets` takes minutes.
+    Raises `UnreachableError` at once when the hub does not answer, where `datasets` takes minutes.
     """
     import huggingface_hub
 
@@ -69,12 +69,12 @@ def commit(source: Source) -> str | None:
         return None
     with reaching(f"{source.path}: the dataset cannot be opened"):
         api = huggingface_hub.HfApi()
-        found = api.dataset_info(source.path, revision=source.revision, timeout=10)
-    return str(found.sha)
+        info = api.dataset_info(source.path, revision=source.revision, timeout=10)
+    return str(info.sha)
 
 
 def open_hf(source: Source) -> Any:
-    """A source's dataset as a stream; `UnreachableError` when it cannot be opened."""
+    """A source's dataset as a stream; raises `UnreachableError` when it cannot be opened."""
     import datasets
 
     commit(source)
@@ -98,7 +98,9 @@ def _hf_rows(source: Source, columns: Sequence[str], task: int, tasks: int) -> I
         raise
     except Exception as error:  # the library raises nothing narrower
         if not Path(source.path).exists():
-            message = f"{place}: row {number} cannot be fetched: {error}; the same command goes on"
+            message = (
+                f"{place}: row {number} cannot be fetched: {error}; run the same command again"
+            )
             raise UnreachableError(message) from error
         yield unreadable(place, number, error)
 
@@ -110,7 +112,7 @@ def _tfds_rows(source: Source, columns: Sequence[str], task: int, tasks: int) ->
     for number in range(len(data) * task // tasks, len(data) * (task + 1) // tasks):
         try:
             row = {key: decoded(value) for key, value in data[number].items()}
-        except Exception as error:  # a damaged record: the reader's own kinds of errors
+        except Exception as error:  # a damaged record raises errors of many kinds
             yield unreadable(source.path, number, error)
         else:
             yield row_of(source.path, RawRow(number, value=row), columns)

@@ -1,4 +1,4 @@
-"""A recipe: which sources, at which weights, become which mixture."""
+"""The recipe of a mixture: its sources, their weights, and how to build it."""
 
 import json
 import math
@@ -18,9 +18,9 @@ RESERVED = (
     "tokenizer", "rejected", "mixture.json", "manifest.json", "report.md",
     "tokens.png", "rejected.png", "lengths.png",
 )  # fmt: skip
-"""What stands in a mixture beside the folders of the sources."""
+"""Names in a mixture's folder that no source may have."""
 BYTES = 256
-"""Entries of every byte-level vocabulary before its first merge."""
+"""Entries of a byte-level vocabulary before its first merge."""
 
 
 @config
@@ -29,18 +29,18 @@ class Source:
 
     format: Literal["parquet", "jsonl", "hf", "tfds", "text", "generator"]
     """How the documents are stored. ``jsonl`` files may be compressed (.zst, .gz, .bz2), a ``text``
-    file is one document, ``hf`` is whatever `datasets.load_dataset` opens, ``tfds`` a folder that
-    TensorFlow Datasets prepared with ArrayRecord files."""
+    file is one document, ``hf`` is anything that `datasets.load_dataset` opens, and ``tfds`` a
+    folder that TensorFlow Datasets prepared with ArrayRecord files."""
     path: str
     """A glob of files, here or remote (``hf://datasets/OWNER/NAME@REVISION/...``, ``gs://...``);
-    for ``hf`` a dataset's name or folder, for ``tfds`` a folder, for ``generator`` one of the
-    generators of `tinymathreason.arithmetic`."""
+    for ``hf`` a dataset's name or folder, for ``tfds`` a folder, for ``generator`` the name of a
+    generator of `tinymathreason.arithmetic`."""
     weight: float
     """Share of the mixture's tokens; the weights are normalised to sum to 1."""
     text_field: str = "text"
-    """The column or key that holds a document's text."""
+    """The column or key of a document's text."""
     id_field: str | None = None
-    """The column or key of a document's id; None names documents by file and row."""
+    """The column or key of a document's id; without it, documents are named by file and row."""
     subset: str | None = None
     """``hf``: the name of the dataset's configuration."""
     revision: str | None = None
@@ -48,7 +48,7 @@ class Source:
     split: str = "train"
     """``hf``, ``tfds``: the split to read."""
     documents: int | None = None
-    """Read this many documents; None reads everything. A generator needs it."""
+    """Read at most this many documents; None reads all. A generator needs a number."""
     filters: list[str | dict[str, dict[str, Any]]] = field(default_factory=list)
     """Filters of `data_prep.filters`, in order: a name, or a name with its settings."""
 
@@ -65,17 +65,17 @@ class Source:
                     f"unknown generator {self.path!r}; {nearest(self.path, GENERATORS)}"
                 )
             if self.documents is None:
-                raise ValueError("a generator is endless: say how many documents it gives")
+                raise ValueError("documents must be set for a generator, which is endless")
 
 
 @config
 class TokenizerTraining:
-    """How to train the tokenizer: on a sample of the sources in proportion to their weights."""
+    """How to train the tokenizer, on a sample of the sources in proportion to their weights."""
 
     vocab_size: int
-    """Entries in total, special tokens included."""
+    """Number of entries, special tokens included."""
     sample_bytes: int = 200_000_000
-    """UTF-8 bytes of text to learn the merges from."""
+    """UTF-8 bytes of text to train on."""
 
     def __post_init__(self) -> None:
         smallest = BYTES + len(SPECIAL_TOKENS)
@@ -85,32 +85,32 @@ class TokenizerTraining:
 
 @config
 class TokenizerSource:
-    """Where the tokenizer comes from; exactly one of the two."""
+    """Where the tokenizer comes from: exactly one of the two."""
 
     train: TokenizerTraining | None = None
-    """Train one on the sources."""
+    """Train a new one on the sources."""
     path: Path | None = None
-    """Take the one in this folder."""
+    """Use the one in this folder."""
 
     def __post_init__(self) -> None:
         if (self.train is None) == (self.path is None):
-            raise ValueError("give either train or path")
+            raise ValueError("set either train or path")
 
 
 @config
 class Executor:
-    """Which of datatrove's executors runs the tasks. It never changes a byte of the result."""
+    """Which of datatrove's executors runs the tasks; the result does not depend on it."""
 
     kind: Literal["local", "ray", "slurm"] = "local"
-    """Processes of this machine, Ray (the cluster at RAY_ADDRESS, or one made here), or Slurm."""
+    """Processes of this machine, Ray (the cluster at RAY_ADDRESS, else a local one), or Slurm."""
     workers: int = 2
-    """Tasks that run at once."""
+    """Tasks that run at the same time."""
     partition: str | None = None
-    """Slurm: the partition; it needs one."""
+    """Slurm: the partition (required)."""
     time: str = "24:00:00"
     """Slurm: the time limit of a task."""
     memory_gb: int = 4
-    """Slurm and Ray: memory reserved for a task."""
+    """Slurm and Ray: memory reserved for a task, in GB."""
     setup: str | None = None
     """Slurm: a shell command that activates the environment on a node."""
 
@@ -130,7 +130,7 @@ class BenchmarkQuestions:
     path: str
     """A glob of .parquet, .jsonl or .json files, here or remote."""
     fields: list[str]
-    """The columns or keys that hold questions."""
+    """The columns or keys of the questions."""
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -139,34 +139,34 @@ class BenchmarkQuestions:
 
 @config
 class Recipe:
-    """Everything that decides the bytes of a mixture, and the executor, which does not."""
+    """Everything that decides the content of a mixture, and the executor, which does not."""
 
     output_dir: Path
-    """Folder to write; it appears when the build is complete. Relative to the working folder."""
+    """Folder to write, relative to the current folder; it appears when the build is complete."""
     tokenizer: TokenizerSource
-    """The tokenizer to train or to take."""
+    """The tokenizer to train or to use."""
     sources: dict[str, Source]
-    """The documents to read, by the name that their folder and their counts will have. Their order
-    is their priority: of two like documents, the one of the earlier source stays."""
+    """The documents to read, by the name of the source. The order of the sources is their
+    priority: of two duplicates, the one from the earlier source stays."""
     seed: int = 0
     """Seed of the generators and of the split into training and held-out documents."""
     sequence_length: int = 4096
-    """Tokens of a training sequence, for counting sequences; documents are never cut."""
+    """Tokens in a training sequence, used to count sequences; documents are not cut."""
     eval_fraction: float = 0.01
-    """Share of the documents held out for the evaluation loss, chosen by a hash of their text."""
+    """Share of the documents held out for the evaluation loss, selected by a hash of their text."""
     near_duplicates: bool = True
-    """Whether to reject near-duplicates as well as exact ones."""
+    """Whether to reject near-duplicates as well as exact duplicates."""
     decontaminate: list[BenchmarkQuestions] = field(default_factory=list)
-    """Benchmarks whose questions must not be learnt."""
+    """Benchmark questions that no training document may contain."""
     on_bad_input: Literal["fail", "skip"] = "fail"
-    """At an unreadable file or row, or one without text: stop, or count it under a reason."""
+    """At an unreadable file or row, or one without text: fail, or reject and count it."""
     token_budget: int | None = None
-    """Tokens that the training will draw; None is one pass of the source that ends first."""
+    """Tokens that training will draw; by default one pass over the source that ends first."""
     max_epochs: float = 4
-    """Passes over a source up to which the budget is accepted; four cost next to nothing
+    """Most passes over a source that the budget may need; four are almost as good as new data
     (Muennighoff et al. 2023)."""
     executor: Executor = field(default_factory=Executor)
-    """What runs the tasks."""
+    """How to run the tasks."""
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -174,8 +174,8 @@ class Recipe:
         for name in self.sources:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in RESERVED:
                 raise ValueError(
-                    f"a source cannot be named {name!r}: letters, digits, '_', '.' and '-', "
-                    f"and none of {', '.join(RESERVED)}"
+                    f"a source cannot be named {name!r}: use letters, digits, '_', '.' and '-', "
+                    f"but none of {', '.join(RESERVED)}"
                 )
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be between 0 and 2**64 - 1 (got {self.seed})")
@@ -195,9 +195,9 @@ class Recipe:
         return {name: source.weight / total for name, source in self.sources.items()}
 
     def plain(self) -> dict[str, Any]:
-        """What decides the result, as JSON holds it: without the executor."""
+        """The recipe as JSON without the executor, which does not affect the result."""
         values: dict[str, Any] = json.loads(pydantic.TypeAdapter(Recipe).dump_json(self))
         del values["executor"]
-        # JSON keeps no order of keys, and that of the sources decides which duplicate stays.
+        # Our JSON files sort keys, but the order of the sources decides which duplicate stays.
         values["priority"] = list(self.sources)
         return values

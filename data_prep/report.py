@@ -1,9 +1,9 @@
-"""A manifest in; report.md and its pictures out."""
+"""The report of a mixture: ``report.md`` and its pictures, from the manifest."""
 
 from pathlib import Path
 from typing import Any
 
-from data_prep.peers import bytes_per_token
+from data_prep.stages.artifacts import RejectedDocument
 from tinymathreason.files import new_file, write_text
 from tinymathreason.tables import markdown_table
 
@@ -11,7 +11,7 @@ from tinymathreason.tables import markdown_table
 def write(folder: Path, manifest: dict[str, Any], samples: dict[str, Any]) -> None:
     """Write ``report.md``, ``tokens.png``, ``rejected.png`` and ``lengths.png`` into a mixture.
 
-    ``samples`` holds, by source, a few kept texts and a few rejected documents by reason.
+    ``samples`` holds, for each source, a few kept texts and a few rejected documents by reason.
     """
     sources = manifest["sources"]
     plot(folder, sources)
@@ -21,18 +21,25 @@ def write(folder: Path, manifest: dict[str, Any], samples: dict[str, Any]) -> No
         budget(manifest),
         "![tokens](tokens.png)\n\n![rejected](rejected.png)\n\n![lengths](lengths.png)",
         "## Rejected, by reason\n\n" + reasons(sources),
-        "## Bytes per token, on held-out documents\n\n" + bytes_per_token(folder, sources),
         "## Samples",
     ]
-    for name, shown in samples.items():
+    for name, of_source in samples.items():
         parts.append(f"### {name}: kept")
-        parts += [_quoted(text) for text in shown["kept"]]
-        for reason, lines in shown["rejected"].items():
+        parts += [_quoted(text) for text in of_source["kept"]]
+        for reason, lines in of_source["rejected"].items():
             parts.append(f"### {name}: rejected, {reason}")
-            for line in lines:
-                of = f", of `{line['of']}`" if line.get("of") else ""
-                parts.append(f"`{line['id']}`{of}\n\n{_quoted(line['text'])}")
+            parts += [_rejected(line) for line in lines]
     write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+
+
+def _rejected(line: RejectedDocument) -> str:
+    """A rejected document: its id, why it was rejected, and the beginning of its text."""
+    head = f"`{line['id']}`"
+    if "duplicate_of" in line:
+        head += f", duplicate of `{line['duplicate_of']}`"
+    if "question" in line:
+        head += f", contains `{line['question']}`"
+    return f"{head}\n\n{_quoted(line['text'])}"
 
 
 def _quoted(text: str) -> str:
@@ -40,17 +47,18 @@ def _quoted(text: str) -> str:
 
 
 def table(manifest: dict[str, Any]) -> str:
-    """Documents, bytes and tokens by source, as a Markdown table."""
-    rows = []
+    """Documents, bytes and tokens of each source, as a Markdown table."""
     weights = {name: source["weight"] for name, source in manifest["recipe"]["sources"].items()}
     total = sum(weights.values())
+    rows = []
     for name, entry in manifest["sources"].items():
         documents = entry["documents"]
-        rejected = sum(documents["rejected"].values())
         rows.append(
             [
                 name,
-                *(f"{n:,}" for n in (documents["read"], documents["kept"], rejected)),
+                f"{documents['read']:,}",
+                f"{documents['kept']:,}",
+                f"{sum(documents['rejected'].values()):,}",
                 f"{entry['bytes'] / 1e6:,.1f}",
                 f"{entry['tokens']:,}",
                 f"{entry['bytes'] / entry['tokens']:.2f}",
@@ -63,34 +71,38 @@ def table(manifest: dict[str, Any]) -> str:
 
 
 def budget(manifest: dict[str, Any]) -> str:
-    """What the training may draw, in words; warns of a source that is repeated too often."""
+    """How much training may draw, in words, with a warning for a source that repeats too often."""
     most = manifest["recipe"]["max_epochs"]
     words = (
-        f"At these weights one pass of the source that ends first is "
+        f"At these weights, one pass over the source that ends first is "
         f"{manifest['tokens_until_a_source_ends']:,} tokens. MaxText ends the whole training when "
         f"any source has been read num_epoch times: for {manifest['token_budget']:,} tokens set "
-        f"num_epoch to {manifest['num_epoch']} or more, and end by steps."
+        f"num_epoch to {manifest['num_epoch']} or more, and end the training by steps."
     )
     for name, passes in manifest["epochs"].items():
         if passes > most:
             words += (
-                f"\n\nWarning: {name} would be read {passes:.2f} times, max_epochs is {most:g}; "
-                "lower its weight or the budget."
+                f"\n\nWarning: {name} would be read {passes:.2f} times, but max_epochs is "
+                f"{most:g}; lower its weight or the budget."
             )
     return words
 
 
 def reasons(sources: dict[str, Any]) -> str:
-    """Rejected documents by source and reason, with their share, as a Markdown table."""
-    names = sorted(
-        {reason for entry in sources.values() for reason in entry["documents"]["rejected"]}
-    )
+    """Rejected documents by source and reason, with their shares, as a Markdown table."""
+    names = _reasons(sources)
     rows = []
     for name, entry in sources.items():
-        found, read = entry["documents"]["rejected"], entry["documents"]["read"]
-        cells = [f"{found.get(r, 0):,} ({found.get(r, 0) / read:.2%})" for r in names]
-        rows.append([name, *cells])
+        rejected, read = entry["documents"]["rejected"], entry["documents"]["read"]
+        counts = [rejected.get(reason, 0) for reason in names]
+        rows.append([name, *(f"{count:,} ({count / read:.2%})" for count in counts)])
     return markdown_table(["source", *names], rows) if names else "None."
+
+
+def _reasons(sources: dict[str, Any]) -> list[str]:
+    return sorted(
+        {reason for entry in sources.values() for reason in entry["documents"]["rejected"]}
+    )
 
 
 def plot(folder: Path, sources: dict[str, Any]) -> None:
@@ -102,7 +114,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
 
     def save(name: str) -> None:
         with new_file(folder / name) as aside:
-            # The version of the library in a picture would be its only difference.
+            # Without matplotlib's version, the same data gives the same bytes.
             figure.savefig(aside, dpi=100, format="png", metadata={"Software": None})
         pyplot.close(figure)
 
@@ -115,8 +127,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 1.6 + 0.5 * len(names)), layout="constrained")
     left = [0.0] * len(names)
-    found = sorted({r for entry in sources.values() for r in entry["documents"]["rejected"]})
-    for reason in found:
+    for reason in _reasons(sources):
         shares = [
             sources[name]["documents"]["rejected"].get(reason, 0)
             / max(1, sources[name]["documents"]["read"])
@@ -126,7 +137,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
         left = [a + b for a, b in zip(left, shares, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel("share of the documents read that is rejected")
-    if found:
+    if _reasons(sources):
         axes.legend(fontsize="small")
     save("rejected.png")
 

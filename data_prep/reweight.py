@@ -1,8 +1,8 @@
-"""Command: another mixture over a built one's records, such as a maths-heavy end of training.
+"""Command: give a built mixture other weights, such as more mathematics for the end of training.
 
 python -m data_prep.reweight MIXTURE_FOLDER --output FILE.json SOURCE=WEIGHT ...
 
-Only the manifest is read and only the file is written: the records stay where they are.
+It reads only the manifest and writes only the file; the records stay where they are.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from tinymathreason.files import read_json, write_json
 
 
 def training_shards(source: dict[str, Any]) -> list[dict[str, Any]]:
-    """The shards that training reads, of a manifest's source."""
+    """The training shards of a source in a manifest."""
     return [shard for shard in source["shards"] if "/train-" in shard["path"]]
 
 
 def draws(share: float, source: dict[str, Any]) -> float:
-    """The weight with which Grain draws ``share`` of the tokens from a manifest's source.
+    """The weight with which Grain draws ``share`` of all tokens from a source in a manifest.
 
-    Grain draws records, not tokens: a source of long documents needs fewer draws.
+    Grain draws records, not tokens, so a source of long documents needs fewer draws.
     """
     shards = training_shards(source)
     tokens, records = (sum(shard[key] for shard in shards) for key in ("tokens", "records"))
@@ -34,9 +34,9 @@ def draws(share: float, source: dict[str, Any]) -> float:
 
 
 def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """MaxText's mixture in which ``shares`` of the tokens are drawn from the sources of ``folder``.
+    """MaxText's mixture file for drawing ``shares`` of the tokens from the sources of ``folder``.
 
-    A source that is not named is left out. Raises `InputError` for a folder without a manifest, an
+    Sources without a share are left out. Raises `InputError` for a folder without a manifest, an
     unknown source, a share that is not positive, and shares that do not sum to 1.
     """
     path = folder / "manifest.json"
@@ -59,7 +59,7 @@ def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, A
 def main(argv: Sequence[str]) -> None:
     """Parse the command line and write the file."""
     parser = argparse.ArgumentParser(
-        prog="data_prep.reweight", description="Another mixture over a built one's records."
+        prog="data_prep.reweight", description="Give a built mixture other weights."
     )
     parser.add_argument("mixture", type=Path, help="folder of a built mixture")
     parser.add_argument("shares", nargs="+", metavar="SOURCE=WEIGHT", help="share of the tokens")
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     for argument in arguments.shares:
         name, _, value = argument.partition("=")
         if name in shares:
-            raise InputError(f"argument {argument!r}: {name} was given a weight before")
+            raise InputError(f"argument {argument!r}: {name} already has a weight")
         try:
             shares[name] = float(value)
         except ValueError:

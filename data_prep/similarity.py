@@ -1,8 +1,8 @@
-"""Near-duplicates: fingerprints of documents, the keys under which they meet, and the verdict.
+"""Near-duplicates: fingerprints of documents, the keys under which they meet, and their comparison.
 
 MinHash (Broder 1997) over shingles of three words. Documents that agree in one of `BANDS` bands of
-`ROWS` hashes meet, and are near-duplicates when more than `LEAST` of all hashes agree. An exercise
-printed again with other numbers is another exercise: documents rich in numbers must share them.
+`ROWS` hashes meet, and are near-duplicates if at least `LEAST` of all hashes agree. An exercise
+with other numbers is another exercise: documents rich in numbers must share their numbers too.
 """
 
 import numpy as np
@@ -11,22 +11,22 @@ import numpy.typing as npt
 from data_prep.text_hashing import Hashes, hashed_pieces, mix
 
 SHINGLE = 3
-"""Words a shingle. Changing a share p of the words leaves about (1 - p)**SHINGLE of them."""
+"""Words in a shingle. Changing a share p of the words keeps about (1 - p)**SHINGLE of them."""
 BANDS = 32
-"""Sets of hashes of which one must agree wholly for two documents to be compared."""
+"""Groups of hashes, of which one must agree completely for two documents to be compared."""
 ROWS = 5
-"""Hashes a band."""
+"""Hashes in a band."""
 LEAST = 0.5
-"""Estimated Jaccard similarity from which two documents are near-duplicates."""
+"""Estimated Jaccard similarity from which on two documents are near-duplicates."""
 NUMBERS = 32
 """Hashes of a document's numbers."""
 FIRST = 4
-"""Documents under a key that each of the later ones is compared with: like documents meet under
-many keys, and to compare all with all would be quadratic."""
+"""Documents under a key with which each later one is compared. Similar documents meet under many
+keys, and comparing all with all would be quadratic."""
 SHARED_NUMBERS = 0.3
-"""Share of the numbers of the document with fewer of them that the other must have too..."""
+"""Share of the numbers that the other document must contain too, of the document with fewer..."""
 WORDS_A_NUMBER = 60
-"""... unless numbers are rarer than one in this many words."""
+"""... unless one of them has fewer than one number in this many words."""
 
 RECORD = np.dtype(
     [
@@ -38,8 +38,8 @@ RECORD = np.dtype(
         ("number_hashes", "u1", NUMBERS),
     ]
 )
-"""A document's fingerprint: BLAKE2b of its text (128 bits) and of its id (64), its words and its
-distinct numbers, and the low byte of each MinHash (Li and Konig 2010)."""
+"""A document's fingerprint: BLAKE2b of its text (128 bits) and of its id (64 bits), how many words
+and distinct numbers it has, and the low byte of each MinHash (Li and Konig 2010)."""
 
 _random = np.random.Generator(np.random.PCG64(0))
 _FACTORS = _random.integers(2**32, size=BANDS * ROWS, dtype=np.uint32) | np.uint32(1)
@@ -48,10 +48,11 @@ _BLOCK = 1024
 
 
 def minima(hashes: Hashes, factors: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """MinHash: for each odd factor the least of the hashes' upper halves times it, uint32[factors].
+    """MinHash: for each odd factor, the least product with the hashes' upper halves.
 
-    The products wrap around at 2**32. (XOR with masks costs the same, but of a few hashes the same
-    ones are then often the least: estimates from short documents would scatter twice as much.)
+    Returns uint32[factors]; the products wrap around at 2**32. (XOR with masks costs the same, but
+    among few hashes the same ones are then often the least, so that estimates from short documents
+    would scatter twice as much.)
     """
     halves = (hashes >> np.uint64(32)).astype(np.uint32)
     least = np.full(len(factors), 2**32 - 1, dtype=np.uint32)
@@ -64,7 +65,7 @@ def minima(hashes: Hashes, factors: npt.NDArray[np.uint32]) -> npt.NDArray[np.ui
 def fingerprint(text: str) -> tuple[npt.NDArray[np.void], Hashes]:
     """A document's `RECORD` of shape (), without digest and id, and its keys, uint64[BANDS].
 
-    A text without a single letter or digit has no keys: it is like no other.
+    A text without letters and digits has no keys, so it is never a near-duplicate.
     """
     record = np.zeros((), dtype=RECORD)
     shingle_hashes = np.full(BANDS * ROWS, 2**32 - 1, dtype=np.uint32)
@@ -81,7 +82,7 @@ def fingerprint(text: str) -> tuple[npt.NDArray[np.void], Hashes]:
     record["number_hashes"] = number_hashes.astype(np.uint8)
     if not record["words"]:
         return record, np.zeros(0, dtype=np.uint64)
-    # Each band's key starts from the band's number, so that bands do not meet one another.
+    # Each band's key starts from the band's number, so that different bands share no key.
     keys = np.arange(1, BANDS + 1, dtype=np.uint64)
     for row in shingle_hashes.reshape(BANDS, ROWS).T:
         keys = mix(keys * np.uint64(0x9E3779B97F4A7C15) + row)
@@ -89,13 +90,13 @@ def fingerprint(text: str) -> tuple[npt.NDArray[np.void], Hashes]:
 
 
 def _jaccard(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Similarity estimated from low bytes, of which one in 256 agrees by chance."""
+    """Similarity estimated from low bytes, float64[n]; one in 256 bytes agrees by chance."""
     agree = (left == right).mean(axis=1)
     return np.asarray(np.maximum(0.0, (agree - 1 / 256) / (1 - 1 / 256)))
 
 
 def similar(left: npt.NDArray[np.void], right: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    """Which of two equally long lists of records are pairs of near-duplicates, bool[n]."""
+    """Whether each pair of two arrays of n records are near-duplicates, bool[n]."""
     alike = _jaccard(left["shingle_hashes"], right["shingle_hashes"]) >= LEAST
     fewer = np.minimum(left["numbers"], right["numbers"]).astype(np.float64)
     both = left["numbers"].astype(np.float64) + right["numbers"]
@@ -109,9 +110,9 @@ def similar(left: npt.NDArray[np.void], right: npt.NDArray[np.void]) -> npt.NDAr
 
 
 def meetings(by_file: list[Hashes], documents_by_file: list[Hashes]) -> Hashes:
-    """The distinct pairs (later, earlier) of documents under one key, sorted; uint64[n, 2].
+    """The distinct pairs (later, earlier) of documents that share a key, sorted; uint64[n, 2].
 
-    Takes the keys of each file, in the order of the documents, and lets go of them.
+    Takes the keys of each file, in the order of the documents. Empties ``by_file`` to save memory.
     """
     together = np.concatenate(by_file)
     by_file.clear()
@@ -127,14 +128,14 @@ def meetings(by_file: list[Hashes], documents_by_file: list[Hashes]) -> Hashes:
     begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]) != 0)
     lengths = np.diff(begins, append=len(keys))
     first = np.repeat(begins, lengths)
-    found = []
+    parts = []
     for k in range(FIRST):
         later = np.flatnonzero(np.arange(len(keys)) > first + k)
-        found.append(np.stack([documents[later], documents[first[later] + k]], axis=1))
-    pairs = np.concatenate(found)
+        parts.append(np.stack([documents[later], documents[first[later] + k]], axis=1))
+    pairs = np.concatenate(parts)
     return np.asarray(np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0))
 
 
 def chance(jaccard: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The probability that two documents of this similarity meet in a band, by formula."""
+    """The probability that two documents of this similarity agree in a band."""
     return 1 - (1 - np.asarray(jaccard, dtype=np.float64) ** ROWS) ** BANDS

@@ -1,7 +1,7 @@
-"""Text in; the letters and digits that decide likeness, and 64-bit hashes of runs of them, out.
+"""64-bit hashes of a text's words, shingles, numbers and runs of letters.
 
-Near-duplicates and benchmark questions are found in text without case, spacing and punctuation. All
-arithmetic is numpy's on whole documents and wraps around at 2**64 on purpose.
+Near-duplicates and benchmark questions are searched in text without case, spacing and punctuation.
+All arithmetic is numpy's on whole documents, and deliberately wraps around at 2**64.
 """
 
 import re
@@ -17,13 +17,13 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 
 PIECE = 1 << 20
-"""Characters looked at together, so that a document of any length needs the same memory."""
+"""Characters that are hashed together, so that memory does not grow with a document's length."""
 OVERLAP = 1 << 12
-"""Characters that two neighbouring pieces share: more than a benchmark question is long."""
+"""Characters that two neighbouring pieces share: more than a benchmark question has."""
 
 _KEPT = np.zeros(256, dtype=bool)
 _KEPT[list(b"abcdefghijklmnopqrstuvwxyz0123456789")] = True
-_KEPT[128:] = True  # what is left of other scripts after `_SIGNS`
+_KEPT[128:] = True  # letters of other scripts; `_SIGNS` removes everything else
 _DIGITS = np.zeros(256, dtype=bool)
 _DIGITS[list(b"0123456789")] = True
 _SIGNS = re.compile(r"[^\x00-\x7f\w]+")
@@ -40,23 +40,23 @@ def mix(values: Hashes) -> Hashes:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """``text`` in parts of bounded length; a run of up to `OVERLAP` characters is whole in one."""
+    """``text`` in pieces of bounded length; one of them contains any run of up to `OVERLAP`."""
     for start in range(0, max(1, len(text) - OVERLAP), PIECE):
         yield text[start : start + PIECE + OVERLAP]
 
 
 @dataclass(frozen=True)
 class HashedText:
-    """A text as lower-case letters and digits, and where its words begin."""
+    """A text as lower-case letters and digits, with the starts of its words; hashed on demand."""
 
     letters: npt.NDArray[np.uint8]
     """The kept bytes of the UTF-8 text, uint8[n]."""
     starts: npt.NDArray[Any]
-    """Offset of each word's first letter, int[words], rising."""
+    """Offset of each word's first letter, int[words], ascending."""
 
     @classmethod
     def from_text(cls, text: str) -> "HashedText":
-        """Drop case, spacing, punctuation, signs, and the differences that NFKC drops."""
+        """Remove case, spacing, punctuation, signs, and the differences that NFKC removes."""
         if not text.isascii():
             text = _SIGNS.sub(" ", unicodedata.normalize("NFKC", text))
         raw = np.frombuffer(text.lower().encode("utf-8"), dtype=np.uint8)
@@ -74,7 +74,7 @@ class HashedText:
         return mix(np.add.reduceat(terms, self.starts))
 
     def shingles(self, size: int) -> Hashes:
-        """The hash of every run of ``size`` words; of all words when there are fewer."""
+        """The hash of every run of ``size`` words, or of all words if there are fewer."""
         words = self.words
         count = max(min(len(words), 1), len(words) - size + 1)
         hashes = words[:count].copy()
@@ -83,7 +83,7 @@ class HashedText:
         return mix(hashes)
 
     def numbers(self) -> Hashes:
-        """The hash of every whole number together with the word before it."""
+        """The hash of every number together with the word before it, uint64[numbers]."""
         if not len(self.starts):
             return np.zeros(0, dtype=np.uint64)
         numeric = np.logical_and.reduceat(_DIGITS[self.letters], self.starts)
@@ -93,18 +93,18 @@ class HashedText:
     def windows(self, largest: int) -> dict[int, Hashes]:
         """Hashes of every run of 1, 2, 4, ... ``largest`` letters, by the length of the run.
 
-        A run of 2w letters is made from two of w: a logarithm of passes, no division.
+        A run of 2w letters is computed from two runs of w, so the passes are logarithmic.
         """
         runs = mix(self.letters + np.uint64(1))
-        found, size, power = {1: runs}, 1, _BASE
+        by_size, size, power = {1: runs}, 1, _BASE
         while size < largest:
             runs = runs[:-size] * np.uint64(power) + runs[size:]
             size, power = 2 * size, pow(power, 2, 2**64)
-            found[size] = runs
-        return found
+            by_size[size] = runs
+        return by_size
 
 
 @lru_cache(maxsize=1)
 def hashed_pieces(text: str) -> list[HashedText]:
-    """The pieces of a document, folded; remembered, since two steps ask for the same one."""
+    """The pieces of a document; cached, since two steps hash the same document."""
     return [HashedText.from_text(piece) for piece in pieces(text)]

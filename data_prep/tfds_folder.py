@@ -1,7 +1,7 @@
-"""Folders of ArrayRecord files that TensorFlow Datasets opens, both ways, without TensorFlow.
+"""Reads and describes folders of ArrayRecord files for TensorFlow Datasets, without TensorFlow.
 
-Records are serialised tf.train.Example. `describe` writes the two small JSON files that make
-``tfds.builder_from_directory(folder).as_data_source()`` work; `Texts` reads any prepared one.
+Records are serialised tf.train.Example. `describe` writes the two small JSON files that
+``tfds.builder_from_directory(folder).as_data_source()`` needs; `Texts` reads any prepared dataset.
 """
 
 import re
@@ -15,14 +15,14 @@ from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 
 TEMPLATE = "{SPLIT}-{SHARD_X_OF_Y}.array_record"
-"""File names ``train-00000-of-00004.array_record``, in the words of TFDS."""
+"""TFDS's template of file names like ``train-00000-of-00004.array_record``."""
 
 
 def describe(folder: Path, name: str, version: str = "1.0.0", column: str = "text") -> None:
     """Write ``dataset_info.json`` and ``features.json`` beside the ArrayRecord files of a folder.
 
-    Every file called as in `TEMPLATE` is counted by its own index; each record is an Example with
-    one feature, int64[any length]. Raises `ValueError` when a split's files are not all there.
+    File names follow `TEMPLATE`, and each record is an Example with one feature, int64[any length].
+    Raises `ValueError` when a split's files are incomplete.
     """
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordReader
@@ -30,16 +30,16 @@ def describe(folder: Path, name: str, version: str = "1.0.0", column: str = "tex
     splits: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     counts: dict[str, set[int]] = defaultdict(set)
     for path in sorted(folder.glob("*.array_record")):
-        found = re.fullmatch(r"(\w+)-(\d{5,})-of-(\d{5,})", path.stem)
-        if found is None:
-            raise ValueError(f"{path}: not called <split>-00000-of-00001.array_record")
+        match = re.fullmatch(r"(\w+)-(\d{5,})-of-(\d{5,})", path.stem)
+        if match is None:
+            raise ValueError(f"{path}: expected the name <split>-00000-of-00001.array_record")
         reader = ArrayRecordReader(str(path))
-        splits[found[1]][int(found[2])] = (reader.num_records(), path.stat().st_size)
-        counts[found[1]].add(int(found[3]))
+        splits[match[1]][int(match[2])] = (reader.num_records(), path.stat().st_size)
+        counts[match[1]].add(int(match[3]))
         reader.close()
     for split, shards in splits.items():
         if counts[split] != {len(shards)} or sorted(shards) != list(range(len(shards))):
-            raise ValueError(f"{folder}: of the split {split!r}, files are missing or too many")
+            raise ValueError(f"{folder}: split {split!r} has missing or additional files")
 
     features = tfds.features.FeaturesDict(
         {column: tfds.features.Tensor(shape=(None,), dtype=np.int64)}
@@ -71,8 +71,9 @@ class Texts:
     def __init__(self, folder: str | Path, split: str, columns: Sequence[str]) -> None:
         """Open the folder that holds ``dataset_info.json``.
 
-        ``columns`` are features of text (Text, or one string of bytes); the others are not decoded.
-        Raises `InputError` for a folder, a split, a file format or a feature that will not do.
+        ``columns`` are text features (Text, or one string of bytes); the others are not decoded.
+        Raises `InputError` when the folder is not a dataset in ArrayRecord files, or has no such
+        split or text feature.
         """
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.decode import DeserializeMethod
@@ -80,10 +81,10 @@ class Texts:
         try:
             builder = tfds.builder_from_directory(folder)
         except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: no TFDS dataset: {error}") from error
+            raise InputError(f"{folder}: not a TFDS dataset: {error}") from error
         if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-            found = builder.info.file_format
-            raise InputError(f"{folder}: the files are {found}, expected array_record")
+            form = builder.info.file_format
+            raise InputError(f"{folder}: the files are {form}, expected array_record")
         strings = [
             key
             for key, feature in builder.info.features.items()
@@ -92,7 +93,9 @@ class Texts:
         ]
         for column in columns:
             if column not in strings:
-                raise InputError(f"{folder}: {column!r} is no text; {nearest(column, strings)}")
+                raise InputError(
+                    f"{folder}: {column!r} is not a text feature; {nearest(column, strings)}"
+                )
         if split not in builder.info.splits:
             raise InputError(f"{folder}: no split {split!r}; {nearest(split, builder.info.splits)}")
         self._columns = columns
@@ -107,8 +110,8 @@ class Texts:
         from tensorflow_datasets.proto import tf_example_pb2
 
         example = tf_example_pb2.Example.FromString(self._records[number])
-        found = {}
+        texts = {}
         for column in self._columns:
             values = example.features.feature[column].bytes_list.value
-            found[column] = values[0] if values else None
-        return found
+            texts[column] = values[0] if values else None
+        return texts

@@ -1,7 +1,7 @@
-"""Texts in; a byte-level BPE tokenizer folder that AutoTokenizer reads out.
+"""The tokenizer: a byte-level BPE, in a folder that AutoTokenizer reads.
 
-Digits are single tokens (a number's place values stay visible to the model), every byte has an
-entry (any text round-trips), and special tokens inside a document are encoded as plain text.
+Digits are single tokens, so that the model sees place values; every byte has an entry, so that any
+text round-trips; and special tokens inside a document are encoded as plain text.
 """
 
 import json
@@ -19,8 +19,8 @@ from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
-# Qwen2's split pattern with \p{N} for single digits; the groups are contractions, words with the
-# space or sign before them, one digit, signs, line ends, and the remaining space.
+# Qwen2's split pattern, in which \p{N} is a single digit. Its groups are contractions, words with
+# the space or sign before them, one digit, signs, line ends, and the remaining white space.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -28,9 +28,9 @@ SPLIT = (
 
 
 def train(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
-    """Learn a byte-level BPE of exactly ``vocab_size`` entries, special tokens included.
+    """Train a byte-level BPE of exactly ``vocab_size`` entries, special tokens included.
 
-    Raises `InputError` when the texts hold too few distinct pairs for that many entries.
+    Raises `InputError` when the texts have too few distinct pairs for that many entries.
     """
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,8 +49,8 @@ def train(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != vocab_size:
         raise InputError(
-            f"tokenizer.train.vocab_size: the sources yield only {tokenizer.get_vocab_size()} "
-            f"entries, {vocab_size} were asked for; ask for fewer or add text"
+            f"tokenizer.train.vocab_size: {vocab_size} requested, but the sources yield only "
+            f"{tokenizer.get_vocab_size()} entries; request fewer or add text"
         )
     return tokenizer
 
@@ -69,14 +69,14 @@ def save(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
 
 
 def load(folder: Path) -> tokenizers.Tokenizer:
-    """The tokenizer in a folder, encoding special tokens in a text as plain text.
+    """Load a folder's tokenizer; it encodes special tokens in a text as plain text.
 
     Raises `InputError` when the folder has none, or one whose special tokens have other ids.
     """
     ids = vocabulary.read(folder)
-    found = [ids.get(token) for token in SPECIAL_TOKENS]
-    if found != list(range(len(SPECIAL_TOKENS))):
-        raise InputError(f"{folder}: special tokens have the ids {found}; expected 0, 1, 2, ...")
+    special = [ids.get(token) for token in SPECIAL_TOKENS]
+    if special != list(range(len(SPECIAL_TOKENS))):
+        raise InputError(f"{folder}: special tokens have the ids {special}; expected 0, 1, 2, ...")
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises nothing narrower
@@ -86,15 +86,15 @@ def load(folder: Path) -> tokenizers.Tokenizer:
 
 
 class Encoder:
-    """A tokenizer of ours for many texts, by gigatoken: the same ids, at many times the speed."""
+    """Encodes many texts with gigatoken: the same ids as the tokenizer's own, many times faster."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the tokenizer of a folder; `InputError` when it is none of ours."""
+        """Load the tokenizer of a folder; see `load` for errors."""
         import gigatoken
 
         load(folder)
         content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        # Without its list of special tokens it has no way to make one of a document's text.
+        # Without a list of special tokens, gigatoken cannot find any in a document's text.
         tokens = content["added_tokens"]
         content["added_tokens"] = [token for token in tokens if not token["special"]]
         self._tokenizer = gigatoken.Tokenizer.from_json(json.dumps(content))
@@ -103,12 +103,12 @@ class Encoder:
         """The ids of each text, uint32[length]."""
         if not texts:
             return
-        # In one thread: whoever runs many tasks has a core for each.
+        # In one thread, since a build runs one task per core.
         layout: Any = self._tokenizer.encode_batch(texts, parallel=False).layout
         ends, ids = np.asarray(layout.offsets.data), np.asarray(layout.content.data)
         for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
             yield ids[start:end]
 
     def decode(self, ids: npt.NDArray[np.uint32]) -> bytes:
-        """The bytes that the ids stand for."""
+        """The bytes of the ids."""
         return bytes(self._tokenizer.decode(ids))

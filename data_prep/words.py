@@ -1,4 +1,4 @@
-"""How datatrove's filters split text here: by regular expressions, ten times as fast as spaCy."""
+"""A word tokenizer for datatrove's filters by regular expressions, ten times as fast as spaCy."""
 
 import re
 
@@ -9,7 +9,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 class Words(WordTokenizer):  # type: ignore[misc]
-    """Words are runs of letters and digits and single signs; sentences end at . ! or ?"""
+    """Words are runs of letters and digits, or single signs; sentences end with . ! or ?"""
 
     def word_tokenize(self, text: str) -> list[str]:
         """The words and signs of a text, in order."""
@@ -20,5 +20,5 @@ class Words(WordTokenizer):  # type: ignore[misc]
         return [sentence for sentence in _SENTENCE.split(text) if sentence.strip()]
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Where each sentence begins and ends."""
+        """The start and the end of each sentence."""
         return list(simple_span_tokenize(text, self.sent_tokenize(text)))

@@ -16,12 +16,10 @@ from etils import epath
 
 from pretrain.model import Model
 from tinymathreason import provenance
+from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.parsing import parse_json
-
-COMMITTED = ("commit_success.txt", "_CHECKPOINT_METADATA")
-"""Files that Orbax writes into the folder of a complete checkpoint, the first one last."""
 
 DECISIVE = (
     "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
@@ -103,7 +101,7 @@ def _steps(config: dict[str, Any]) -> list[int]:
 
 
 def _is_complete(folder: epath.Path) -> bool:
-    return all((folder / name).exists() for name in COMMITTED)
+    return maxtext_complete(name for name in MAXTEXT_FILES if (folder / name).exists())
 
 
 def parameters(config: dict[str, Any]) -> int | None:
@@ -250,7 +248,7 @@ class Start:
             _write(directory / "config.json", config)
         first = _read(directory / "config.json")
         tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
-        record = provenance.record()
+        record = provenance.record().model_dump()
         self.entry: dict[str, Any] = {
             "start": record.pop("time"),
             **record,

@@ -45,7 +45,7 @@ def finish(
             "arguments": trainer.args.to_dict(),
             **arithmetic.describe(trainer.args, model),
             "seconds": round(time.monotonic() - record["seconds"], 1),
-            **provenance.record(),
+            **provenance.record().model_dump(),
         }
         write_json(folder / name, whole)
     return whole

@@ -134,7 +134,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
                 record = {"kind": KIND, "counts": counts, "sources": sources}
                 record |= {"inputs": inputs, "model": model}
                 record["pairs_sha256"] = file_hash(aside / PAIRS)
-                write_json(aside / MANIFEST, {**record, **provenance.record()})
+                write_json(aside / MANIFEST, {**record, **provenance.record().model_dump()})
         shutil.rmtree(work)
     return folder
 

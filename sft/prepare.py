@@ -73,7 +73,7 @@ def prepare(
         )
         described: dict[str, Any] = {"kind": KIND, "sources": counts, "inputs": inputs}
         described["files"] = [describe(aside, aside / name) for name in files]
-        write_json(aside / MANIFEST, {**described, **provenance.record()})
+        write_json(aside / MANIFEST, {**described, **provenance.record().model_dump()})
     return folder
 
 

@@ -1,7 +1,7 @@
-"""The documents stage: every row of a source is read, and kept or rejected for a reason.
+"""The documents stage: read every row of a source, and keep or reject it for a reason.
 
-Its steps are datatrove's: each takes a stream of documents and passes all of them on. A document
-to reject carries the reason, later steps leave it alone, and the last one stores both kinds.
+Its steps are datatrove's: each takes a stream of documents and passes all of them on. A rejected
+document carries its reason, later steps leave it alone, and the last one stores both kinds.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import index
 from data_prep.filters import make
 from data_prep.readers import read
+from data_prep.stages import artifacts
+from data_prep.stages.artifacts import DocumentCounts, RejectedDocument
 from data_prep.stages.step import Documents, Step, running
 from data_prep.string_store import StringStore
 from data_prep.text_hashing import mix
@@ -28,28 +30,12 @@ from data_prep.work import Work
 from tinymathreason.files import new_file, write_json
 from tinymathreason.rows import Row
 
-KEY = np.dtype([("key", "<u8"), ("row", "<u4")])
-"""A key under which documents meet, and the row of the document in its task."""
-ROWS_A_RUN = 1 << 17
+DOCUMENTS_PER_RUN = 1 << 17
 """Documents whose keys are sorted together."""
-BYTES_A_GROUP = 1 << 23
-"""Text of a row group of the stored documents."""
+BYTES_PER_GROUP = 1 << 23
+"""Text in a row group of the stored documents."""
 SAMPLE = 400
 """Characters of a rejected document that the report may show."""
-BAD_INPUT = (
-    "unreadable_file", "invalid_json", "missing_text", "missing_id", "not_text",
-    "invalid_unicode", "empty",
-)  # fmt: skip
-"""Reasons that are the input's fault: ``on_bad_input`` decides what happens."""
-SCHEMA = pyarrow.schema(
-    [
-        ("text", pyarrow.string()),
-        ("number", pyarrow.int64()),
-        ("file", pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
-        ("row", pyarrow.int64()),
-    ]
-)
-"""What is stored of a document: its text, how many were read before it, and where it stood."""
 
 
 class Read(Step):
@@ -58,23 +44,28 @@ class Read(Step):
     name = "read"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
-        """The rows as documents; what cannot be read is one with a reason, or an error."""
+        """The rows as documents; an unreadable row is one with a reason, or an `InputError`."""
         recipe, task = self.work.recipe, self.work.tasks[rank]
         source = recipe.sources[task.source]
         rows = read(source, recipe.seed, task.files, task.part, task.parts)
         for number, row in enumerate(rows):
-            place = {"number": number, "file": row.file, "row": row.number, "line": row.line}
             if row.reason is not None and recipe.on_bad_input == "fail":
                 raise row.error
             text = row.values[0] if row.values else ""
             identity = row.values[1] if len(row.values) > 1 else f"{row.file}:{row.number}"
-            yield Document(
-                text, _whole(identity), metadata={**place, "reason": row.reason, "of": None}
-            )
+            metadata = {
+                "number": number,
+                "file": row.file,
+                "row": row.number,
+                "line": row.line,
+                "reason": row.reason,
+                "question": None,
+            }
+            yield Document(text, _without_surrogates(identity), metadata=metadata)
 
 
-def _whole(text: str) -> str:
-    """A text with question marks for its halves of characters."""
+def _without_surrogates(text: str) -> str:
+    """A text with question marks in place of unpaired surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -90,7 +81,7 @@ class Judge(Step):
             yield document
 
     def prepare(self, rank: int) -> None:
-        """Make what a task needs, once."""
+        """Build what a task needs, once."""
 
     @abstractmethod
     def judge(self, document: Document) -> str | None:
@@ -98,15 +89,15 @@ class Judge(Step):
 
 
 class Normalise(Judge):
-    """Normalise the text; reject what is no Unicode, and what is empty then."""
+    """Normalise the text; reject invalid Unicode, and texts that are empty afterwards."""
 
     name = "normalise"
 
     def judge(self, document: Document) -> str | None:
-        """See the class."""
+        """``invalid_unicode``, ``empty`` or None; an `InputError` if bad input is to fail."""
         reason = "invalid_unicode"
         if not is_unicode(document.text):
-            document.text = _whole(document.text)
+            document.text = _without_surrogates(document.text)
         else:
             document.text = normalise(document.text)
             if document.text:
@@ -125,7 +116,7 @@ class Filter(Judge):
     name = "filter"
 
     def prepare(self, rank: int) -> None:
-        """Make the filters of the task's source."""
+        """Build the filters of the task's source."""
         source = self.work.recipe.sources[self.work.tasks[rank].source]
         self.filters = [make(entry) for entry in source.filters]
 
@@ -137,7 +128,8 @@ class Filter(Judge):
 class Decontaminate(Judge):
     """Reject documents that contain a benchmark question.
 
-    Before duplicates are looked for: no clean document makes way for one that goes itself.
+    This happens before duplicates are searched, so that no clean document is rejected in favour of
+    a contaminated one.
     """
 
     name = "decontaminate"
@@ -147,118 +139,128 @@ class Decontaminate(Judge):
         self.questions = index(tuple(self.work.questions))
 
     def judge(self, document: Document) -> str | None:
-        """``contaminated``, with the question beside it."""
-        document.metadata["of"] = self.questions.found_in(document.text)
-        return None if document.metadata["of"] is None else "contaminated"
+        """``contaminated``, with the question in the document's metadata."""
+        document.metadata["question"] = self.questions.found_in(document.text)
+        return None if document.metadata["question"] is None else "contaminated"
 
 
 class Store(Step):
-    """Store a task's kept documents, their fingerprints and keys, and a line for each rejected."""
+    """Store the kept documents with their fingerprints and keys, and the rejected ones."""
 
     name = "store"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
         """Consume the documents; yields none."""
         work, task = self.work, self.work.tasks[rank]
-        known = work.recipe.sources[task.source].id_field is not None
+        has_ids = work.recipe.sources[task.source].id_field is not None
         rejected: Counter[str] = Counter()
         read = 0
         blocks: list[Any] = []
         ids: list[str] = []
-        records: list[Any] = []
+        fingerprints: list[Any] = []
         keys: list[Any] = []
         with (
-            running(work, "documents", rank, work.expected(task)) as progress,
-            new_file(work.path("documents", rank, ".parquet")) as parquet,
-            new_file(work.path("early", rank, ".jsonl")) as lines,
-            lines.open("w", encoding="utf-8") as early,
-            # Absolute: Arrow takes a relative ~ for someone's home.
+            running(work, "documents", rank, work.expected_bytes(task)) as progress,
+            new_file(work.path(artifacts.DOCUMENTS, rank)) as parquet,
+            new_file(work.path(artifacts.REJECTED_EARLY, rank)) as lines,
+            lines.open("w", encoding="utf-8") as rejected_lines,
+            # Absolute, since Arrow takes a relative ~ for someone's home.
             pyarrow.parquet.ParquetWriter(
                 parquet.absolute(),
-                SCHEMA,
+                artifacts.DOCUMENTS.columns,
                 compression="zstd",
                 compression_level=1,
                 write_page_checksum=True,
             ) as writer,
         ):
-            group = Group(writer)
+            group = RowGroup(writer)
             for document in data:
                 read += 1
-                place = document.metadata
                 progress.add(1, len(document.text))
-                if place["reason"] is not None:
-                    rejected[place["reason"]] += 1
-                    line = {"number": place["number"], "id": document.id}
-                    line |= {"reason": place["reason"], "of": place["of"]}
-                    early.write(json.dumps({**line, "text": document.text[:SAMPLE]}) + "\n")
+                if document.metadata["reason"] is not None:
+                    rejected[document.metadata["reason"]] += 1
+                    rejected_lines.write(json.dumps(_rejected(document)) + "\n")
                     continue
-                record, found = _fingerprint(document, known, work.recipe.near_duplicates)
-                keys.append(np.array([(k, len(ids)) for k in found.tolist()], dtype=KEY))
-                records.append(record)
+                record, found = _fingerprint(document, has_ids, work.recipe.near_duplicates)
+                entries = [(key, len(ids)) for key in found.tolist()]
+                keys.append(np.array(entries, dtype=artifacts.KEY))
+                fingerprints.append(record)
                 ids.append(document.id)
-                group.add(document.text, place)
-                if len(keys) == ROWS_A_RUN:
+                group.add(document)
+                if len(keys) == DOCUMENTS_PER_RUN:
                     self._save_keys(rank, len(blocks), keys)
-                    blocks.append(np.array(records, dtype=similarity.RECORD))
-                    records.clear()
+                    blocks.append(np.array(fingerprints, dtype=similarity.RECORD))
+                    fingerprints.clear()
             group.flush()
             if keys:
                 self._save_keys(rank, len(blocks), keys)
-            blocks.append(np.array(records, dtype=similarity.RECORD))
-            save_array(work.path("fingerprints", rank, ".npy"), np.concatenate(blocks))
-            StringStore.save(work.path("ids", rank, ".bin"), ids)
-            counts = {"read": read, "rejected": dict(rejected)}
-            write_json(work.path("counts", rank, ".json"), counts)
+            blocks.append(np.array(fingerprints, dtype=similarity.RECORD))
+            save_array(work.path(artifacts.FINGERPRINTS, rank), np.concatenate(blocks))
+            StringStore.save(work.path(artifacts.IDS, rank), ids)
+            counts: DocumentCounts = {"read": read, "rejected": dict(rejected)}
+            write_json(work.path(artifacts.DOCUMENT_COUNTS, rank), counts)
         yield from ()
 
     def _save_keys(self, rank: int, run: int, keys: list[Any]) -> None:
         array = np.concatenate(keys)
         array = array[np.argsort(array["key"], kind="stable")]
-        save_array(self.work.path(f"keys/{rank:05}", run, ".npy"), array)
+        save_array(self.work.path(artifacts.KEYS, rank, run), array)
         keys.clear()
 
 
-class Group:
-    """Gathers documents into row groups of bounded size."""
+def _rejected(document: Document) -> RejectedDocument:
+    line: RejectedDocument = {
+        "number": document.metadata["number"],
+        "id": document.id,
+        "reason": document.metadata["reason"],
+        "text": document.text[:SAMPLE],
+    }
+    if document.metadata["question"] is not None:
+        line["question"] = document.metadata["question"]
+    return line
+
+
+class RowGroup:
+    """Collects documents into row groups of bounded size."""
 
     def __init__(self, writer: pyarrow.parquet.ParquetWriter) -> None:
         self._writer = writer
-        self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        self._columns: dict[str, list[Any]] = {name: [] for name in writer.schema.names}
         self._size = 0
 
-    def add(self, text: str, place: dict[str, Any]) -> None:
+    def add(self, document: Document) -> None:
         """Append a document; writes the group when it is full."""
-        self._columns["text"].append(text)
+        self._columns["text"].append(document.text)
         for name in ("number", "file", "row"):
-            self._columns[name].append(place[name])
-        self._size += len(text)
-        if self._size >= BYTES_A_GROUP:
+            self._columns[name].append(document.metadata[name])
+        self._size += len(document.text)
+        if self._size >= BYTES_PER_GROUP:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is gathered."""
+        """Write the documents collected so far."""
         if self._columns["text"]:
-            self._writer.write_table(pyarrow.table(self._columns, schema=SCHEMA))
+            self._writer.write_table(pyarrow.table(self._columns, schema=self._writer.schema))
         for column in self._columns.values():
             column.clear()
         self._size = 0
 
 
-def _fingerprint(document: Document, known: bool, near: bool) -> tuple[Any, Any]:
-    """The record of a document and the keys under which it meets its like."""
+def _fingerprint(document: Document, has_id: bool, near: bool) -> tuple[Any, Any]:
+    """A document's `similarity.RECORD`, and the keys under which it meets similar documents."""
     digest = hashlib.blake2b(document.text.encode("utf-8"), digest_size=16).digest()
     if near:
-        record, found = similarity.fingerprint(document.text)
+        record, band_keys = similarity.fingerprint(document.text)
     else:
-        record, found = np.zeros((), dtype=similarity.RECORD), np.zeros(0, dtype=np.uint64)
+        record, band_keys = np.zeros((), dtype=similarity.RECORD), np.zeros(0, dtype=np.uint64)
     record["digest"] = np.frombuffer(digest, dtype="<u8")
-    special = [record["digest"][:1]]
-    if known:
+    keys = [record["digest"][:1]]
+    if has_id:
         digest = hashlib.blake2b(document.id.encode("utf-8"), digest_size=8).digest()
         identity = np.frombuffer(digest, dtype="<u8")
         record["id"] = identity[0]
-        special.append(mix(identity ^ np.uint64(1)))  # of an array: of a scalar numpy would warn
-    return record, np.concatenate([*special, found])
+        keys.append(mix(identity ^ np.uint64(1)))  # an array, as numpy warns of scalar overflow
+    return record, np.concatenate([*keys, band_keys])
 
 
 def pipeline(work: Work) -> list[Step]:

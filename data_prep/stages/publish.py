@@ -1,4 +1,4 @@
-"""The publish stage: what the tasks wrote becomes a mixture, checked, under its final name."""
+"""The publish stage: assemble the files of all tasks into a mixture, check it, and publish it."""
 
 import io
 import json
@@ -12,8 +12,10 @@ from typing import Any
 
 import zstandard
 
-from data_prep import inputs, mixture, report, tfds_folder
+from data_prep import inputs, mixture, report, tfds_folder, tokenizer
 from data_prep.reweight import draws, training_shards
+from data_prep.stages import artifacts
+from data_prep.stages.artifacts import DocumentCounts, RecordCounts, RejectedDocument
 from data_prep.stages.records import SPLITS
 from data_prep.stages.step import Documents, Step, running
 from data_prep.work import Work
@@ -22,11 +24,11 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json, write_json
 
 SAMPLES = 3
-"""Documents of each kind that the report shows."""
+"""Documents that the report shows of each source: kept ones, and rejected ones by reason."""
 
 
 class Publish(Step):
-    """Put the mixture together in a folder aside, and rename it."""
+    """Assemble the mixture in a temporary folder, and rename it."""
 
     name = "publish"
 
@@ -39,107 +41,111 @@ class Publish(Step):
 
 
 def publish(work: Work, progress: Any) -> None:
-    """Write ``recipe.output_dir`` from the finished tasks of all stages.
+    """Write ``recipe.output_dir`` from the files of all stages.
 
     Raises `InputError` when a source has no document left for one of its splits, and
     `AssertionError` when a document was lost, which no input can cause.
     """
     recipe = work.recipe
     started = read_json(work.folder / "started.json")["time"]
-    if told := inputs.check(recipe, work.inputs):
-        raise InputError(f"{told}; the same command goes on")
+    if unknown := inputs.check(recipe, work.inputs):
+        raise InputError(f"{unknown}; run the same command again to continue")
     with new_directory(recipe.output_dir) as folder:
         sources, samples = {}, {}
         for name in recipe.sources:
             sources[name], samples[name] = _source(work, name, folder)
             progress.add(sources[name]["documents"]["read"], sources[name]["bytes"], done=1)
-        shutil.copytree(work.folder / "tokenizer", folder / "tokenizer")
+        shutil.copytree(work.path(artifacts.TOKENIZER).parent, folder / "tokenizer")
         manifest = {
             "recipe": recipe.plain(),
             "inputs": work.inputs,
             "sources": sources,
-            "vocab_size": _vocabulary(folder / "tokenizer"),
+            "vocab_size": tokenizer.load(folder / "tokenizer").get_vocab_size(),
             **_budget(work, sources),
             "seconds": round(time.time() - started, 1),
-            **provenance.record(),
+            **provenance.record().model_dump(),
         }
-        drawn = {
+        draws_by_source = {
             name: {
                 "path": mixture.glob_of(recipe.output_dir, name),
                 "weight": draws(recipe.shares[name], sources[name]),
             }
             for name in sources
         }
-        write_json(folder / "mixture.json", drawn)
-        of_shards = {shard["path"] for shard in mixture.shards(manifest)}
+        write_json(folder / "mixture.json", draws_by_source)
+        shards = {shard["path"] for shard in mixture.shards(manifest)}
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         manifest["files"] = [
             mixture.describe(folder, path)
             for path in files
-            if path.relative_to(folder).as_posix() not in of_shards
+            if path.relative_to(folder).as_posix() not in shards
         ]
         report.write(folder, manifest, samples)
         write_json(folder / mixture.MANIFEST, manifest)
 
 
 def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Place one source's shards and its rejected; its manifest entry and samples for the report."""
-    tasks = work.of(name)
-    written = [read_json(work.path("written", task.number, ".json")) for task in tasks]
-    counts = [read_json(work.path("counts", task.number, ".json")) for task in tasks]
+    """Write one source's files; returns its manifest entry, and samples for the report."""
+    tasks = work.tasks_of(name)
+    record_counts: list[RecordCounts] = [
+        read_json(work.path(artifacts.RECORD_COUNTS, task.number)) for task in tasks
+    ]
+    document_counts: list[DocumentCounts] = [
+        read_json(work.path(artifacts.DOCUMENT_COUNTS, task.number)) for task in tasks
+    ]
     (folder / name).mkdir()
-    shards = []
-    for split in SPLITS:
+    shards: list[dict[str, Any]] = []
+    for split, artifact in SPLITS.items():
         # Grain cannot open a file without records.
-        full = [
-            (task.number, entry["splits"][split])
-            for task, entry in zip(tasks, written, strict=True)
-            if entry["splits"][split]["records"]
+        files = [
+            (task.number, counts["splits"][split])
+            for task, counts in zip(tasks, record_counts, strict=True)
+            if counts["splits"][split]["records"]
         ]
-        if not full:
+        if not files:
             raise InputError(
                 f"sources.{name}: no document is left for its {split} split; "
                 "change eval_fraction, or remove the source"
             )
-        for number, (task_number, entry) in enumerate(full):
-            path = f"{name}/{split}-{number:05}-of-{len(full):05}.array_record"
-            _place(work.path(split, task_number, ".array_record"), folder / path)
-            shards.append({"path": path, "bytes": (folder / path).stat().st_size, **entry})
+        for number, (task_number, record_file) in enumerate(files):
+            path = f"{name}/{split}-{number:05}-of-{len(files):05}.array_record"
+            _link(work.path(artifact, task_number), folder / path)
+            shards.append({"path": path, "bytes": (folder / path).stat().st_size, **record_file})
     tfds_folder.describe(folder / name, name.replace("-", "_").replace(".", "_").lower())
 
     rejected: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
-    for entry in written:
-        rejected.update(entry["rejected"])
-        lengths.update({int(power): count for power, count in entry["lengths"].items()})
+    for counts in record_counts:
+        rejected.update(counts["rejected"])
+        lengths.update({int(power): count for power, count in counts["lengths"].items()})
     kept = sum(shard["records"] for shard in shards)
-    read = sum(count["read"] for count in counts)
-    shown = _write_rejected(work, name, folder / "rejected" / f"{name}.jsonl.zst")
+    read = sum(counts["read"] for counts in document_counts)
+    rejected_samples = _write_rejected(work, name, folder / "rejected" / f"{name}.jsonl.zst")
     documents = {"read": read, "kept": kept, "rejected": dict(sorted(rejected.items()))}
     if read != kept + rejected.total():
         raise AssertionError(f"sources.{name}: documents were lost: {documents}")
-    found = {
+    entry = {
         "documents": documents,
-        "bytes": sum(entry["bytes"] for entry in written),
+        "bytes": sum(counts["bytes"] for counts in record_counts),
         "tokens": sum(shard["tokens"] for shard in shards),
         "lengths": {str(power): count for power, count in sorted(lengths.items())},
         "shards": shards,
     }
-    kept_samples = [text for entry in written for text in entry["samples"]][:SAMPLES]
-    return found, {"kept": kept_samples, "rejected": shown}
+    kept_samples = [text for counts in record_counts for text in counts["samples"]][:SAMPLES]
+    return entry, {"kept": kept_samples, "rejected": rejected_samples}
 
 
-def _place(path: Path, final: Path) -> None:
-    """Give a finished file its second name; a copy where the file system has no links."""
+def _link(path: Path, final: Path) -> None:
+    """Give a finished file a second name, or copy it where the file system has no hard links."""
     try:
         os.link(path, final)
     except OSError:
         shutil.copyfile(path, final)
 
 
-def _write_rejected(work: Work, name: str, path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Write the rejected documents of a source; returns a few of each reason, with their text."""
-    shown: dict[str, list[dict[str, Any]]] = {}
+def _write_rejected(work: Work, name: str, path: Path) -> dict[str, list[RejectedDocument]]:
+    """Write the rejected documents of a source; returns a few for each reason."""
+    samples: dict[str, list[RejectedDocument]] = {}
     path.parent.mkdir(exist_ok=True)
     with (
         path.open("wb") as stream,
@@ -147,32 +153,28 @@ def _write_rejected(work: Work, name: str, path: Path) -> dict[str, list[dict[st
         io.TextIOWrapper(compressed, encoding="utf-8") as lines,
     ):
         for line in _rejected(work, name):
-            text, _ = line.pop("text"), line.pop("number")
-            of_reason = shown.setdefault(line["reason"], [])
+            of_reason = samples.setdefault(line["reason"], [])
             if len(of_reason) < SAMPLES:
-                of_reason.append({**line, "text": text})
-            entry = {"id": line["id"], "source": name, "reason": line["reason"]}
-            for key in ("of", "of_source"):
-                if line.get(key) is not None:
-                    entry[key] = line[key]
+                of_reason.append(line)
+            entry: dict[str, Any] = {
+                "id": line["id"],
+                "source": name,
+                "reason": line["reason"],
+            }
+            why = ("question", "duplicate_of", "duplicate_of_source")
+            entry |= {key: value for key, value in line.items() if key in why}
             lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    return dict(sorted(shown.items()))
+    return dict(sorted(samples.items()))
 
 
-def _rejected(work: Work, name: str) -> Iterator[dict[str, Any]]:
-    for task in work.of(name):
-        with work.path("rejected", task.number, ".jsonl").open(encoding="utf-8") as lines:
+def _rejected(work: Work, name: str) -> Iterator[RejectedDocument]:
+    for task in work.tasks_of(name):
+        with work.path(artifacts.REJECTED, task.number).open(encoding="utf-8") as lines:
             yield from map(json.loads, lines)
 
 
-def _vocabulary(folder: Path) -> int:
-    from data_prep import tokenizer
-
-    return int(tokenizer.load(folder).get_vocab_size())
-
-
 def _budget(work: Work, sources: dict[str, Any]) -> dict[str, Any]:
-    """What the training may draw: tokens until a source ends, passes over each for the budget.
+    """The manifest's fields about training: available tokens, budget, and passes over each source.
 
     Grain ends the whole mixture when one source has been read ``num_epoch`` times.
     """

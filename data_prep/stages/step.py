@@ -1,4 +1,4 @@
-"""A stage's step, as datatrove's executors run it, and what every step does around its task."""
+"""The base of every stage's steps, and what each does around its task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +11,13 @@ from datatrove.utils.logging import logger
 
 from data_prep import checksums
 from data_prep.progress import Progress
+from data_prep.stages import artifacts
 from data_prep.work import Work
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 from tinymathreason.writes import failed_write
 
-logger.disable("datatrove")  # it would tell a user's mistake in a hundred lines, in every process
+logger.disable("datatrove")  # it would log a user's mistake as a hundred lines in every process
 
 Documents = Iterator[Document]
 
@@ -31,21 +32,15 @@ class Step(PipelineStep):  # type: ignore[misc]
         self.work = work
 
 
-def stored(work: Work, task: int) -> pyarrow.parquet.ParquetFile:
-    """The documents that a task keeps; a page that is not as it was written is an error."""
-    path = work.path("documents", task, ".parquet").absolute()
-    return pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
-
-
 @contextmanager
 def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]:
-    """Do a task: its progress is told, and what stops it is left for who started the executor.
+    """Run a task in the block: record its progress, its files' hashes, and its error if it fails.
 
-    Ray and Slurm do not bring an exception back.
+    The error is recorded because Ray and Slurm do not return exceptions.
     """
-    error_path = work.path(f"errors/{stage}", rank, ".json")
+    error_path = work.record_path("errors", stage, rank)
     error_path.unlink(missing_ok=True)
-    progress = Progress(work.path(f"progress/{stage}", rank, ".json"), total)
+    progress = Progress(work.record_path("progress", stage, rank), total)
     try:
         yield progress
         checksums.record(work.folder, stage, rank)
@@ -55,10 +50,16 @@ def running(work: Work, stage: str, rank: int, total: int) -> Iterator[Progress]
         )
         if not (is_machines or isinstance(error, InputError)):
             raise
-        told = work.failed(error) if is_machines else error
+        reported = work.input_error(error) if is_machines else error
         with suppress(OSError):
-            write_json(error_path, {"message": str(told)})
-        if told is error:
+            write_json(error_path, {"message": str(reported)})
+        if reported is error:
             raise
-        raise told from error
-    progress.tell()
+        raise reported from error
+    progress.record()
+
+
+def stored_documents(work: Work, task: int) -> pyarrow.parquet.ParquetFile:
+    """The documents that the first stage stored for a task; reading a damaged page is an error."""
+    path = work.path(artifacts.DOCUMENTS, task).absolute()
+    return pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)

@@ -1,4 +1,4 @@
-"""The tokenizer stage: train on a sample of the sources in proportion to their weights, or copy."""
+"""The tokenizer stage: train a tokenizer on a sample of the sources, or copy an existing one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,44 +8,46 @@ import numpy as np
 from data_prep import tokenizer
 from data_prep.clean import is_held_out
 from data_prep.progress import Progress
-from data_prep.stages.step import Documents, Step, running, stored
+from data_prep.stages import artifacts
+from data_prep.stages.step import Documents, Step, running, stored_documents
 from data_prep.work import Task, Work
 from tinymathreason.files import new_directory
 
 
 class TrainTokenizer(Step):
-    """Train the tokenizer on what is left of the sources, or copy the one that the recipe names."""
+    """Train the tokenizer on the remaining documents, or copy the one that the recipe names."""
 
     name = "tokenizer"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
         """Write the tokenizer's folder; yields no documents."""
-        wanted, folder = self.work.recipe.tokenizer, self.work.folder / "tokenizer"
-        total = wanted.train.sample_bytes if wanted.train else 0
+        settings, folder = self.work.recipe.tokenizer, self.work.path(artifacts.TOKENIZER).parent
+        total = settings.train.sample_bytes if settings.train else 0
         with (
             running(self.work, "tokenizer", rank, total) as progress,
             new_directory(folder, replace=True) as aside,
         ):
-            if wanted.path is not None:
-                tokenizer.save(tokenizer.load(wanted.path), aside)
-            elif wanted.train is not None:
-                texts = sample(self.work, wanted.train.sample_bytes, progress)
-                tokenizer.save(tokenizer.train(texts, wanted.train.vocab_size), aside)
+            if settings.path is not None:
+                tokenizer.save(tokenizer.load(settings.path), aside)
+            elif settings.train is not None:
+                texts = sample(self.work, settings.train.sample_bytes, progress)
+                tokenizer.save(tokenizer.train(texts, settings.train.vocab_size), aside)
         yield from ()
 
 
 def sample(work: Work, sample_bytes: int, progress: Progress) -> Iterator[str]:
     """Training documents of every source, in bytes in proportion to its weight.
 
-    Each task gives its share of its source's, so that a crawl's last year counts like its first.
+    Every task of a source gives an equal part, so that the end of a crawl counts as much as its
+    beginning.
     """
     for name, share in work.recipe.shares.items():
-        tasks = work.of(name)
+        tasks = work.tasks_of(name)
         left = sample_bytes * share
         for number, task in enumerate(tasks):
-            # What a small task could not give, the later ones do.
+            # What a small task lacks is taken from the later ones.
             wanted = left / (len(tasks) - number)
-            for text in _texts(work, task):
+            for text in _training_texts(work, task):
                 size = len(text.encode("utf-8"))
                 progress.add(1, size)
                 wanted -= size
@@ -55,12 +57,13 @@ def sample(work: Work, sample_bytes: int, progress: Progress) -> Iterator[str]:
                     break
 
 
-def _texts(work: Work, task: Task) -> Iterator[str]:
+def _training_texts(work: Work, task: Task) -> Iterator[str]:
     recipe = work.recipe
-    dropped = set(np.load(work.path("decisions", task.number, ".npy"))["row"].tolist())
+    decisions = np.load(work.path(artifacts.DECISIONS, part=task.number))
+    rejected = set(decisions["row"].tolist())
     row = 0
-    for batch in stored(work, task.number).iter_batches(columns=["text"], batch_size=256):
+    for batch in stored_documents(work, task.number).iter_batches(columns=["text"], batch_size=256):
         for text in batch.column("text").to_pylist():
-            if row not in dropped and not is_held_out(text, recipe.eval_fraction, recipe.seed):
+            if row not in rejected and not is_held_out(text, recipe.eval_fraction, recipe.seed):
                 yield text
             row += 1

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from pretrain import topology
 from pretrain.preflight import roofline
 from pretrain.preflight.compiled_step import CompiledStep, compiled_step
@@ -19,6 +17,7 @@ from pretrain.topology import Chip
 from tinymathreason.cli import InputError
 from tinymathreason.config import config as checked
 from tinymathreason.config import load
+from tinymathreason.tables import markdown_table
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 BASE = PUBLISHED.with_name("published_base.yml")
@@ -141,8 +140,7 @@ def main(argv: Sequence[str]) -> None:
         for overlap in (False, True)
         for row in _rows(runs, overlap)
     ]
-    align = ("left", "right", "right", "left", "right", "right", "right", "right")
-    print(tabulate(rows, COLUMNS, tablefmt="pipe", disable_numparse=True, colalign=align))
+    print(markdown_table(COLUMNS, rows))
 
 
 def _rows(runs: list[tuple[PublishedRun, CompiledStep]], overlap: bool) -> list[list[str]]:

@@ -9,12 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from pretrain.preflight.forecast import Forecast, forecast
 from pretrain.topology import GIB, Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
+from tinymathreason.tables import markdown_table
 
 LISTS = Path(__file__).parent / "sweeps"
 
@@ -64,13 +63,7 @@ def run(path: Path, topology: Topology, overrides: Sequence[str]) -> dict[str, F
 def ranking(forecasts: dict[str, Forecast]) -> str:
     """A Markdown table: first those that fit, by estimated speed, then those that do not."""
     ranked = sorted(forecasts.items(), key=lambda item: (not item[1].fits, -(item[1].mfu or 0)))
-    return tabulate(
-        [(name, *_cells(forecast)) for name, forecast in ranked],
-        COLUMNS,
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=("left", *["right"] * (len(COLUMNS) - 1)),
-    )
+    return markdown_table(COLUMNS, [[name, *_cells(forecast)] for name, forecast in ranked])
 
 
 def _cells(forecast: Forecast) -> list[str]:

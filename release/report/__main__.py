@@ -74,7 +74,7 @@ def document(report: "Report") -> str:
         parts += [fenced(sample.completions[0]), f"({escape(verdict)})"]
     made = report.provenance
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    where = processor.describe(made.processor.model_dump(exclude_none=True))
+    where = processor.describe(made.processor)
     parts.append(escape(f"Commit {made.commit}; {versions}; {where}; {made.time}."))
     return "\n\n".join(parts) + "\n"
 

@@ -9,7 +9,6 @@ from tinymathreason.cli import InputError
 from tinymathreason.records.conversion import Conversion
 from tinymathreason.records.evaluation import Results, Sample
 from tinymathreason.records.mixture import Documents, Mixture
-from tinymathreason.records.provenance import Provenance
 from tinymathreason.records.report import (
     Accuracy,
     Answer,
@@ -86,13 +85,8 @@ def collect(run: Path) -> Report:
         curves=curves,
         accuracy={path.parent.name: _accuracy(found) for path, found in records.results.items()},
         samples=list(_answers(folders.evaluation / "sft" / "samples.jsonl")),
-        provenance=_provenance(),
+        provenance=provenance.record(),
     )
-
-
-def _provenance() -> Provenance:
-    values = provenance.record()
-    return Provenance(**{**values, "processor": {"threads": None, **values["processor"]}})
 
 
 def _curve(history: list[LogEntry], key: str) -> Curve:

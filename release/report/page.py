@@ -66,7 +66,7 @@ def page(record: Report) -> str:
         parity=list(_parity(record.parity)),
         right=[sample for sample in record.samples if sample.correct],
         wrong=[sample for sample in record.samples if not sample.correct],
-        processor=processor.describe(record.provenance.processor.model_dump(exclude_none=True)),
+        processor=processor.describe(record.provenance.processor),
     )
 
 

@@ -102,7 +102,7 @@ def test_another_recipe_for_the_same_folder_is_refused(recipe) -> None:
         (["sources.problems.wieght=1"], "did you mean 'weight'"),
         (["sources.problems.weight=-1"], "weight must be above 0"),
         (["sources.problems.path=word_problem"], "did you mean 'word_problems'"),
-        (["sources.problems.documents=null"], "endless"),
+        (["sources.problems.documents=null"], "documents must be set for a generator"),
         (
             ["sources.problems.format=csv"],
             "'parquet', 'jsonl', 'hf', 'tfds', 'text' or 'generator'",
@@ -159,7 +159,7 @@ def test_a_plan_leaves_an_unfinished_build_alone(recipe, tmp_path) -> None:
 def test_any_number_of_ranges_gives_the_same_bytes(recipe, tmp_path, monkeypatch) -> None:
     near = "near_duplicates=true"
     main([str(recipe), near])
-    monkeypatch.setattr("data_prep.work.KEYS_A_RANGE", 3000)
+    monkeypatch.setattr("data_prep.work.KEYS_PER_RANGE", 3000)
     with pytest.raises(InputError, match="no document is left"):
         main([str(recipe), near, f"output_dir={tmp_path / 'again'}", "eval_fraction=0.000001"])
     assert len(list((tmp_path / "again.work" / "pairs").iterdir())) > 10

@@ -18,6 +18,7 @@ from benchmarks.near_duplicates import changed
 from data_prep.build import build
 from data_prep.clean import normalise
 from data_prep.recipe import BenchmarkQuestions, Executor
+from data_prep.stages import artifacts
 from data_prep.stages.duplicates import REASONS
 from tests.support import planted
 from tests.support.planted import decided, recipe, texts, unrelated
@@ -138,11 +139,13 @@ def test_an_id_repeated_in_a_source_is_told_or_counted(tmp_path) -> None:
     rows = [{"id": "x", "text": "one thing"}, {"id": "y", "text": "another"}]
     more = [{"id": "z", "text": "a third matter"}, {"id": "x", "text": "something else entirely"}]
     strict = recipe(tmp_path / "1", {"s": [rows, more]})
-    with pytest.raises(InputError, match=r"001\.jsonl: row 1: the id is that of .*000\.jsonl: row"):
+    with pytest.raises(
+        InputError, match=r"001\.jsonl: row 1: has the same id as .*000\.jsonl: row"
+    ):
         decided(strict, tmp_path / "1" / "work")
     loose = recipe(tmp_path / "2", {"s": [rows, more], "t": [more[1:]]}, on_bad_input="skip")
     work, fates = decided(loose, tmp_path / "2" / "work")
-    assert [len(work.of("s")), len(work.of("t"))] == [2, 1]
+    assert [len(work.tasks_of("s")), len(work.tasks_of("t"))] == [2, 1]
     # In another source the same id is no mistake: what goes there is an exact duplicate.
     assert fates["z"] is None
     assert counts(work, "s") == {"duplicate_id": 1}
@@ -161,9 +164,9 @@ def test_the_strongest_reason_is_told(tmp_path) -> None:
 def counts(work, name: str) -> Counter[str]:
     """The rejected documents of a source, by reason, after the decisions."""
     found: Counter[str] = Counter()
-    for task in work.of(name):
-        found.update(read_json(work.path("counts", task.number, ".json"))["rejected"])
-        kinds = np.load(work.path("decisions", task.number, ".npy"))["kind"]
+    for task in work.tasks_of(name):
+        found.update(read_json(work.path(artifacts.DOCUMENT_COUNTS, task.number))["rejected"])
+        kinds = np.load(work.path(artifacts.DECISIONS, part=task.number))["kind"]
         found.update(REASONS[kind] for kind in kinds.tolist())
     return found
 
@@ -200,8 +203,8 @@ def test_every_document_is_kept_or_rejected_for_a_reason(corpus, ranges: int, ne
         for name, files in sources.items():
             ids = [row["id"] for file in files for row in file]
             read = sum(
-                read_json(work.path("counts", task.number, ".json"))["read"]
-                for task in work.of(name)
+                read_json(work.path(artifacts.DOCUMENT_COUNTS, task.number))["read"]
+                for task in work.tasks_of(name)
             )
             kept = sum(fates[identity] is None for identity in ids)
             assert read == len(ids) == kept + counts(work, name).total()
@@ -274,10 +277,10 @@ def test_a_whole_build_tells_what_it_rejected(tmp_path) -> None:
     lines = zstandard.ZstdDecompressor().stream_reader(stored).read().decode().splitlines()
     found = {line["id"]: line for line in map(json.loads, lines)}
     assert len(found) == 21
-    assert found["asked"]["of"] == question
+    assert found["asked"]["question"] == question
     for k in range(10):
-        assert (found[f"same {k}"]["of"], found[f"near {k}"]["of"]) == (
+        assert (found[f"same {k}"]["duplicate_of"], found[f"near {k}"]["duplicate_of"]) == (
             f"base {10 + k}",
             f"base {k}",
         )
-        assert found[f"near {k}"]["of_source"] == "first"
+        assert found[f"near {k}"]["duplicate_of_source"] == "first"

@@ -21,8 +21,8 @@ import pytest
 import yaml
 from datatrove.pipeline.base import PipelineStep
 
-from data_prep import executors
 from data_prep.build import build
+from data_prep.local_executor import LocalExecutor
 from data_prep.recipe import Recipe
 from data_prep.work import STAGES, open_work
 from tinymathreason.cli import InputError
@@ -298,12 +298,12 @@ class Counted(PipelineStep):
 
 @pytest.mark.parametrize(
     ("ending", "words"),
-    [("killed", "a worker died of SIGKILL; out of memory?"), ("wrong", "a.jsonl: row 5 is wrong")],
+    [("killed", "a worker was killed; out of memory?"), ("wrong", "a.jsonl: row 5 is wrong")],
 )
 def test_a_worker_that_dies_ends_the_stage_and_is_told(tmp_path, ending, words) -> None:
     def run(endings: dict[int, str]) -> None:
         steps = [Counted(tmp_path, endings)]
-        executors._Local(steps, 6, 2, logging_dir=str(tmp_path / "logs")).run()
+        LocalExecutor(steps, 6, 2, logging_dir=str(tmp_path / "logs")).run()
 
     # The other worker, in the middle of a long task, is not waited for.
     with pytest.raises(InputError, match=re.escape(words)):
@@ -400,7 +400,7 @@ def test_killed_builds_go_on_to_the_same_bytes(recipe, expected, tmp_path) -> No
     os.kill(found[-1], signal.SIGKILL)
     _, told = process.communicate(timeout=PATIENT)
     assert process.returncode == EXIT_FOR_INPUT
-    assert told.splitlines()[-1].startswith("error: a worker died of SIGKILL; out of memory?")
+    assert told.splitlines()[-1].startswith("error: a worker was killed; out of memory?")
     assert "Traceback" not in told
     assert not (tmp_path / "mixture").exists()
     # What a killed process left half-written is nobody's.
@@ -429,11 +429,11 @@ SLOW = """
 import sys
 from collections import Counter
 from pathlib import Path
-from data_prep.executors import _Local
+from data_prep.local_executor import LocalExecutor
 from tests.data_prep.test_executors import Counted
 folder = Path(sys.argv[1])
 endings = {rank: "slow" for rank in range(2)}
-_Local([Counted(folder, endings)], 2, 2, logging_dir=str(folder / "logs")).run()
+LocalExecutor([Counted(folder, endings)], 2, 2, logging_dir=str(folder / "logs")).run()
 """
 
 

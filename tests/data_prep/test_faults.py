@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_of_the_command(tmp_path, sources, workers: int) -
     subprocess.run(["rm", "-r", "mixture.work"], cwd=tmp_path, check=True)
     bad.write_bytes(lines(documents(1, 5), "b") + lines(documents(2, 4), "b")[-200_000:])
     ended = subprocess.run(command(recipe), cwd=tmp_path, capture_output=True, text=True)
-    assert one_line(ended) == f"error: {bad}: row 5: the id is that of {bad}: row 0"
+    assert one_line(ended) == f"error: {bad}: row 5: has the same id as {bad}: row 0"
     assert not (tmp_path / "mixture").exists()
 
 
@@ -186,7 +186,7 @@ def test_with_skip_every_bad_document_is_counted_under_its_reason(tmp_path, monk
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "there is no document in it"),
+        (b"", "contains no document"),
         (b'{"text": " "}\n', "no document is left for its train"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, sources)
     # No file may be longer than this: first the stored documents end there, then the records.
     write_jsonl(tmp_path / "a-1.jsonl", documents(7, 150, 400))
     recipe = write_recipe(tmp_path, sources, near_duplicates=False)
-    for size, workers, kind in ((60_000, 2, "early"), (125_000, 1, "train")):
+    for size, workers, kind in ((60_000, 2, "rejected_early"), (125_000, 1, "train")):
         arguments = [str(size), str(recipe), f"executor.workers={workers}"]
         ended = subprocess.run(
             [sys.executable, "-c", LIMITED, *arguments],
@@ -251,7 +251,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, sources)
         assert told.startswith("error: mixture.work: ")
         assert f"mixture.work/{kind}/" in told
         assert "File too large: a file may have at most" in told
-        assert told.endswith("the same command goes on from here")
+        assert told.endswith("run the same command again to continue")
         assert not (tmp_path / "mixture").exists()
     subprocess.run(command(recipe), cwd=tmp_path, check=True, capture_output=True)
     manifest = json.loads((tmp_path / "mixture" / "manifest.json").read_text())

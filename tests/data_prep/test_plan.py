@@ -116,7 +116,7 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
             "sources.web.weight: a budget of 1.0 billion tokens",
         ),
         (["sources.web.path=/nowhere/*.jsonl"], "sources.web.path: no file matches '/nowhere/*"),
-        (["sources.web.format=tfds"], "no TFDS dataset"),
+        (["sources.web.format=tfds"], "not a TFDS dataset"),
     ],
 )
 def test_what_cannot_be_built_is_refused_at_once(tmp_path, monkeypatch, texts, overrides, words):
@@ -189,7 +189,7 @@ def test_progress_tells_the_stage_its_rates_and_each_running_task(
     completions.mkdir(parents=True)
     counts = {"documents": 100, "bytes": 2_000_000, "total": 4_000_000, "seconds": 4.0}
     for task, done in ((0, 4_000_000), (1, 2_000_000), (2, 0)):
-        path = work.path("progress/documents", task, ".json")
+        path = work.record_path("progress", "documents", task)
         write_json(path, {**counts, "done": done})
         os.utime(path, (time.time(), time.time() + (-100 if task == 2 else 0)))
     (completions / "00000").touch()
@@ -213,7 +213,7 @@ def test_progress_is_printed_while_a_stage_runs(tmp_path, monkeypatch, texts, ca
     with progress.watch(work, "documents", 3), running(work, "documents", 1, 100) as task:
         time.sleep(0.1)  # files' times are coarser than the clock
         task.add(5, 50)
-        task.tell()
+        task.record()
         told: list[str] = []
         while not any(re.fullmatch(TASK_LINE, line) for line in told):
             time.sleep(0.02)

@@ -45,7 +45,7 @@ def test_the_command_writes_the_file(folder, capsys) -> None:
         (["a=-1", "b=2"], "a=-1.0: expected a share above 0"),
         (["a=nan"], "expected a share"),
         (["a"], "expected SOURCE=WEIGHT"),
-        (["a=0.5", "a=1"], "a was given a weight before"),
+        (["a=0.5", "a=1"], "a already has a weight"),
     ],
 )
 def test_wrong_shares_are_told_and_nothing_is_written(folder, shares, words) -> None:

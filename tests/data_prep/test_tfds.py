@@ -48,7 +48,7 @@ def folder(tmp_path_factory) -> str:
 
 
 def test_a_prepared_dataset_is_read_whole(folder, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(readers, "DOCUMENTS_A_TASK", 100)
+    monkeypatch.setattr(readers, "DOCUMENTS_PER_TASK", 100)
     values = {"format": "tfds", "path": folder, "weight": 1, "text_field": "body"}
     sources = {"all": {**values, "id_field": "title"}, "test": {**values, "split": "test"}}
     recipe = load(Recipe, write_recipe(tmp_path, sources))
@@ -100,19 +100,19 @@ def test_the_first_and_last_items_of_several_files_are_ours(tmp_path) -> None:
     for place in (0, 3, 4, 5, 10):
         assert data[place]["text"].tolist() == items[place]
     (tmp_path / "train-00001-of-00003.array_record").unlink()
-    with pytest.raises(ValueError, match="'train', files are missing or too many"):
+    with pytest.raises(ValueError, match="'train' has missing or additional files"):
         describe(tmp_path, "ours")
     (tmp_path / "odd.array_record").touch()
-    with pytest.raises(ValueError, match=r"odd\.array_record: not called <split>"):
+    with pytest.raises(ValueError, match=r"odd\.array_record: expected the name <split>"):
         describe(tmp_path, "ours")
 
 
 def test_what_is_no_dataset_or_no_text_is_told(folder, tmp_path) -> None:
-    with pytest.raises(InputError, match="no TFDS dataset"):
+    with pytest.raises(InputError, match="not a TFDS dataset"):
         Texts(tmp_path, "train", ["body"])
-    with pytest.raises(InputError, match="'boddy' is no text; did you mean 'body'"):
+    with pytest.raises(InputError, match="'boddy' is not a text feature; did you mean 'body'"):
         Texts(folder, "train", ["boddy"])
-    with pytest.raises(InputError, match="'year' is no text"):
+    with pytest.raises(InputError, match="'year' is not a text feature"):
         Texts(folder, "train", ["body", "year"])
     with pytest.raises(InputError, match="no split 'trian'; did you mean 'train'"):
         Texts(folder, "trian", ["body"])

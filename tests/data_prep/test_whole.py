@@ -33,12 +33,15 @@ def recipe(tmp_path, monkeypatch) -> str:
 CHANGES = {
     "a shard more": (lambda: write_jsonl(Path("a-2.jsonl"), documents(1, 5)), "a-2.jsonl is new"),
     "another content": (lambda: write_jsonl(Path("a.jsonl"), documents(2, 60)), "a.jsonl had "),
-    "written again": (lambda: os.utime("a.jsonl", (1, 1)), "a.jsonl was written again"),
+    "written again": (lambda: os.utime("a.jsonl", (1, 1)), "a.jsonl was modified"),
     "a question": (
         lambda: Path("questions.jsonl").write_text('{"q": "Who knew that?"}\n'),
         "questions.jsonl had 47 bytes and has ",
     ),
-    "a tokenizer": (lambda: os.utime("words/tokenizer.json", (1, 1)), "tokenizer.json was written"),
+    "a tokenizer": (
+        lambda: os.utime("words/tokenizer.json", (1, 1)),
+        "tokenizer.json was mod",
+    ),
     "gone": (lambda: Path("a.jsonl").unlink(), "no file matches"),
 }
 
@@ -61,7 +64,7 @@ def test_changed_inputs_are_told_by_an_unfinished_build(recipe) -> None:
     with pytest.raises(InputError, match="no document is left"):
         main([recipe, "eval_fraction=0.000001"])
     os.utime("a.jsonl", (1, 1))
-    words = r"mixture\.work: its inputs have changed: .*a\.jsonl was written again; remove it"
+    words = r"mixture\.work: its inputs have changed: .*a\.jsonl was modified; remove it"
     with pytest.raises(InputError, match=words):
         main([recipe])
     shutil.rmtree("mixture.work")
@@ -78,7 +81,7 @@ def test_inputs_that_change_during_the_build_are_told(recipe, monkeypatch) -> No
         return encode(ids)
 
     monkeypatch.setattr(records, "encode", changing)
-    with pytest.raises(InputError, match=r"not as they were: .*a\.jsonl was written again"):
+    with pytest.raises(InputError, match=r"the inputs have changed: .*a\.jsonl was modified"):
         main([recipe])
     assert not Path("mixture").exists()
 
@@ -86,7 +89,7 @@ def test_inputs_that_change_during_the_build_are_told(recipe, monkeypatch) -> No
 def test_a_version_that_is_not_known_is_no_change() -> None:
     before = {"hf://a": [5, "one"], "b": [5, 1]}
     assert inputs.changes(before, {"hf://a": [5, None], "b": [5, 1]}) == ""
-    assert inputs.changes(before, {"hf://a": [5, "two"], "b": [5, 1]}) == "hf://a was written again"
+    assert inputs.changes(before, {"hf://a": [5, "two"], "b": [5, 1]}) == "hf://a was modified"
     many = {f"{k}": [0, 0] for k in range(9)}
     assert inputs.changes(before, {**before, **many}) == "0 is new; 1 is new; 2 is new and 6 more"
 
@@ -103,7 +106,7 @@ def flip(path: Path, place: float = 0.5) -> None:
 DAMAGE = {
     "missing": (Path.unlink, "is missing"),
     "cut": (lambda path: os.truncate(path, path.stat().st_size - 1), "bytes, not "),
-    "flipped": (flip, "has another SHA-256 than was written"),
+    "flipped": (flip, "has another SHA-256 than when it was written"),
 }
 
 
@@ -139,7 +142,9 @@ def test_what_is_read_is_compared_with_the_manifest(recipe, monkeypatch) -> None
             path.write_bytes(whole)
         more = path.with_name(f"{split}-00001-of-00002.array_record")
         more.write_bytes(whole)
-        with pytest.raises(InputError, match=r"00001-of-00002\.array_record is not of it"):
+        with pytest.raises(
+            InputError, match=r"00001-of-00002\.array_record is not in its manifest"
+        ):
             mixture.check_read(pattern)
         more.unlink()
         # Of a large mixture only names and sizes.
@@ -193,12 +198,12 @@ def test_every_file_of_an_unfinished_build_is_checked(recipe) -> None:
 
 
 def test_a_damaged_page_is_told_also_while_a_build_runs(recipe, monkeypatch) -> None:
-    from data_prep.stages import train_tokenizer
+    from data_prep.stages import artifacts, train_tokenizer
 
     make = train_tokenizer.TrainTokenizer.run
 
     def damaging(step, *arguments, **values):
-        flip(step.work.path("documents", 0, ".parquet"), 0.3)
+        flip(step.work.path(artifacts.DOCUMENTS), 0.3)
         return make(step, *arguments, **values)
 
     monkeypatch.setattr(train_tokenizer.TrainTokenizer, "run", damaging)

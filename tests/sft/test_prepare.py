@@ -216,10 +216,10 @@ def test_why_a_set_is_made_anew_is_told(tmp_path, model_dir, capsys, monkeypatch
             words = "a2.jsonl is new"
         case "written again":
             os.utime(tmp_path / "a.jsonl", (1, 1))
-            words = "a.jsonl was written again"
+            words = "a.jsonl was modified"
         case "damaged":
             path.write_bytes(before[:99] + bytes([before[99] ^ 1]) + before[100:])
-            words = "train.parquet has another SHA-256 than was written"
+            words = "train.parquet has another SHA-256 than when it was written"
         case "cut":
             path.write_bytes(before[:-1])
             words = f"train.parquet has {len(before) - 1:,} bytes, not {len(before):,}"

@@ -20,6 +20,7 @@ import pyarrow.parquet
 from benchmarks import corpus
 from benchmarks.corpus import SOURCES
 from data_prep.recipe import Recipe, Source, TokenizerSource, TokenizerTraining
+from data_prep.stages import artifacts
 from data_prep.stages.duplicates import REASONS, Compare, Decide
 from data_prep.string_store import StringStore
 from data_prep.work import Work, open_work
@@ -140,16 +141,17 @@ def decided(recipe: Recipe, folder: Path, ranges: int = 2) -> tuple[Work, dict[s
     fates: dict[str, Any] = {}
     ids = [_ids(work, task.number) for task in work.tasks]
     for task in work.tasks:
-        with work.path("early", task.number, ".jsonl").open(encoding="utf-8") as lines:
+        with work.path(artifacts.REJECTED_EARLY, task.number).open(encoding="utf-8") as lines:
             for line in map(json.loads, lines):
-                fates[line["id"]] = (line["reason"], line["of"])
+                fates[line["id"]] = (line["reason"], line.get("question"))
         fates.update(dict.fromkeys(ids[task.number]))
-        for row, kind, of in np.load(work.path("decisions", task.number, ".npy")).tolist():
+        decisions = np.load(work.path(artifacts.DECISIONS, part=task.number))
+        for row, kind, of in decisions.tolist():
             fates[ids[task.number][row]] = (REASONS[kind], ids[of >> 32][of & (2**32 - 1)])
     return work, fates
 
 
 def _ids(work: Work, task: int) -> list[str]:
-    strings = StringStore(work.path("ids", task, ".bin"))
-    rows = pyarrow.parquet.read_metadata(work.path("documents", task, ".parquet")).num_rows
+    strings = StringStore(work.path(artifacts.IDS, task))
+    rows = pyarrow.parquet.read_metadata(work.path(artifacts.DOCUMENTS, task)).num_rows
     return [strings[k] for k in range(rows)]
