@@ -222,9 +222,9 @@ def test_half_written_checkpoints_do_not_count(tmp_path, words, capsys) -> None:
 def test_a_checkpoint_without_every_layer_is_refused(words, scanned) -> None:
     config = overlay.load(words[0], words[1:])
     plant(config, 2, scanned=scanned)
-    assert run.check_layers(config, 2) == run.parameters(config)
+    assert run.check_parameters(config, 2) == run.parameters(config)
     plant(config, 4, layers=3, scanned=scanned)
-    message = r"checkpoints/4: the checkpoint holds 643,968 parameters, the configuration has 820"
+    message = r"checkpoints/4: the checkpoint has 643,968 parameters, the configuration has 820"
     with pytest.raises(InputError, match=message) as error:
         main(words)
     assert ("layers without weights: 1;" in str(error.value)) is not scanned
@@ -249,7 +249,7 @@ def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) ->
     plant(config, 4, layers=2)
     late.close()
     assert len(failures) == 1
-    assert "the checkpoint holds" in str(failures[0])
+    assert "the checkpoint has" in str(failures[0])
 
 
 def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
@@ -267,7 +267,7 @@ def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
-    assert "the checkpoint holds 467,584 parameters" in ended.stderr
+    assert "the checkpoint has 467,584 parameters" in ended.stderr
     assert run.starts(config)[0]["outcome"].startswith("failed: ")
 
 

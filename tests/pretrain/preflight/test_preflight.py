@@ -12,7 +12,7 @@ from pretrain import overlay
 from pretrain.model import Model
 from pretrain.preflight import calibration, compiled_step, roofline, sweep
 from pretrain.preflight.__main__ import main
-from pretrain.preflight.calibration import PUBLISHED, Published, constants, measured_seconds
+from pretrain.preflight.calibration import CONSTANTS, PUBLISHED, Published, measured_seconds
 from pretrain.preflight.compile_step import largest
 from pretrain.preflight.compiled_step import CompiledStep, key, needed
 from pretrain.preflight.costs import Costs
@@ -234,7 +234,7 @@ def test_the_fit_makes_the_estimate_the_measurement() -> None:
 def test_no_product_is_faster_than_the_peak() -> None:
     for name, chip in CHIPS.items():
         costs = Costs(cycles=1.0, matmul_cycles=1.0, matmul_flops=chip.peak_flops)
-        assert estimate(costs, chip, constants(name)).fusions == pytest.approx(1)
+        assert estimate(costs, chip, CONSTANTS[name]).fusions == pytest.approx(1)
 
 
 def test_a_run_that_goes_on_from_a_checkpoint_takes_the_steps_after_it() -> None:
