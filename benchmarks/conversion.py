@@ -139,7 +139,7 @@ def run(home: Path, rounds: int) -> dict[str, Any]:
     data = sorted(step_dir.glob("items/**/d/*"))
     # The moments are the weights again: a third of the data is parameters.
     read = sum(file.stat().st_size for file in data) // 3
-    write = 2 * sizes().parameters()
+    write = 2 * sizes().parameters
     output = home / "output"
     ours = [
         *(sys.executable, "-m", "conversion.to_hf", "--skip-parity"),
@@ -164,7 +164,7 @@ def run(home: Path, rounds: int) -> dict[str, Any]:
     }
     return {
         "benchmark": "conversion",
-        "parameters": sizes().parameters(),
+        "parameters": sizes().parameters,
         "read_bytes": read,
         "written_bytes": write,
         "rounds": rounds,

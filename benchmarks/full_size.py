@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from conversion.architecture import Architecture
 from conversion.mapping import Stored, stored
-from conversion.step import save, tree
+from conversion.orbax_writer import save, tree
 from pretrain import overlay
 from tinymathreason import cli
 from tinymathreason.files import new_directory

@@ -39,9 +39,9 @@ def main(argv: Sequence[str]) -> None:
     shutil.rmtree(output)
     figures = {
         "benchmark": "full_size_parity",
-        "parameters": sizes().parameters(),
+        "parameters": sizes().parameters,
         "dtype": arguments.dtype,
-        **parity.record(),
+        **parity.record().model_dump(),
         "seconds": {
             "convert": round(converted - started, 1),
             "verify": round(time.monotonic() - converted, 1),

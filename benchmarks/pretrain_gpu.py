@@ -219,7 +219,7 @@ def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) 
         "benchmark": "pretrain_gpu",
         "device": smi("name") if peak else "cpu",
         "peak_tflops": peak,
-        "parameters": sizes.parameters(),
+        "parameters": sizes.parameters,
         "batch": values["per_device_batch_size"],
         "context": sizes.context,
         "steps": steps,

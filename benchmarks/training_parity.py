@@ -226,7 +226,7 @@ def measure(home: Path, path: Path, steps: int, overrides: Sequence[str]) -> dic
     return {
         "benchmark": "training_parity",
         "overlay": str(path),
-        "parameters": sizes.parameters(),
+        "parameters": sizes.parameters,
         "steps": steps,
         "tokens": int(sum(step["tokens"] for step in ours)),
         **figures,

@@ -1,11 +1,11 @@
-"""A configuration of MaxText or of Hugging Face in, the sizes of a Llama model and both out."""
+"""Reads a Llama model from MaxText's or Hugging Face's configuration, and writes either."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from pretrain.model import Model
 from tinymathreason.cli import InputError
+from tinymathreason.llama import HF_KEYS, MAXTEXT_KEYS, LlamaSizes, hf_sizes, maxtext_sizes
 
 # What makes the model a Llama that transformers can hold, by MaxText's key and the values known.
 MAXTEXT: dict[str, tuple[Any, ...]] = {
@@ -39,8 +39,6 @@ HUGGING_FACE: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
 }
-LARGEST = 10_000_000
-"""No size of a model is larger; a slip of the pen must not fill the memory with names."""
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -52,39 +50,17 @@ LLAMA3_ROPE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture:
+class Architecture(LlamaSizes):
     """Sizes and forms of one model of the Llama family."""
 
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    mlp: int
-    vocab: int
-    context: int
     rope_theta: float
     norm_epsilon: float
-    tied: bool = False
-    """Whether the output head is the embedding."""
     logits_normalized: bool = False
     """Whether MaxText divides a tied head's logits by sqrt(hidden)."""
     rope_interleaved: bool = False
     """Whether MaxText rotates neighbours (2i, 2i + 1) of a head rather than its halves."""
     rope_llama3: bool = False
     """Whether the rotary frequencies are scaled as `LLAMA3_ROPE` says."""
-
-    def __post_init__(self) -> None:
-        for key, value in vars(self).items():
-            expected = type(getattr(Architecture, key, None))
-            if key in ("rope_theta", "norm_epsilon"):
-                if not isinstance(value, int | float) or not 0 < value < math.inf:
-                    raise InputError(f"{key}: expected a positive number, found {value!r}")
-            elif expected is bool:
-                if not isinstance(value, bool):
-                    raise InputError(f"{key}: expected true or false, found {value!r}")
-            elif type(value) is not int or not 0 < value <= LARGEST:
-                raise InputError(f"{key}: expected 1 to {LARGEST:,}, found {value!r}")
 
     @classmethod
     def from_maxtext(cls, config: dict[str, Any]) -> "Architecture":
@@ -97,17 +73,9 @@ class Architecture:
         interleaved = config["rope_type"] == "llama3.1"
         tied = config["logits_via_embedding"]
         return cls(
-            layers=config["base_num_decoder_layers"],
-            hidden=config["base_emb_dim"],
-            heads=config["base_num_query_heads"],
-            kv_heads=config["base_num_kv_heads"],
-            head_dim=config["head_dim"],
-            mlp=config["base_mlp_dim"],
-            vocab=config["vocab_size"],
-            context=config["max_target_length"],
+            **maxtext_sizes(config),
             rope_theta=float(config["rope_max_timescale"]),
             norm_epsilon=config["normalization_layer_epsilon"],
-            tied=tied,
             logits_normalized=tied and config["normalize_embedding_logits"],
             rope_interleaved=interleaved,
             rope_llama3=interleaved and config["rope_use_scale"],
@@ -127,27 +95,16 @@ class Architecture:
         for key, accepted in HUGGING_FACE.items():
             _check(key, config.get(key, accepted[0]), accepted)
         theta, llama3 = _rope(config)
-        try:
-            heads = config["num_attention_heads"]
-            return cls(
-                layers=config["num_hidden_layers"],
-                hidden=config["hidden_size"],
-                heads=heads,
-                kv_heads=config.get("num_key_value_heads") or heads,
-                head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-                mlp=config["intermediate_size"],
-                vocab=config["vocab_size"],
-                context=config["max_position_embeddings"],
-                rope_theta=theta,
-                norm_epsilon=config["rms_norm_eps"],
-                tied=config.get("tie_word_embeddings", False),
-                rope_interleaved=llama3,
-                rope_llama3=llama3,
-            )
-        except KeyError as error:
-            raise InputError(f"config.json: no key {error}") from None
-        except (TypeError, ZeroDivisionError) as error:
-            raise InputError(f"config.json: hidden_size and heads: {error}") from None
+        sizes = hf_sizes(config)
+        if "rms_norm_eps" not in config:
+            raise InputError("config.json: no key 'rms_norm_eps'")
+        return cls(
+            **sizes,
+            rope_theta=theta,
+            norm_epsilon=config["rms_norm_eps"],
+            rope_interleaved=llama3,
+            rope_llama3=llama3,
+        )
 
     @property
     def query_scale(self) -> float:
@@ -159,29 +116,14 @@ class Architecture:
         """Hugging Face's last norm over MaxText's, which may divide a tied head's logits."""
         return 1 / math.sqrt(self.hidden) if self.logits_normalized else 1.0
 
-    def parameters(self) -> int:
-        """The number of trained weights."""
-        (activations,) = MAXTEXT["mlp_activations"]
-        return Model.from_config(
-            {**self.maxtext_config(), "mlp_activations": activations}
-        ).parameters
-
     def maxtext_config(self) -> dict[str, Any]:
         """The keys of an overlay over base.yml that make MaxText build this model."""
         return {
-            "base_num_decoder_layers": self.layers,
-            "base_emb_dim": self.hidden,
-            "base_num_query_heads": self.heads,
-            "base_num_kv_heads": self.kv_heads,
-            "head_dim": self.head_dim,
-            "base_mlp_dim": self.mlp,
-            "vocab_size": self.vocab,
-            "max_target_length": self.context,
+            **{key: getattr(self, field) for field, key in MAXTEXT_KEYS.items()},
             "rope_type": "llama3.1" if self.rope_interleaved else "default",
             "rope_use_scale": self.rope_llama3,
             "rope_max_timescale": int(self.rope_theta),
             "normalization_layer_epsilon": self.norm_epsilon,
-            "logits_via_embedding": self.tied,
             "normalize_embedding_logits": self.logits_normalized,
         }
 
@@ -197,21 +139,15 @@ class Architecture:
             kind = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
         return {
             **kind,
+            **{key: getattr(self, field) for field, key in HF_KEYS.items()},
             "attention_bias": False,
             "attention_dropout": 0.0,
             "bos_token_id": None,
             "dtype": dtype,
             "eos_token_id": eos_token_id,
-            "head_dim": self.head_dim,
             "hidden_act": "silu",
-            "hidden_size": self.hidden,
             "initializer_range": 0.02,
-            "intermediate_size": self.mlp,
-            "max_position_embeddings": self.context,
             "mlp_bias": False,
-            "num_attention_heads": self.heads,
-            "num_hidden_layers": self.layers,
-            "num_key_value_heads": self.kv_heads,
             "pad_token_id": pad_token_id,
             "rms_norm_eps": self.norm_epsilon,
             "rope_parameters": {
@@ -221,10 +157,8 @@ class Architecture:
             "rope_scaling": scaling,
             "rope_theta": self.rope_theta,
             "sliding_window": None,
-            "tie_word_embeddings": self.tied,
             "torch_dtype": dtype,
             "use_cache": True,
-            "vocab_size": self.vocab,
         }
 
 

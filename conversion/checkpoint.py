@@ -23,11 +23,10 @@ import zstandard
 
 from conversion.architecture import Architecture
 from conversion.mapping import DTYPES, Region, check_types, differences, stored
+from tinymathreason.checkpoints import MAXTEXT_FILES, METADATA, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
 
-METADATA = "_CHECKPOINT_METADATA"
-"""Orbax's record of a step, with the times of its start and its commit."""
 PREFIX = "params.params."
 """What stands before a parameter's path in MaxText's checkpoints; the rest is optimiser state."""
 BLOCK = 16 * 2**20
@@ -97,7 +96,8 @@ class Checkpoint:
                 {"cache_pool": {"total_bytes_limit": 2**24}, "gcs_request_retries": retries}
             )
             base = tensorstore.KvStore.open(self._base(), context=context).result()
-            self._metadata = base.read(METADATA).result()
+            files = {name: base.read(name).result() for name in MAXTEXT_FILES}
+            self._files = {name: f.value for name, f in files.items() if f.state == "value"}
             self._store = tensorstore.KvStore.open(self._items(), context=context).result()
             keys = [key.decode() for key in self._store.list().result()]
             found = {
@@ -109,10 +109,10 @@ class Checkpoint:
             if (reason := str(error)).startswith("NOT_FOUND"):
                 reason = "no items/ in it that Orbax wrote with ocdbt and zarr3"
             raise InputError(f"{self.step_dir}: not a readable checkpoint: {reason}") from error
-        if self._metadata.state != "value" or not any(path.startswith(PREFIX) for path in found):
+        if not maxtext_complete(self._files) or not any(p.startswith(PREFIX) for p in found):
             raise InputError(
-                f"{self.step_dir}: not a MaxText checkpoint; "
-                "expected a step's folder, such as RUN/checkpoints/1000, with items/ in it that "
+                f"{self.step_dir}: not a MaxText checkpoint; expected a step's folder, such as "
+                f"RUN/checkpoints/1000, with {' and '.join(MAXTEXT_FILES)}, and with items/ that "
                 "were written with ocdbt and zarr3"
             )
         try:
@@ -142,7 +142,7 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """Hash of the checkpoint's metadata, which holds the nanosecond of its making."""
-        return hashlib.sha256(self._metadata.value).hexdigest()
+        return hashlib.sha256(self._files[METADATA]).hexdigest()
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""What upstream's packages read from the environment while they are imported."""
+"""The environment variables that upstream's packages read while they are imported."""
 
 import contextlib
 import os
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def on_cpu() -> Iterator[None]:
-    """Import jax and MaxText such that they look for no TPU and no Google Cloud.
+    """Import jax and MaxText in the block without a search for TPUs and for Google Cloud.
 
-    The environment is as before afterwards: a trainer that this process starts decides for itself.
+    Afterwards the environment is as before: a trainer that this process starts decides for itself.
     """
     before = dict(os.environ)
     os.environ.update(JAX_PLATFORMS="cpu", DECOUPLE_GCLOUD="TRUE")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from conversion.environment import on_cpu
 from tinymathreason.cli import InputError
+from tinymathreason.records import conversion as records
 
 TOLERANCE = 1e-4
 """Accepted difference between two float32 logits, as a share of the largest."""
@@ -76,9 +77,9 @@ class Parity:
             f"argmax agreement {self.argmax_agreement:.4f} over {self.positions} positions"
         )
 
-    def record(self) -> dict[str, Any]:
-        """The figures for a JSON file."""
-        return {**asdict(self), "tolerance": TOLERANCE, "kl_tolerance": KL_TOLERANCE}
+    def record(self) -> records.Parity:
+        """The figures with the tolerances; ValueError when one of them is not finite."""
+        return records.Parity(**asdict(self), tolerance=TOLERANCE, kl_tolerance=KL_TOLERANCE)
 
 
 def maxtext_logits(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinymathreason import cli, provenance
-from tinymathreason.files import new_directory, read_json, write_json
+from tinymathreason.files import new_directory
+from tinymathreason.records.conversion import Conversion
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -57,31 +58,38 @@ def convert(
         "tokenizer_sha256": tokenizer_hash(options.tokenizer),
     }
     if (output / RECORD).is_file() and not force:
-        found = read_json(output / RECORD)
-        same = isinstance(found, dict) and {key: found.get(key) for key in inputs} == inputs
-        if same and (skip_parity or "parity" in found):
+        record = Conversion.load(output / RECORD)
+        same = {key: getattr(record, key) for key in inputs} == inputs
+        if same and (skip_parity or record.parity):
             print(f"{output} was already complete")
             return
-    record = {**inputs, "parameters": hf_sizes.parameters(), **provenance.record()}
+    origin = provenance.record()
     nbytes = export.weights_bytes(hf_sizes, options.dtype)
     exact = 0 if skip_parity or options.dtype == "float32" else 2 * nbytes  # `verify`'s scratch
     check_room(output, nbytes + exact, min(nbytes, options.max_shard_bytes))
     kept = [options.tokenizer, config, *([] if "://" in str(step_dir) else [step_dir])]
     with new_directory(output, replace=force, inputs=kept) as folder:
         if rows := sizes.vocab - hf_sizes.vocab:
-            record["trimmed_vocabulary_rows"] = rows
             print(f"{rows} rows of padding trimmed from the vocabulary", flush=True)
         export.write_config(hf_sizes, folder, options)
         export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
-        print(f"{hf_sizes.parameters():,} parameters written", flush=True)
-        record["model_sha256"] = provenance.model_hash(folder)
+        print(f"{hf_sizes.parameters:,} parameters written", flush=True)
+        model_sha256 = provenance.model_hash(folder)
+        proof = None
         if not skip_parity:
             from conversion.verify import verify
 
             parity = verify(checkpoint, config, folder, scratch=folder)
-            record["parity"] = parity.record()
+            proof = parity.record()
             print(f"parity: {parity.line()}")
-        write_json(folder / RECORD, record)
+        Conversion(
+            **inputs,
+            parameters=hf_sizes.parameters,
+            trimmed_vocabulary_rows=rows,
+            model_sha256=model_sha256,
+            parity=proof,
+            provenance=origin,
+        ).write(folder / RECORD)
     print(f"{output} written")
 
 

@@ -43,8 +43,8 @@ def convert(
 
     from conversion.architecture import Architecture
     from conversion.mapping import DTYPES, check_types, differences, hf_tensors, stored
+    from conversion.orbax_writer import save, tree
     from conversion.safetensors_files import TensorFiles
-    from conversion.step import save, tree
 
     sizes = Architecture.from_hf(read_json(model / "config.json"))
     tensors = TensorFiles(model)
@@ -65,7 +65,7 @@ def convert(
         save(folder, {"params": tree(arrays)}, scan_layers)
         keys = {"base_config": "base.yml", **sizes.maxtext_config(), "scan_layers": scan_layers}
         write_text(folder / OVERLAY, yaml.safe_dump(keys, sort_keys=False))
-    print(f"{sizes.parameters():,} parameters written")
+    print(f"{sizes.parameters:,} parameters written")
     print(
         f"{step_dir} written: train from it with base_config: {step_dir.resolve() / OVERLAY} and "
         f"load_parameters_path: {step_dir.resolve() / 'items'}"

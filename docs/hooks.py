@@ -75,12 +75,14 @@ def configurations(path: Path, module: str) -> Iterator[Configuration]:
             keys = []
             for field, after in zip(node.body, [*node.body[1:], None], strict=True):
                 if isinstance(field, ast.AnnAssign):
-                    name = ast.unparse(field.target)
+                    name, kind = ast.unparse(field.target), ast.unparse(field.annotation)
+                    if "ClassVar" in kind:
+                        continue
                     meaning = _text(after)
                     if not meaning:
                         raise PluginError(f"{module}.{node.name}.{name} has no docstring")
                     default = ast.unparse(field.value) if field.value else None
-                    keys.append(Key(name, ast.unparse(field.annotation), default, meaning))
+                    keys.append(Key(name, kind, default, meaning))
             meaning = ast.get_docstring(node) or ""
             if not meaning:
                 raise PluginError(f"{module}.{node.name} has no docstring")

@@ -13,7 +13,7 @@ from tinymathreason.latex import Comparer
 from tinymathreason.quantity import LONGEST
 from tinymathreason.spelling import plain_digits
 
-SECONDS = 0.7
+TIMEOUT = 0.7
 """Wall-clock time of one comparison by math-verify. Honest answers take up to 0.2 on an idle core;
 with what else there is to do, a judgement stays below one second."""
 
@@ -96,7 +96,7 @@ class Checker(Comparer):
     """
 
     def __init__(self) -> None:
-        super().__init__(SECONDS)
+        super().__init__(TIMEOUT)
 
     def correct(self, found: str | None, expected: str) -> bool:
         """Whether the answer ``found`` in a completion equals the ``expected`` one.

@@ -6,51 +6,24 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from evaluation import catalogue, decoding, model
+from evaluation.config import EvalConfig
 from evaluation.interval import wilson
+from evaluation.pass_at_k import majority, pass_at_k
 from evaluation.responses import Journal, check_lengths, respond
-from evaluation.sampling import majority, pass_at_k
 from evaluation.scoring import checker
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is measured, and how the model is asked."""
-
-    task: str
-    """A name of the catalogue."""
-    data: str | None = None
-    """A file of its problems, or a folder laid out as on the hub; None reads the hub."""
-    limit: int | None = None
-    """The first so many problems of each lm-eval task."""
-    form: str | None = None
-    """``chat`` or ``plain``; None asks by the chat template where there is one."""
-    shots: int | None = None
-    """Worked examples before each problem; None takes the task's own number."""
-    samples: int = 1
-    """Answers to each problem; with more than one they are drawn by chance."""
-    temperature: float = 0.7
-    """Of the drawing; unused with one sample, which is the most likely answer."""
-    max_new_tokens: int | None = None
-    """Longest answer in tokens; None takes the task's own, within half of the context."""
-    backend: str = "transformers"
-    """``transformers`` or ``vllm``."""
-    batch_size: int = 64
-    """Prompts that are answered at once."""
-    seed: int = 0
-    """Of the drawing."""
-
-
 def evaluate(
     folder: Path,
-    question: Question,
+    config: EvalConfig,
     journal: Path | None = None,
     identity: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -58,34 +31,34 @@ def evaluate(
 
     ``journal`` is a file that keeps what is answered, so that a killed evaluation of the same
     ``identity``, the hashes of what is read, goes on. Raises `InputError` for whatever is wrong
-    with the model, the data or the question.
+    with the model, the data or the configuration.
     """
-    benchmark = catalogue.find(question.task)
+    benchmark = catalogue.find(config.task)
     started = time.monotonic()
-    lm = model.open_lm(folder, question.backend, question.batch_size)
+    lm = model.open_lm(folder, config.backend, config.batch_size)
     # Published figures of choices are those of plain text, of a tuned model too.
     usual = "plain" if benchmark.chat == benchmark.plain else None
-    form = model.check_form(lm.tokenizer, question.form or usual, folder)
-    tasks = catalogue.load(question.task, form, question.data, question.shots, question.limit)
+    form = model.check_form(lm.tokenizer, config.form or usual, folder)
+    tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit)
     ends = decoding.stop_ids(lm.said, lm.tokenizer, form)
     for task in tasks:
-        _set_generation(task, question, lm.max_length, ends)
+        _set_generation(task, config, lm.max_length, ends)
         task.build_all_requests(
-            limit=question.limit,
+            limit=config.limit,
             apply_chat_template=form == "chat",
             fewshot_as_multiturn=form == "chat",
             chat_template=lm.apply_chat_template if form == "chat" else None,
             tokenizer_name=lm.tokenizer_name if form == "chat" else "",
         )
     requests = [request for task in tasks for request in task.instances]
-    responses, too_long = _respond(lm, requests, tasks[0], question, journal, identity)
+    responses, too_long = _respond(lm, requests, tasks[0], config, journal, identity)
     samples = _samples(tasks, requests, responses, benchmark.metric)
     metrics = _metrics(samples)
     documents = [request.doc for request in requests]
     template = lm.tokenizer.chat_template if form == "chat" else None
-    name = tasks[0].task_name if len(tasks) == 1 else question.task
+    name = tasks[0].task_name if len(tasks) == 1 else config.task
     result = {
-        "task": question.task,
+        "task": config.task,
         "metric": benchmark.metric,
         **metrics[benchmark.metric],
         "interval": "Wilson",
@@ -95,22 +68,22 @@ def evaluate(
         "prompt_version": f"{name} {tasks[0].VERSION}, lm-eval {version('lm-eval')}",
         "template_sha256": template and hashlib.sha256(template.encode()).hexdigest(),
         "dataset": {
-            "path": question.data or tasks[0].get_config("dataset_path"),
+            "path": config.data or tasks[0].get_config("dataset_path"),
             "name": benchmark.subset or None,
             "sha256": hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest(),
         },
         "decoding": {
             **_decoding(tasks[0]),
-            "samples": question.samples,
-            "seed": question.seed,
-            "batch_size": question.batch_size,
-            "backend": question.backend,
+            "samples": config.samples,
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "backend": config.backend,
             "dtype": model.device_and_dtype()[1],
         },
         "ignored_settings": decoding.ignored(lm.said.generation_config),
         "cut_prompts": too_long,
         "seconds": round(time.monotonic() - started, 1),
-        **provenance.record(),
+        **provenance.record().model_dump(),
     }
     return result, samples
 
@@ -122,20 +95,20 @@ def _decoding(task: Any) -> dict[str, Any]:
     return {**decoding.NEUTRAL, **task.get_config("generation_kwargs")}
 
 
-def _set_generation(task: Any, question: Question, context: int, ends: list[int]) -> None:
+def _set_generation(task: Any, config: EvalConfig, context: int, ends: list[int]) -> None:
     """Tell a task how to decode; a task of choices has no answer to decode."""
     if task.OUTPUT_TYPE != "generate_until":
-        if question.samples > 1:
-            raise InputError(f"samples: {question.task} is a choice, which is not drawn")
+        if config.samples > 1:
+            raise InputError(f"samples: {config.task} is a choice, which is not drawn")
         return
     own = task.get_config("generation_kwargs")
-    longest = question.max_new_tokens or min(own.get("max_gen_toks", 256), context // 2)
+    longest = config.max_new_tokens or min(own.get("max_gen_toks", 256), context // 2)
     if longest >= context:
         raise InputError(f"max-new-tokens: {longest} leave no room in a context of {context}")
     kwargs: dict[str, Any] = {"until": own["until"], "max_gen_toks": longest, "do_sample": False}
     kwargs["stop_token_ids"] = ends
-    if question.samples > 1:
-        kwargs.update(do_sample=True, temperature=question.temperature, top_k=0, top_p=1.0)
+    if config.samples > 1:
+        kwargs.update(do_sample=True, temperature=config.temperature, top_k=0, top_p=1.0)
     task.set_config("generation_kwargs", kwargs)
 
 
@@ -143,7 +116,7 @@ def _respond(
     lm: Any,
     requests: Sequence[Any],
     task: Any,
-    question: Question,
+    config: EvalConfig,
     journal: Path | None,
     identity: dict[str, Any] | None,
 ) -> tuple[list[list[Any]], int]:
@@ -160,13 +133,13 @@ def _respond(
     shots = task.get_config("num_fewshot")
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
     # vLLM fills its own batches; what it is given at once is what a kill can lose.
-    size = question.batch_size if question.backend == "transformers" else 2048
+    size = config.batch_size if config.backend == "transformers" else 2048
     asked = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
-    key = (identity, asdict(question), asked, model.device_and_dtype())
+    key = (identity, asdict(config), asked, model.device_and_dtype())
     known = hashlib.sha256(repr(key).encode()).hexdigest()
     kept = Journal(journal, known) if journal else None
     try:
-        return respond(lm, requests, lengths, question.samples, size, question.seed, kept), too_long
+        return respond(lm, requests, lengths, config.samples, size, config.seed, kept), too_long
     finally:
         if kept:
             kept.close()

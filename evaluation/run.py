@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluation.config import EvalConfig
 from evaluation.decoding import NEUTRAL, note
 from tinymathreason import cli
 from tinymathreason.cli import InputError
@@ -23,7 +24,7 @@ BACKENDS = ("transformers", "vllm")
 FORMS = ("chat", "plain")
 
 
-def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any], bool]:
+def run(model: str, config: EvalConfig, output: Path | None) -> tuple[dict[str, Any], bool]:
     """Evaluate into a folder, or into none; the result, and whether it was there before.
 
     Raises `InputError` when the folder holds the result of another evaluation, and, before a model
@@ -40,11 +41,11 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
         "model": model,
         "model_sha256": model_hash(path),
         "asking_sha256": asking_hash(path),
-        "asked": asdict(question),
-        "task_sha256": task_hash(question.data),
+        "asked": asdict(config),
+        "task_sha256": task_hash(config.data),
     }
     if output is None:
-        result, _ = evaluate(path, question)
+        result, _ = evaluate(path, config)
         return result | inputs, False
     if output.exists():
         if not (output / "results.json").is_file():
@@ -55,8 +56,8 @@ def run(model: str, question: Any, output: Path | None) -> tuple[dict[str, Any],
         return found, True
     journal = output.with_name(f"{output.name}.journal")
     with locked(journal, "evaluating"):
-        result, samples = evaluate(path, question, journal / "responses.jsonl", inputs)
-        result |= {**inputs, "data": question.data, "limit": question.limit}
+        result, samples = evaluate(path, config, journal / "responses.jsonl", inputs)
+        result |= {**inputs, "data": config.data, "limit": config.limit}
         with new_directory(output) as aside:
             write_json(aside / "results.json", result)
             lines = (json.dumps(sample, ensure_ascii=False) for sample in samples)
@@ -139,9 +140,7 @@ def main(argv: Sequence[str]) -> None:
         parser.error(f"--temperature: must be above 0 and finite (got {given['temperature']})")
     if not 0 <= given["seed"] < 2**31:
         parser.error(f"--seed: must be from 0 to 2147483647 (got {given['seed']})")
-    from evaluation.measure import Question
-
-    result, was_there = run(model, Question(**given), output)
+    result, was_there = run(model, EvalConfig(**given), output)
     if was_there:
         print(f"{output} was already complete")
     print(summary(result))

@@ -4,11 +4,12 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evaluation.catalogue import find
+from evaluation.local import splits
 from tinymathreason import arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
-from tinymathreason.rows import read_columns
 
 ARITHMETIC_PROBLEMS = 200
 
@@ -30,20 +31,15 @@ def _arithmetic(data: str | None, limit: int | None) -> list[NumericProblem]:
 
 
 def _gsm8k(data: str | None, limit: int | None) -> list[NumericProblem]:
-    """Problems of a file in the schema of gsm8k: jsonl, or parquet as on the hub."""
+    """Problems of a file, or of a folder laid out as on the hub, in GSM8K's schema."""
     if data is None:
         raise InputError("data: the task gsm8k needs a file such as test.jsonl")
-    kind = "parquet" if data.endswith(".parquet") else "jsonl"
-    rows = read_columns("data", kind, data, ["question", "answer"])
-    found = []
-    for number, (question, answer) in enumerate(itertools.islice(rows, limit)):
-        right = read_final(answer)
-        if right is None:
-            raise InputError(f"{data}: row {number} has no final line '#### number'")
-        found.append(NumericProblem(question, right))
-    if not found:
-        raise InputError(f"{data}: no problem in it")
-    return found
+    gsm8k = find("gsm8k")
+    rows = splits(data, gsm8k.subset, gsm8k.split, gsm8k.columns)[gsm8k.split]
+    return [
+        NumericProblem(row["question"], str(read_final(row["answer"])))
+        for row in itertools.islice(rows, limit)
+    ]
 
 
 TASKS: dict[str, Callable[[str | None, int | None], list[NumericProblem]]] = {

@@ -10,14 +10,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Pipeline
 from pipeline.process import call, environment, last_line
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
-from tinymathreason.files import read_json, write_json
+from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.writes import check_room, writing
 
 LOCK_TIMEOUT = 15.0
@@ -72,46 +71,63 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
     """Run one stage unless it is finished; whether it ran."""
     record_path, log_path = records / f"{name}.json", records / f"{name}.log"
     fingerprint = _fingerprint(words)
-    record: dict[str, Any] = {"attempts": []}
+    before: list[Attempt] = []
+    peak_before = 0
     if record_path.is_file():
-        record = read_json(record_path)
-        if record["finished"]:
-            if record["fingerprint"] != fingerprint:
+        record = Stage.load(record_path)
+        if record.finished:
+            if record.fingerprint != fingerprint:
                 raise InputError(
                     f"{run}: stage {name} was run with another command or configuration; "
                     f"start afresh with: rm -r {run}"
                 )
             print(f"{name}: already finished", flush=True)
             return False
-        # A killed attempt could not record its end; it ended when its log was last written.
-        for attempt in record["attempts"]:
-            attempt.setdefault("ended", max(attempt["started"], log_path.stat().st_mtime))
+        before, peak_before = [_ended(a, log_path) for a in record.attempts], record.peak_bytes
     log_path.touch()
-    attempt = {"started": time.time()}
-    record.update(
+    started = time.time()
+    record = Stage(
         command=shlex.join(words),
         fingerprint=fingerprint,
         finished=False,
-        attempts=[*record["attempts"], attempt],
+        attempts=[*before, Attempt(started=started, ended=None)],
+        seconds=_seconds(before),
+        peak_bytes=peak_before,
         commit=provenance.commit(),
     )
-    write_json(record_path, record)
+    record.write(record_path)
     print(f"\n{name}: {shlex.join(words)}\n  log: {log_path}", flush=True)
     status, peak = call(words, log_path)
-    attempt["ended"] = time.time()
-    record["finished"] = status == 0
-    record["seconds"] = round(sum(a["ended"] - a["started"] for a in record["attempts"]), 1)
-    record["peak_bytes"] = max(peak, record.get("peak_bytes", 0))
-    write_json(record_path, record)
+    attempts = [*before, Attempt(started=started, ended=time.time())]
+    record = record.model_copy(
+        update={
+            "finished": status == 0,
+            "attempts": attempts,
+            "seconds": _seconds(attempts),
+            "peak_bytes": max(peak, peak_before),
+        }
+    )
+    record.write(record_path)
     if status != 0:
         with writing(log_path), log_path.open("ab") as log:
             log.write(b"\n")  # fails when the log is full, which the stage itself could not say
         raise InputError(f"stage {name} failed: {last_line(log_path)} (log: {log_path})")
-    print(
-        f"{name}: {record['seconds']:.0f} s, peak {record['peak_bytes'] / 2**30:.2f} GiB",
-        flush=True,
-    )
+    print(f"{name}: {record.seconds:.0f} s, peak {record.peak_bytes / 2**30:.2f} GiB", flush=True)
     return True
+
+
+def _ended(attempt: Attempt, log_path: Path) -> Attempt:
+    """An earlier attempt. A killed one could not record its end: its log was last written then."""
+    if attempt.ended is not None:
+        return attempt
+    written = log_path.stat().st_mtime
+    return Attempt(started=attempt.started, ended=max(attempt.started, written))
+
+
+def _seconds(attempts: Sequence[Attempt]) -> float:
+    """The time of all attempts that have ended."""
+    spans = (a.ended - a.started for a in attempts if a.ended is not None)
+    return round(max(0.0, sum(spans)), 1)  # the clock of the system may be set back
 
 
 @contextmanager

@@ -1,58 +1,28 @@
-"""A configuration in; the model's parameters and the arithmetic of a training step out."""
+"""The size of a model in training, and the arithmetic of one of its steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinymathreason.llama import LlamaSizes, maxtext_sizes
+
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """Sizes of one decoder of the Llama family."""
+class Model(LlamaSizes):
+    """A decoder of the Llama family, whose feed-forward block may have no gate."""
 
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    mlp: int
     mlp_matrices: int
     """3 with SwiGLU (gate, up, down), 2 without a gate."""
-
-    vocab: int
-    context: int
-    """Tokens of a sequence."""
-
-    tied: bool = False
-    """Whether the output head is the embedding."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Model":
         """Read MaxText's keys, as `pretrain.overlay.load` gives them."""
-        return cls(
-            layers=config["base_num_decoder_layers"],
-            hidden=config["base_emb_dim"],
-            heads=config["base_num_query_heads"],
-            kv_heads=config["base_num_kv_heads"],
-            head_dim=config["head_dim"],
-            mlp=config["base_mlp_dim"],
-            mlp_matrices=len(config["mlp_activations"]) + 1,
-            vocab=config["vocab_size"],
-            context=config["max_target_length"],
-            tied=config["logits_via_embedding"],
-        )
+        return cls(**maxtext_sizes(config), mlp_matrices=len(config["mlp_activations"]) + 1)
 
     @property
-    def matrices(self) -> int:
-        """Weights that multiply every token: all but the norms and the embedding that is read."""
-        attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
-        layer = attention + self.mlp_matrices * self.hidden * self.mlp
-        return self.layers * layer + self.vocab * self.hidden
-
-    @property
-    def parameters(self) -> int:
-        """All weights, norms and embeddings included."""
-        norms = (2 * self.layers + 1) * self.hidden
-        return self.matrices + norms + (0 if self.tied else self.vocab * self.hidden)
+    def mlp_weights(self) -> int:
+        """Weights of one layer's feed-forward block."""
+        return self.mlp_matrices * self.hidden * self.mlp
 
     @property
     def matmul_flops_per_token(self) -> int:

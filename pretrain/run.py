@@ -16,12 +16,10 @@ from etils import epath
 
 from pretrain.model import Model
 from tinymathreason import provenance
+from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.parsing import parse_json
-
-COMMITTED = ("commit_success.txt", "_CHECKPOINT_METADATA")
-"""Files that Orbax writes into the folder of a complete checkpoint, the first one last."""
 
 DECISIVE = (
     "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
@@ -103,7 +101,7 @@ def _steps(config: dict[str, Any]) -> list[int]:
 
 
 def _is_complete(folder: epath.Path) -> bool:
-    return all((folder / name).exists() for name in COMMITTED)
+    return maxtext_complete(name for name in MAXTEXT_FILES if (folder / name).exists())
 
 
 def parameters(config: dict[str, Any]) -> int | None:
@@ -125,17 +123,17 @@ def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
     try:
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
         keys = (key.decode() for key in store.list().result())
-        found = re.compile(r"params\.params\.(.+)/zarr\.json").fullmatch
+        weight = re.compile(r"params\.params\.(.+)/zarr\.json").fullmatch
         return {
             match[1]: tuple(parse_json(bytes(store[match[0]]), step_dir)["shape"])
-            for match in map(found, keys)
+            for match in map(weight, keys)
             if match
         }
     except (ValueError, KeyError) as error:
         raise UnreadableError(f"{step_dir}: not a readable checkpoint: {error}") from error
 
 
-def check_layers(config: dict[str, Any], step: int) -> int | None:
+def check_parameters(config: dict[str, Any], step: int) -> int | None:
     """The number of weights in a checkpoint; None for a model outside `COUNTED`.
 
     Raises `InputError` when it differs from the configuration's, and `UnreadableError` when the
@@ -145,20 +143,20 @@ def check_layers(config: dict[str, Any], step: int) -> int | None:
     if expected is None:
         return None
     shapes = stored_shapes(checkpoint(config, step))
-    found = sum(math.prod(shape) for shape in shapes.values())
-    if found != expected:
+    count = sum(math.prod(shape) for shape in shapes.values())
+    if count != expected:
         layers = range(config["base_num_decoder_layers"])
-        held = {
+        present = {
             int(match[1]) for path in shapes if (match := re.match(r".*\.layers_(\d+)\.", path))
         }
-        missing = ", ".join(str(layer) for layer in layers if held and layer not in held)
+        missing = ", ".join(str(layer) for layer in layers if present and layer not in present)
         raise InputError(
-            f"{checkpoint(config, step)}: the checkpoint holds {found:,} parameters, the "
+            f"{checkpoint(config, step)}: the checkpoint has {count:,} parameters, the "
             f"configuration has {expected:,}"
             + (f"; layers without weights: {missing}" if missing else "")
             + "; do not continue this training: weights that are not saved are lost"
         )
-    return found
+    return count
 
 
 def mixture_record(config: dict[str, Any]) -> dict[str, str] | None:
@@ -250,7 +248,7 @@ class Start:
             _write(directory / "config.json", config)
         first = _read(directory / "config.json")
         tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
-        record = provenance.record()
+        record = provenance.record().model_dump()
         self.entry: dict[str, Any] = {
             "start": record.pop("time"),
             **record,

@@ -35,7 +35,7 @@ def collect(run: Path) -> dict[str, Any]:
     )
     manifest = read_json(run / "mixture" / "manifest.json")
     conversion = read_json(run / "base" / "conversion.json")
-    if "parity" not in conversion:
+    if not conversion.get("parity"):
         raise InputError(f"{run}: the conversion was not proven; convert without --skip-parity")
     sft = read_json(run / "sft" / "model" / "sft.json")
     pretrain_train, pretrain_eval, pretrain_tokens = pretrain_curves(run / "pretrain")
@@ -68,7 +68,7 @@ def collect(run: Path) -> dict[str, Any]:
         "curves": curves,
         "accuracy": _accuracies(run),
         "samples": _samples(run / "evaluation" / "sft" / "samples.jsonl"),
-        **provenance.record(),
+        **provenance.record().model_dump(),
     }
 
 
@@ -106,6 +106,13 @@ def _mixture(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
         for name, source in manifest["sources"].items()
     }
+
+
+def flat(value: Any) -> Any:
+    """A record with the fields of its provenance beside its own."""
+    if isinstance(value, dict) and isinstance(value.get("provenance"), dict):
+        return {**value["provenance"], **value}
+    return value
 
 
 def examples_folder(run: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sft.model import SHARD
+from tinymathreason.checkpoints import trainer_complete
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.writes import check_room, failed_write
@@ -17,7 +18,6 @@ MODEL = "model"
 """Name of the finished model's folder under output_dir."""
 INPUTS = "inputs.json"
 """File under output_dir that tells whose run it is."""
-_STATE = "trainer_state.json"
 _WORDS = {
     "base": "began with other weights, or another config.json; train from those, or",
     "data": "was trained on other examples; restore those, or",
@@ -59,12 +59,9 @@ def claim(output: Path, inputs: dict[str, Any]) -> None:
 
 
 def last_checkpoint(output: Path, processes: int = 1) -> Path | None:
-    """The newest whole checkpoint of an interrupted run; None without one.
-
-    The main process writes the trainer's state last, but each of several its own random state.
-    """
+    """The newest whole checkpoint of an interrupted run; None without one."""
     for path in sorted(_checkpoints(output), key=lambda path: -int(path.name.split("-")[1])):
-        if _whole(path, processes):
+        if trainer_complete(path, processes):
             return path
     return None
 
@@ -72,7 +69,7 @@ def last_checkpoint(output: Path, processes: int = 1) -> Path | None:
 def sweep(output: Path, processes: int = 1) -> None:
     """Remove what a killed save left."""
     for path in _checkpoints(output):
-        if not _whole(path, processes):
+        if not trainer_complete(path, processes):
             shutil.rmtree(path)
 
 
@@ -113,15 +110,6 @@ def _check_room(trainer: Any, output: Path) -> None:
 
 def _checkpoints(output: Path) -> list[Path]:
     return [p for p in output.glob("checkpoint-*") if p.name.split("-")[1].isdecimal()]
-
-
-def _whole(checkpoint: Path, processes: int) -> bool:
-    try:
-        read_json(checkpoint / _STATE)
-    except InputError:
-        return False
-    states = [checkpoint / f"rng_state_{rank}.pth" for rank in range(processes)]
-    return processes == 1 or all(state.is_file() for state in states)
 
 
 @contextlib.contextmanager

@@ -105,6 +105,8 @@ def test_no_two_classes_share_a_name() -> None:
     places: dict[str, list[str]] = {}
     for room in ROOMS:
         for path in sorted(Path(room).rglob("*.py")):
+            if path.parent.name == "records":
+                continue  # the form in JSON of what a room has under the same name
             for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.ClassDef):
                     places.setdefault(node.name, []).append(str(path))
@@ -138,7 +140,7 @@ def test_no_text_is_in_the_encoding_of_the_locale(tmp_path) -> None:
 
 def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -> None:
     for module, absent in (
-        ("sft.run, sft.prepare, sft.train", {"jax", "maxtext"}),
+        ("sft.run, sft.prepare, sft.session", {"jax", "maxtext"}),
         (
             "conversion.to_hf, conversion.to_maxtext, conversion.inspect, conversion.verify, "
             "conversion.export, conversion.checkpoint, conversion.parity",

@@ -1,5 +1,6 @@
 """The documents: a site that builds, a reference without gaps, and names and pictures of today."""
 
+import dataclasses
 import importlib.util
 import re
 import runpy
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.recipe import Recipe, Source
 from docs import architecture
+from sft.config import DpoData, GrpoData, SftData
 from tests.test_commands import ROOMS
 
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -38,9 +41,15 @@ def test_the_site_has_every_page_and_every_key(site) -> None:
     pages = {path.stem for path in site.glob("*.html")}
     assert pages >= {path.stem for path in Path("docs").glob("*.md")} | {"index", "reference"}
     text = (site / "reference.html").read_text()
-    for key in ("token_budget", "text_field", "chat_template", "rewards", "pairs_per_problem"):
-        assert f"<code>{key}</code>" in text
-    assert "Tokens that the training will draw; None is one pass" in text
+    for configuration in (Recipe, Source, SftData, DpoData, GrpoData):
+        for key in dataclasses.fields(configuration):
+            assert f"<td><code>{key.name}</code></td>" in text
+    cells = re.search(r"<code>token_budget</code></td>(.*?)</tr>", text, re.DOTALL)[1]
+    assert re.findall(r"<td>(.*?)</td>", cells)[:2] == [
+        "<code>int or None</code>",
+        "<code>None</code>",
+    ]
+    assert "tokens" in cells.casefold()
 
 
 def test_the_site_needs_no_network(site) -> None:

@@ -4,7 +4,10 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinymathreason.records.provenance import Processor
 
 INSTRUCTION_SETS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16",  # x86
@@ -32,33 +35,34 @@ def wait_passively() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def record() -> dict[str, Any]:
-    """Name, instruction sets, usable cores, threads and limits of the processor, for JSON.
+def record() -> "Processor":
+    """Name, instruction sets, usable cores, threads and limits of the processor.
 
-    ``threads`` is what torch computes with, where it is loaded; else it is not told.
+    ``threads`` is what torch computes with, where it is loaded; else it is None.
     """
+    from tinymathreason.records.provenance import Processor
+
     fields = _cpuinfo()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    found: dict[str, Any] = {
-        "name": fields.get("model name") or platform.processor() or platform.machine(),
-        "machine": platform.machine(),
-        "instruction_sets": [name for name in INSTRUCTION_SETS if name in flags],
-        "cores": usable_cores(),
-        "limits": {name: os.environ[name] for name in LIMITS if name in os.environ},
-    }
     # Where torch is loaded it has settled its threads; loading it for this would take seconds.
-    if "torch" in sys.modules:
-        found["threads"] = sys.modules["torch"].get_num_threads()
-    return found
+    torch = sys.modules.get("torch")
+    return Processor(
+        name=fields.get("model name") or platform.processor() or platform.machine(),
+        machine=platform.machine(),
+        instruction_sets=[name for name in INSTRUCTION_SETS if name in flags],
+        cores=usable_cores(),
+        limits={name: os.environ[name] for name in LIMITS if name in os.environ},
+        threads=torch.get_num_threads() if torch else None,
+    )
 
 
-def describe(found: dict[str, Any]) -> str:
-    """What `record` found, as a line."""
-    parts = [f"{found['name']} ({', '.join(found['instruction_sets']) or found['machine']})"]
-    parts.append(f"{found['cores']} cores")
-    if "threads" in found:
-        parts.append(f"{found['threads']} threads")
-    return ", ".join([*parts, *(f"{name}={value}" for name, value in found["limits"].items())])
+def describe(processor: "Processor") -> str:
+    """The record of a processor as a line."""
+    sets = ", ".join(processor.instruction_sets) or processor.machine
+    parts = [f"{processor.name} ({sets})", f"{processor.cores} cores"]
+    if processor.threads is not None:
+        parts.append(f"{processor.threads} threads")
+    return ", ".join([*parts, *(f"{name}={value}" for name, value in processor.limits.items())])
 
 
 def usable_cores() -> int:

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tinymathreason import processor
 from tinymathreason.weights import weight_files
+
+if TYPE_CHECKING:
+    from tinymathreason.records.provenance import Provenance
 
 PACKAGES = (
     "datatrove", "numpy", "pyarrow", "gigatoken", "tokenizers", "array-record",
@@ -83,12 +86,19 @@ def asking_hash(model: Path) -> str:
     return files_hash(sorted(found), model)
 
 
-def record() -> dict[str, Any]:
-    """Commit, command line, versions, processor and UTC time of now, ready for JSON."""
-    return {
-        "commit": commit(),
-        "command": ["python", *sys.orig_argv[1:]],
-        "versions": versions(),
-        "processor": processor.record(),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+def record() -> "Provenance":
+    """Commit, command line, versions, processor and UTC time of now."""
+    from tinymathreason.records.provenance import Provenance
+
+    return Provenance(
+        commit=commit(),
+        command=["python", *sys.orig_argv[1:]],
+        versions=versions(),
+        processor=processor.record(),
+        time=now(),
+    )
+
+
+def now() -> str:
+    """The UTC time, in ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -63,7 +63,7 @@ def publish(work: Work, progress: Any) -> None:
             "vocab_size": tokenizer.load(folder / "tokenizer").get_vocab_size(),
             **_budget(work, sources),
             "seconds": round(time.time() - started, 1),
-            **provenance.record(),
+            **provenance.record().model_dump(),
         }
         draws_by_source = {
             name: {

@@ -14,6 +14,7 @@ from typing import Any
 
 from pretrain.launch import outcome
 from pretrain.launch.outcome import Host
+from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
 
 RUNTIMES = {
@@ -172,7 +173,7 @@ def on_host(verb: str, *words: str) -> str:
 def checkpoint_files(config: dict[str, Any]) -> list[str]:
     """The command that lists the files with which Orbax marks complete checkpoints in a bucket."""
     folder = f"{config['base_output_directory'].rstrip('/')}/{config['run_name']}/checkpoints"
-    return ["gcloud", "storage", "ls", f"{folder}/*/commit_success.txt"]
+    return ["gcloud", "storage", "ls", *(f"{folder}/*/{name}" for name in MAXTEXT_FILES)]
 
 
 def step_reached(config: dict[str, Any]) -> int:
@@ -183,4 +184,7 @@ def step_reached(config: dict[str, Any]) -> int:
         if error.missing:
             return -1
         raise
-    return max(map(int, re.findall(r"/checkpoints/(\d+)/commit_success\.txt", listing)), default=-1)
+    files: dict[int, list[str]] = {}
+    for step, name in re.findall(r"/checkpoints/(\d+)/(\S+)", listing):
+        files.setdefault(int(step), []).append(name)
+    return max((step for step, names in files.items() if maxtext_complete(names)), default=-1)

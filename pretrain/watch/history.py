@@ -15,6 +15,7 @@ import fsspec.core
 import numpy as np
 import numpy.typing as npt
 
+from tinymathreason.checkpoints import METADATA, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
 
@@ -214,11 +215,7 @@ class History:
         return parse_json(content, f"{self.run}/{name}")
 
     def checkpoint(self) -> SavedStep | None:
-        """The last complete checkpoint.
-
-        Orbax writes ``commit_success.txt`` last, in every file system; a folder without it is
-        half-written.
-        """
+        """The last complete checkpoint; None without one."""
         folder = f"{self._path}/checkpoints"
         with self._reaching():
             try:
@@ -226,8 +223,9 @@ class History:
             except FileNotFoundError:
                 return None
             for step in sorted((int(name) for name in names if name.isdigit()), reverse=True):
-                if self._system.exists(f"{folder}/{step}/commit_success.txt"):
-                    metadata = self.json(f"checkpoints/{step}/_CHECKPOINT_METADATA")
+                files = self._system.ls(f"{folder}/{step}", detail=False)
+                if maxtext_complete(path.rpartition("/")[2] for path in files):
+                    metadata = self.json(f"checkpoints/{step}/{METADATA}")
                     if metadata is not None:
                         return SavedStep(step, metadata["commit_timestamp_nsecs"] / 1e9)
         return None

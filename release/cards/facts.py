@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from release.markdown import escape
-from release.records import examples_folder
+from release.records import examples_folder, flat
 from tinymathreason.files import read_json
 
 NUMBER = (int, float)
@@ -33,7 +33,7 @@ class Facts:
 
     def record(self, path: Path) -> "Record":
         """The record in a JSON file, which may be missing; `InputError` when it is malformed."""
-        return Record(self, str(path), read_json(path) if path.is_file() else None)
+        return Record(self, str(path), flat(read_json(path)) if path.is_file() else None)
 
     def lack(self, figure: str, where: str) -> None:
         """Remember a figure that is left out."""

@@ -92,7 +92,7 @@ address or any long word for a secret."""
 
 
 def _patterns() -> dict[str, list[re.Pattern[str]]]:
-    known = get_mapping_from_secret_type_to_class()
+    known: dict[str, Any] = get_mapping_from_secret_type_to_class()
     patterns = {kind: [re.compile(pattern, re.ASCII)] for kind, pattern in _OURS.items()}
     for kind, name in _DETECTORS.items():
         detector: Any = known[name]

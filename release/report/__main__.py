@@ -12,6 +12,7 @@ from release.markdown import escape, fenced
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json, write_text
+from tinymathreason.records.provenance import Processor
 from tinymathreason.tables import markdown_table
 
 LABELS = {
@@ -72,7 +73,7 @@ def document(record: dict[str, Any]) -> str:
         parts += [f"**{question}**"] if question else []
         parts += [fenced(sample["completions"][0]), f"({escape(verdict)})"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    where = processor.describe(record["processor"])
+    where = processor.describe(Processor(**record["processor"]))
     parts.append(escape(f"Commit {record['commit']}; {versions}; {where}; {record['time']}."))
     return "\n\n".join(parts) + "\n"
 

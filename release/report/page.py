@@ -15,6 +15,7 @@ from release.markdown import visible
 from release.report import charts
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
+from tinymathreason.records.provenance import Processor
 
 STAGES = {
     "data": "Data preparation",
@@ -65,7 +66,7 @@ def page(record: dict[str, Any]) -> str:
         parity=list(_parity(record["parity"])),
         right=[sample for sample in record["samples"] if sample["correct"]],
         wrong=[sample for sample in record["samples"] if not sample["correct"]],
-        processor=processor.describe(record["processor"]),
+        processor=processor.describe(Processor(**record["processor"])),
     )
 
 

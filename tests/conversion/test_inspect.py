@@ -36,7 +36,7 @@ def test_a_checkpoint(home, capsys) -> None:
     assert (" ".join(shape), dtype, nbytes) == ("48 x 3 x 80", "float32", "46,080")
     array = random_arrays(True)["decoder.layers.mlp.wi_0.kernel"]
     assert float(norm) == pytest.approx(np.linalg.norm(array.astype(float)), rel=1e-5)
-    assert f"{SIZES.parameters():,} parameters in 12 tensors" in out
+    assert f"{SIZES.parameters:,} parameters in 12 tensors" in out
     assert "nothing is missing, nothing is extra" in out
 
 
@@ -46,7 +46,7 @@ def test_a_model(home, capsys) -> None:
     assert out.startswith("Hugging Face model\n")
     assert hf_tensors(SIZES).keys() <= rows(out).keys()
     assert rows(out)["model.norm.weight"][:3] == ["48", "bfloat16", "96"]
-    assert f"{2 * SIZES.parameters():,} bytes" in out
+    assert f"{2 * SIZES.parameters:,} bytes" in out
 
 
 def test_what_is_missing_or_extra_is_named(home, tmp_path, capsys) -> None:

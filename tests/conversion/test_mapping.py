@@ -74,7 +74,7 @@ def test_names_and_shapes_are_transformers_own() -> None:
             del expected["lm_head.weight"]
         assert hf_tensors(sizes) == expected, name
         assert list(hf_tensors(sizes)) == list(expected), name
-        assert sizes.parameters() == sum(math.prod(shape) for shape in expected.values())
+        assert sizes.parameters == sum(math.prod(shape) for shape in expected.values())
         assert config.rope_parameters["rope_theta"] == sizes.rope_theta
 
 
@@ -145,7 +145,7 @@ def test_blocks_of_any_cut_fill_the_tensors(data) -> None:
 def test_sizes_follow_from_shapes(scanned: bool) -> None:
     for sizes, _ in SHAPES.values():
         shapes = {path: array.shape for path, array in stored(sizes, scanned).items()}
-        assert sum(math.prod(shape) for shape in shapes.values()) == sizes.parameters()
+        assert sum(math.prod(shape) for shape in shapes.values()) == sizes.parameters
         found = sizes_of(shapes)
         assert stored(found, scanned) == stored(sizes, scanned)
     with pytest.raises(InputError, match="no array tells head_dim and heads and kv_heads"):

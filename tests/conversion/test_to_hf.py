@@ -70,7 +70,7 @@ def test_parity_is_recorded(converted) -> None:
     assert record["parity"]["max_abs_diff"] < 1e-4
     assert record["parity"]["argmax_agreement"] == 1.0
     assert record["parity"]["positions"] == 2 * parity.BATCH * (SIZES.context - 1)
-    assert record["parameters"] == SIZES.parameters()
+    assert record["parameters"] == SIZES.parameters
     assert record["model_sha256"] == model_hash(converted)
 
 
@@ -95,7 +95,7 @@ def test_the_folder_loads_and_generates(converted) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(converted)
     loaded = AutoTokenizer.from_pretrained(converted)
-    assert model.num_parameters() == SIZES.parameters()
+    assert model.num_parameters() == SIZES.parameters
     assert model.generation_config.eos_token_id == [
         loaded.eos_token_id,
         loaded.convert_tokens_to_ids("<|im_end|>"),

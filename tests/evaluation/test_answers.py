@@ -21,7 +21,7 @@ PATIENT = 60.0
 @pytest.fixture(scope="module")
 def checker():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answers, "SECONDS", PATIENT)
+        patch.setattr(answers, "TIMEOUT", PATIENT)
         checker = Checker()
     with checker:
         yield checker

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation import decoding, measure, tasks
+from evaluation.config import EvalConfig
 from evaluation.generate import Generator
-from evaluation.measure import Question
 from tests.support import scripted
 from tinymathreason.chatml import EOS, IM_END, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
@@ -46,7 +46,7 @@ def variant(built, tmp_path):
 
 def answers(folder, form, size):
     """What evaluation keeps of each answer."""
-    asked = Question("arithmetic", limit=PROBLEMS, form=form, batch_size=size, max_new_tokens=30)
+    asked = EvalConfig("arithmetic", limit=PROBLEMS, form=form, batch_size=size, max_new_tokens=30)
     result, samples = measure.evaluate(folder, asked)
     return result, [sample["completions"] for sample in samples]
 

@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from evaluation import catalogue, measure, model
-from evaluation.measure import Question
+from evaluation.config import EvalConfig
 from tests.support import benchmarks, built_model
 from tests.support.benchmarks import Guesses, Knows
 from tinymathreason.chatml import TEMPLATE
@@ -31,7 +31,7 @@ def ask(monkeypatch, tmp_path):
     def evaluate(lm, *words, **more):
         monkeypatch.setattr(model, "open_lm", lambda *a: lm)
         monkeypatch.setattr(model, "device_and_dtype", lambda: ("cpu", "float32"))
-        return measure.evaluate(tmp_path, Question(*words, **more))
+        return measure.evaluate(tmp_path, EvalConfig(*words, **more))
 
     return evaluate
 
@@ -244,7 +244,7 @@ def test_unusable_models_are_told(model_dir, tmp_path, change) -> None:
 @pytest.mark.processor
 def test_batches_change_no_answer(answering_dir) -> None:
     results = [
-        measure.evaluate(answering_dir, Question("arithmetic", limit=24, batch_size=size))[1]
+        measure.evaluate(answering_dir, EvalConfig("arithmetic", limit=24, batch_size=size))[1]
         for size in (1, 7)
     ]
     assert results[0] == results[1]
@@ -309,7 +309,7 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
     )
     assert shown.returncode == 0, shown.stderr
     for task in ("arithmetic", *tasks):
-        asked = Question(task, data.get(task), 24, form, max_new_tokens=48, shots=0)
+        asked = EvalConfig(task, data.get(task), 24, form, max_new_tokens=48, shots=0)
         result, samples = measure.evaluate(answering_dir, asked)
         theirs = arithmetic if task == "arithmetic" else f"{task}_local"
         (file,) = (tmp_path / "cli").rglob(f"samples_{theirs}_*.jsonl")
@@ -330,7 +330,7 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
 def test_the_template_is_told_by_its_hash(answering_dir) -> None:
     import hashlib
 
-    result, _ = measure.evaluate(answering_dir, Question("arithmetic", limit=1))
+    result, _ = measure.evaluate(answering_dir, EvalConfig("arithmetic", limit=1))
     assert result["template_sha256"] == hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()
     assert result["decoding"]["max_gen_toks"] == 48
     assert result["decoding"]["do_sample"] is False

@@ -12,9 +12,11 @@ import pytest
 
 from pipeline import runner
 from pipeline.config import Pipeline
+from tests.support import records
 from tests.support.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
+from tinymathreason.records.stage import Attempt, Stage
 
 PIPELINE = """
 run: {run}
@@ -164,14 +166,25 @@ def test_a_changed_configuration_is_another_command(tmp_path) -> None:
 
 def test_a_stage_killed_before_it_logged_anything_runs_again(tmp_path) -> None:
     path = write(tmp_path)
-    record = {"fingerprint": "", "finished": False, "attempts": [{"started": time.time() + 5}]}
     (tmp_path / "run" / "stages").mkdir(parents=True)
-    (tmp_path / "run" / "stages" / "one.json").write_text(json.dumps(record))
+    attempt = Attempt(started=time.time() + 5, ended=None)
+    records.stage(finished=False, attempts=[attempt], seconds=0.0, peak_bytes=0).write(
+        tmp_path / "run" / "stages" / "one.json"
+    )
     (tmp_path / "run" / "stages" / "one.log").touch()
     status, output = finish(path)
     assert status == 0, output
-    found = json.loads((tmp_path / "run" / "stages" / "one.json").read_text())
-    assert 0 <= found["seconds"] < PATIENT
+    record = Stage.load(tmp_path / "run" / "stages" / "one.json")
+    assert 0 <= record.seconds < PATIENT
+
+
+def test_a_damaged_record_of_a_stage_is_one_line(tmp_path) -> None:
+    path = write(tmp_path)
+    (tmp_path / "run" / "stages").mkdir(parents=True)
+    (tmp_path / "run" / "stages" / "one.json").write_text('{"finished": true}')
+    status, output = finish(path)
+    assert status == 2
+    assert "one.json: kind is missing, expected 'stage'; write it again with pipeline" in output
 
 
 def test_a_mended_configuration_of_a_failed_stage_is_accepted(tmp_path) -> None:

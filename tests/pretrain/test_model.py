@@ -12,7 +12,7 @@ NAMES = ("tinymathreason_1b", "quickstart", "realdata")
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_as_conversion_counts_them(name) -> None:
     config = overlay.load(f"maxtext_configs/{name}.yml")
-    assert Model.from_config(config).parameters == Architecture.from_maxtext(config).parameters()
+    assert Model.from_config(config).parameters == Architecture.from_maxtext(config).parameters
 
 
 def test_a_tied_head_multiplies_but_is_stored_once() -> None:

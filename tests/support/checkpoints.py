@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from conversion import step
+from conversion import orbax_writer
 from conversion.architecture import Architecture
 from conversion.mapping import stored
 from data_prep import tokenizer
@@ -50,7 +50,7 @@ def random_arrays(
 def save(step_dir: Path, arrays: dict[str, np.ndarray], scanned: bool) -> None:
     """Write arrays by their path as a step's folder."""
     step_dir.mkdir()
-    step.save(step_dir, {"params": step.tree(arrays.items())}, scanned)
+    orbax_writer.save(step_dir, {"params": orbax_writer.tree(arrays.items())}, scanned)
 
 
 def save_tokenizer(entries: int, folder: Path) -> None:

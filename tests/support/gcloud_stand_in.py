@@ -120,7 +120,7 @@ def gcloud(words):
         saved = [path.name for path in (WORLD / "bucket").iterdir()]
         if not saved:
             fail("ERROR: (gcloud.storage.ls) One or more URLs matched no objects.")
-        print("\n".join(words[2].replace("*", name) for name in saved))
+        print("\n".join(word.replace("*", name) for word in words[2:] for name in saved))
         return
     flags = dict(word[2:].partition("=")[::2] for word in words if word.startswith("--"))
     group, verb = words[2:4]

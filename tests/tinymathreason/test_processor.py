@@ -18,12 +18,12 @@ def test_a_record_names_the_processor_and_its_limits(monkeypatch, tmp_path) -> N
     monkeypatch.setattr(processor, "_CPUINFO", cpuinfo)
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    found = provenance.record()["processor"]
-    assert found["name"] == "Some Processor 7"
-    assert found["instruction_sets"] == ["avx2", "fma"]
-    assert found["cores"] == len(os.sched_getaffinity(0))
-    assert found["limits"]["ATEN_CPU_CAPABILITY"] == "avx2"
-    assert "XLA_FLAGS" not in found["limits"]
+    found = provenance.record().processor
+    assert found.name == "Some Processor 7"
+    assert found.instruction_sets == ["avx2", "fma"]
+    assert found.cores == len(os.sched_getaffinity(0))
+    assert found.limits["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert "XLA_FLAGS" not in found.limits
     line = processor.describe(found)
     assert line.startswith("Some Processor 7 (avx2, fma), ")
     assert "ATEN_CPU_CAPABILITY=avx2" in line
@@ -34,15 +34,15 @@ def test_arm_is_told_by_its_features(monkeypatch, tmp_path) -> None:
     cpuinfo.write_text("processor\t: 0\nBogoMIPS\t: 50\nFeatures\t: fp asimd bf16 sve\n")
     monkeypatch.setattr(processor, "_CPUINFO", cpuinfo)
     found = processor.record()
-    assert found["instruction_sets"] == ["asimd", "sve", "bf16"]
-    assert found["name"]
+    assert found.instruction_sets == ["asimd", "sve", "bf16"]
+    assert found.name
 
 
 def test_a_system_without_cpuinfo_is_told_as_far_as_it_goes(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "missing")
     found = processor.record()
-    assert found["name"]
-    assert found["instruction_sets"] == []
+    assert found.name
+    assert found.instruction_sets == []
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.sampling import majority, pass_at_k
+from evaluation.pass_at_k import majority, pass_at_k
 
 
 @pytest.mark.parametrize("n", range(1, 8))
