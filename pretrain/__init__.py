@@ -1,1 +1,1 @@
-"""What surrounds upstream's trainer: overlays in, a checked start of MaxText out."""
+"""Pretraining with MaxText: overlays, a checked start, preflight, launch on a slice, and watch."""

@@ -123,17 +123,17 @@ def stored_shapes(step_dir: epath.Path) -> dict[str, tuple[int, ...]]:
     try:
         store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
         keys = (key.decode() for key in store.list().result())
-        found = re.compile(r"params\.params\.(.+)/zarr\.json").fullmatch
+        weight = re.compile(r"params\.params\.(.+)/zarr\.json").fullmatch
         return {
             match[1]: tuple(parse_json(bytes(store[match[0]]), step_dir)["shape"])
-            for match in map(found, keys)
+            for match in map(weight, keys)
             if match
         }
     except (ValueError, KeyError) as error:
         raise UnreadableError(f"{step_dir}: not a readable checkpoint: {error}") from error
 
 
-def check_layers(config: dict[str, Any], step: int) -> int | None:
+def check_parameters(config: dict[str, Any], step: int) -> int | None:
     """The number of weights in a checkpoint; None for a model outside `COUNTED`.
 
     Raises `InputError` when it differs from the configuration's, and `UnreadableError` when the
@@ -143,20 +143,20 @@ def check_layers(config: dict[str, Any], step: int) -> int | None:
     if expected is None:
         return None
     shapes = stored_shapes(checkpoint(config, step))
-    found = sum(math.prod(shape) for shape in shapes.values())
-    if found != expected:
+    count = sum(math.prod(shape) for shape in shapes.values())
+    if count != expected:
         layers = range(config["base_num_decoder_layers"])
-        held = {
+        present = {
             int(match[1]) for path in shapes if (match := re.match(r".*\.layers_(\d+)\.", path))
         }
-        missing = ", ".join(str(layer) for layer in layers if held and layer not in held)
+        missing = ", ".join(str(layer) for layer in layers if present and layer not in present)
         raise InputError(
-            f"{checkpoint(config, step)}: the checkpoint holds {found:,} parameters, the "
+            f"{checkpoint(config, step)}: the checkpoint has {count:,} parameters, the "
             f"configuration has {expected:,}"
             + (f"; layers without weights: {missing}" if missing else "")
             + "; do not continue this training: weights that are not saved are lost"
         )
-    return found
+    return count
 
 
 def mixture_record(config: dict[str, Any]) -> dict[str, str] | None:

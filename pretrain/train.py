@@ -80,7 +80,7 @@ class FirstCheckpointCheck(threading.Thread):
         try:
             saved = run.checkpoints(self._config)[-1:]
             for step in saved:
-                run.check_layers(self._config, step)
+                run.check_parameters(self._config, step)
         except (run.UnreadableError, OSError) as error:
             # MaxText may be removing an old checkpoint, or the bucket may not answer: try again.
             if ended:
@@ -140,7 +140,7 @@ def train(path: Path, overrides: Sequence[str]) -> None:
         print(f"{directory}: the last step, {saved[-1]}, is saved; nothing is left to do")
         return
     for step in saved[-1:]:
-        run.check_layers(config, step)
+        run.check_parameters(config, step)
     if on_cpu:
         # Otherwise jax searches for a TPU for ten seconds.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -163,8 +163,8 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
     import jax
     from jax.experimental import multihost_utils
 
-    upstream = _upstream(config)
-    resolved, recorder = upstream.initialize(argv)
+    trainer = _trainer(config)
+    resolved, recorder = trainer.initialize(argv)
     run.check_resumable(config, jax.process_count(), jax.device_count())
     start = None
     if jax.process_index() == 0:
@@ -176,15 +176,15 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
         # The other hosts must not see checkpoints that are being renamed.
         multihost_utils.sync_global_devices("run directory")
     with recorded(config, start):
-        upstream.record_goodput(recorder, upstream.RECORD_JOB_START_TIME)
-        with upstream.maybe_monitor_goodput(resolved):
-            upstream.get_train_func(resolved, recorder, argv)()
+        trainer.record_goodput(recorder, trainer.RECORD_JOB_START_TIME)
+        with trainer.maybe_monitor_goodput(resolved):
+            trainer.get_train_func(resolved, recorder, argv)()
     saved = run.checkpoints(config)
     preempted = bool(saved) and multihost_utils.reached_preemption_sync_point(saved[-1])
     return exit_status(config, start, saved, preempted)
 
 
-def _upstream(config: dict[str, Any]) -> Any:
+def _trainer(config: dict[str, Any]) -> Any:
     """MaxText's trainer module.
 
     For a CPU and a local output directory it is imported with MaxText's switch DECOUPLE_GCLOUD,

@@ -19,12 +19,6 @@ from tinymathreason.records.stage import Stage
 from tinymathreason.tables import markdown_table
 
 
-def _problems(results: Results) -> tuple[str, int, str, str | None, int | None]:
-    """What two evaluations of the same problems share."""
-    request = results.request
-    return results.task, results.n, results.form, request.data, request.limit
-
-
 def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, float]]:
     """A Markdown table, a row for each of ``after``; and by name the percent of errors it mended.
 
@@ -32,13 +26,13 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
     ``evaluation``. Raises `InputError` when one is missing, when two evaluations are not of the
     same problems, or when there was no error.
     """
-    start = _result(run, before)
+    start = Results.load(run / "evaluation" / before / "results.json")
     if start.value == 1:
         raise InputError(f"{run}: {before} makes no error; there is nothing to gain")
     rows = []
     gains = {}
     for name in after:
-        result = _result(run, name)
+        result = Results.load(run / "evaluation" / name / "results.json")
         if _problems(result) != _problems(start):
             raise InputError(f"{run}: {before} and {name} were not evaluated on the same problems")
         points = 100 * (result.value - start.value)
@@ -47,17 +41,18 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
         accuracies = (_accuracy(start), _accuracy(result), f"{points:+.1f}")
         rows.append([escape(name), *accuracies, f"{gains[name]:.0f} %", f"{seconds:.0f}"])
     head = ["run", escape(before), "after", "points", "errors mended", "seconds"]
-    task = escape(start.task)
-    note = f"{start.n} held-out problems of {task}; 95 % Wilson intervals."
+    note = f"{start.n} held-out problems of {escape(start.task)}; 95 % {start.interval} intervals."
     return f"{markdown_table(head, rows)}\n\n{note}", gains
 
 
-def _result(run: Path, name: str) -> Results:
-    return Results.load(run / "evaluation" / name / "results.json")
+def _problems(results: Results) -> tuple[object, ...]:
+    """What tells which problems were asked, and how."""
+    request = results.request
+    return results.task, results.n, results.form, request.data, request.limit
 
 
-def _accuracy(result: Results) -> str:
-    return f"{result.value:.1%} ({result.low:.1%} to {result.high:.1%})"
+def _accuracy(results: Results) -> str:
+    return f"{results.value:.1%} ({results.low:.1%} to {results.high:.1%})"
 
 
 def _bar(word: str) -> tuple[str, float]:

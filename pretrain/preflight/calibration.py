@@ -46,11 +46,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def constants(chip: str) -> Constants:
-    """The roofline's constants for a chip generation."""
-    return CONSTANTS[chip]
-
-
 def expected_error(chip: str) -> str:
     """The expected error of an estimate for a chip generation, in words."""
     if chip not in ERROR:

@@ -42,21 +42,18 @@ class Costs:
     overlapped_bytes: float = 0.0
     """Bytes that each chip of a ring sends in asynchronous collectives, while it computes."""
 
-    def scaled(self, factor: float) -> "Costs":
-        """These costs multiplied by ``factor``."""
-        return Costs(**{f.name: getattr(self, f.name) * factor for f in fields(self)})
-
-    def add(self, other: "Costs") -> None:
-        """Add ``other`` to these costs in place."""
+    def add(self, other: "Costs", times: int) -> None:
+        """Add ``times`` the costs ``other`` in place."""
         for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+            total = getattr(self, field.name) + times * getattr(other, field.name)
+            setattr(self, field.name, total)
 
 
 def count(program: Program, devices: int) -> Costs:
     """The costs of one step. ``devices`` is the size of a collective that names no group."""
     total = Costs()
     for computation, instruction, times in program.executed():
-        total.add(_costs(program, computation, instruction, devices).scaled(times))
+        total.add(_costs(program, computation, instruction, devices), times)
     return total
 
 

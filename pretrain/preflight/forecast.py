@@ -8,7 +8,7 @@ from typing import Any
 
 from pretrain import overlay, run
 from pretrain.preflight import roofline
-from pretrain.preflight.calibration import constants
+from pretrain.preflight.calibration import CONSTANTS
 from pretrain.preflight.compiled_step import compiled_step
 from pretrain.preflight.roofline import StepTime
 from pretrain.topology import GIB, Topology
@@ -114,7 +114,7 @@ def forecast(
     estimate = None
     mfu = None
     if chip and not step.out_of_memory:
-        estimate = roofline.estimate(step.costs, chip, constants(chip.name))
+        estimate = roofline.estimate(step.costs, chip, CONSTANTS[chip.name])
         per_chip = step.tokens / step.devices * step.model.flops_per_token
         mfu = per_chip / estimate.seconds / chip.peak_flops
     executed = step.costs.matmul_flops

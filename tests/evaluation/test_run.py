@@ -78,8 +78,8 @@ def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path
           str(tmp_path / "r")])  # fmt: skip
     result = Results.load(tmp_path / "r" / "results.json")
     needed = {"task", "metric", "value", "low", "high", "n", "shots", "form", "template_sha256",
-              "prompt_version", "decoding", "model", "model_sha256", "request", "metrics", "seconds",
-              "provenance"}  # fmt: skip
+              "prompt_version", "decoding", "model", "model_sha256", "request", "metrics",
+              "seconds", "provenance"}  # fmt: skip
     assert result.as_json().keys() >= needed
     assert (result.request.data, result.request.limit) == (None, 3)
     assert result.model_sha256 == model_hash(model_dir)

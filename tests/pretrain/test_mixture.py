@@ -1,4 +1,4 @@
-"""A mixture that is not whole is refused before MaxText is imported, and odd names are written."""
+"""An incomplete mixture is refused before MaxText is imported, and unusual paths are escaped."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ OVERLAY = "maxtext_configs/quickstart.yml"
 
 
 def make(folder: Path) -> list[str]:
-    """Write a mixture of one source in ``folder``; a command line that trains on it."""
+    """Write a mixture of one source to ``folder``; the arguments of a training on it."""
     (folder / "facts").mkdir(parents=True)
     shards = []
     for split in ("train", "eval"):
@@ -56,15 +56,15 @@ DAMAGE = {
 def test_a_mixture_that_is_not_whole_is_refused(tmp_path, split, name) -> None:
     words = make(tmp_path / "mixture")
     mixture.check(overlay.load(words[0], words[1:]))
-    damage, told = DAMAGE[name]
+    damage, message = DAMAGE[name]
     damage(tmp_path / "mixture" / "facts" / f"{split}-00001-of-00002.array_record")
     with pytest.raises(InputError) as error:
         main(words)
     assert f"{tmp_path}/mixture is not complete: " in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     if split == "eval":
-        # Held-out records that are never read do not stop a training.
+        # Held-out records that are never read do not prevent a training.
         mixture.check(overlay.load(words[0], [*words[1:], "eval_interval=-1"]))
 
 
@@ -84,8 +84,8 @@ def test_ordinary_folders_need_no_arguments_and_a_semicolon_is_refused(tmp_path)
     words = make(tmp_path / "mixture")
     assert mixture.arguments(overlay.load(words[0], words[1:]), tmp_path) == []
     words = make(tmp_path / "d[1]")
-    found = mixture.arguments(overlay.load(words[0], words[1:]), tmp_path)
-    assert [word.split("=")[0] for word in found] == [mixture.MIXTURE, "grain_eval_files"]
+    arguments = mixture.arguments(overlay.load(words[0], words[1:]), tmp_path)
+    assert [word.split("=")[0] for word in arguments] == [mixture.MIXTURE, "grain_eval_files"]
     words = make(tmp_path / "a;b[1]")
     config = overlay.load(words[0], words[1:])
     mixture.check(config)

@@ -1,4 +1,4 @@
-"""Overlays resolve as MaxText resolves them, and a wrong key is told at once."""
+"""Overlays resolve as in MaxText, and a wrong key is reported at once."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The 1B model is what its card says, by MaxText's own word."""
+"""MaxText itself confirms that the 1B overlays describe the model card's model and training."""
 
 import math
 from pathlib import Path
@@ -16,7 +16,7 @@ CONFIGS = Path("maxtext_configs")
 CARD_PARAMETERS = 1_123_117_056
 CARD_TOKENS = 300e9
 TOKENS_PER_STEP = 288 * 4096
-# Devices that each hardware overlay is for.
+# The number of devices of each hardware overlay.
 HARDWARE = {
     "tinymathreason_1b_v4_32.yml": 16,
     "tinymathreason_1b_v4_64.yml": 32,
@@ -46,11 +46,11 @@ OVERRIDDEN = {
     "log_config",
     "skip_jax_distributed_system",
 }
-"""Keys that `resolve` sets, whatever the overlay says."""
+"""Keys that `resolve` overrides."""
 
 
 def own_keys(path: Path) -> set[str]:
-    """The keys that an overlay and its ancestors write."""
+    """The keys that an overlay and its bases set."""
     return {key for file in overlay._chain(path) for key in overlay._read(file)}
 
 
@@ -84,7 +84,7 @@ class TestByMaxText:
         leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
         counted = sum(math.prod(leaf.shape) for leaf in leaves)
         sizes = Architecture.from_maxtext(overlay.load(CONFIGS / name))
-        assert counted == sizes.parameters()
+        assert counted == sizes.parameters
         assert parameters in (None, counted)
 
     def test_schedule(self, upstream) -> None:
@@ -105,7 +105,7 @@ class TestByMaxText:
         from maxtext.utils.maxtext_utils import create_learning_rate_schedule
 
         stable, decay = (resolve(upstream, name, hardware="cpu") for name in SCHEDULES)
-        # One schedule in two runs: the second goes on at the step after the first's last.
+        # One schedule in two runs: the second starts at the step after the first one's last.
         rates = [create_learning_rate_schedule(config) for config in (stable, decay)]
         for step in (0, 1780, 100_000, stable.steps - 1, stable.steps, decay.steps - 1):
             assert float(rates[0](step)) == float(rates[1](step))
@@ -137,9 +137,9 @@ class TestByMaxText:
             ours = overlay.load(path)
             theirs = resolve(upstream, path.name, hardware="cpu").get_keys()
             for key in (own_keys(path) | MAXTEXT.keys()) - OVERRIDDEN:
-                # MaxText makes enumerations of some words.
-                found = getattr(theirs[key], "value", theirs[key])
-                assert str(ours[key] or None) == str(found or None), (path, key)
+                # MaxText turns some strings into enumerations.
+                value = getattr(theirs[key], "value", theirs[key])
+                assert str(ours[key] or None) == str(value or None), (path, key)
 
 
 def test_optimiser_and_shape_are_the_cards() -> None:
@@ -150,7 +150,7 @@ def test_optimiser_and_shape_are_the_cards() -> None:
     sizes = Architecture.from_maxtext(config)
     assert (sizes.layers, sizes.hidden, sizes.heads, sizes.kv_heads) == (22, 2048, 16, 4)
     assert (sizes.head_dim, sizes.mlp, sizes.context, sizes.vocab) == (128, 5632, 4096, 32_000)
-    assert sizes.parameters() == CARD_PARAMETERS
+    assert sizes.parameters == CARD_PARAMETERS
 
 
 def test_the_map_holds_every_parameter_once() -> None:
@@ -182,8 +182,8 @@ def test_every_slice_trains_the_same(name: str) -> None:
 
 
 def test_every_hardware_overlay_is_checked() -> None:
-    found = {path.name for path in CONFIGS.glob("tinymathreason_1b_*.yml")}
-    assert found == HARDWARE.keys() | set(SCHEDULES)
+    overlays = {path.name for path in CONFIGS.glob("tinymathreason_1b_*.yml")}
+    assert overlays == HARDWARE.keys() | set(SCHEDULES)
 
 
 @pytest.mark.parametrize("size", LADDER)

@@ -1,4 +1,4 @@
-"""A pretraining run that is stopped or killed ends with the very weights of one that is not."""
+"""A training that is stopped or killed and then resumed ends with exactly the same weights."""
 
 import json
 import os
@@ -41,7 +41,7 @@ tokenizer_path: {home}/mixture/tokenizer
 
 
 def prepare(home: Path, steps: int) -> None:
-    """Fill ``home`` with a small mixture of both generators and an overlay that reads it."""
+    """Write a small mixture of both generators and an overlay that reads it into ``home``."""
     overrides = [
         f"output_dir={home / 'mixture'}",
         "tokenizer.train.vocab_size=320",
@@ -63,9 +63,9 @@ def home(tmp_path_factory):
 
 
 def start(home: Path, name: str, *overrides: str, host: int = 0, **environment: str):
-    """A training in a process of its own; each host's metrics are lines of JSON.
+    """Start a training in its own process; each host writes its metrics as lines of JSON.
 
-    Without Google's clients it starts ten seconds sooner, but writes no TensorBoard events.
+    DECOUPLE_GCLOUD saves ten seconds at the start, but no TensorBoard events are written.
     """
     words = [f"run_name={name}", f"metrics_file={home}/{name}.{host}.jsonl", *overrides]
     with (home / f"{name}.{host}.log").open("ab") as log:
@@ -84,18 +84,17 @@ def config(home: Path, name: str) -> dict:
 
 
 def losses(home: Path, name: str, host: int = 0) -> dict[int, float]:
-    """The loss by step; a step that was repeated must have had the same one."""
-    found: dict[int, float] = {}
+    """The loss by step; a repeated step must have the same loss."""
+    by_step: dict[int, float] = {}
     path = home / f"{name}.{host}.jsonl"
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
-            continue  # the line that is being written
-        assert (
-            found.setdefault(int(entry["step"]), entry["learning/loss"]) == (entry["learning/loss"])
-        ), entry["step"]
-    return found
+            continue  # an incomplete last line
+        loss = entry["learning/loss"]
+        assert by_step.setdefault(int(entry["step"]), loss) == loss, entry["step"]
+    return by_step
 
 
 def tail(home: Path, name: str, host: int = 0) -> str:
@@ -111,21 +110,21 @@ def wait_for_step(home: Path, name: str, step: int, *processes: subprocess.Popen
 
 
 def leaves(home: Path, name: str, step: int) -> dict[str, bytes]:
-    """All that a checkpoint restores: weights, optimiser state and the iterators of all hosts."""
+    """Everything in a checkpoint: weights, optimiser state and the iterators of all hosts."""
     folder = home / name / "checkpoints" / str(step)
-    found = {file.name: file.read_bytes() for file in (folder / "iter").glob("process_*")}
+    arrays = {file.name: file.read_bytes() for file in (folder / "iter").glob("process_*")}
     base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/items/"}}
     for key in tensorstore.KvStore.open(base).result().list().result():
         if key.endswith(b"/zarr.json"):
             path = key.decode().removesuffix("zarr.json")
             spec = {"driver": "zarr3", "kvstore": {**base, "path": path}}
-            found[path] = tensorstore.open(spec).result().read().result().tobytes()
-    assert any("opt_state" in path for path in found), sorted(found)
-    return found
+            arrays[path] = tensorstore.open(spec).result().read().result().tobytes()
+    assert any("opt_state" in path for path in arrays), sorted(arrays)
+    return arrays
 
 
 def plant_half_written(home: Path, name: str) -> None:
-    """What a killed save leaves, and a copy of a checkpoint that was cut short."""
+    """Leave what a killed save and an interrupted copy of a checkpoint would leave."""
     folder = home / name / "checkpoints"
     last = run.checkpoints(config(home, name))[-1]
     (folder / f"{last + 1}.orbax-checkpoint-tmp" / "items").mkdir(parents=True)
@@ -134,10 +133,10 @@ def plant_half_written(home: Path, name: str) -> None:
 
 
 def interrupt(home: Path, name: str, step: int, how: signal.Signals) -> None:
-    """Start the run and end it soon after ``step``."""
-    # Orbax, when it has written a save aside of training, takes jax's count of steps back to that
-    # save's; a SIGTERM just then names a step that has passed, and is missed. Once in a thousand
-    # steps that is rare; here it would be often.
+    """Start the run and end it soon after a step."""
+    # After an asynchronous save, Orbax resets jax's step counter to the step of that save. MaxText
+    # misses a SIGTERM just then, as it is meant for a step that has passed. With a save every
+    # thousand steps this is rare; with one every ten steps it would be frequent.
     period = 1000 if how == signal.SIGTERM else 10
     process = start(home, name, f"checkpoint_period={period}")
     wait_for_step(home, name, step, process)
@@ -157,12 +156,12 @@ def interrupt(home: Path, name: str, step: int, how: signal.Signals) -> None:
 def check_equal(
     home: Path, name: str, last: int, expected: dict[int, float], host: int = 0
 ) -> None:
-    """Every loss and every bit of the last checkpoint are those of the run ``whole``."""
-    found = losses(home, name, host)
-    # Upstream writes a step's loss a step later: that of the step that was saved last may be lost.
+    """Every loss and every bit of the last checkpoint equal those of the run ``whole``."""
+    actual = losses(home, name, host)
+    # MaxText writes a loss one step later, so the loss of the last saved step may be lost.
     lost = {entry["resumed_from"] for entry in run.starts(config(home, name))}
-    assert expected.keys() - found.keys() <= lost
-    assert found == {step: expected[step] for step in found}
+    assert expected.keys() - actual.keys() <= lost
+    assert actual == {step: expected[step] for step in actual}
     wanted, restored = leaves(home, "whole", last), leaves(home, name, last)
     assert wanted.keys() == restored.keys()
     assert [path for path in wanted if wanted[path] != restored[path]] == []
@@ -170,7 +169,7 @@ def check_equal(
 
 @pytest.fixture(scope="module")
 def whole(home) -> dict[int, float]:
-    """The losses of a run that nothing disturbs; it evaluates, and writes TensorBoard events."""
+    """The losses of an undisturbed run, which evaluates and writes TensorBoard events."""
     process = start(home, "whole", "eval_interval=100", DECOUPLE_GCLOUD="FALSE")
     assert process.wait() == 0, tail(home, "whole")
     train, _, _ = pretrain_curves(home / "whole")
@@ -185,7 +184,7 @@ def test_stopped_killed_and_resumed_equals_undisturbed(home, whole) -> None:
     interrupt(home, "hit", rng.randrange(40, 60), signal.SIGTERM)
     saved = run.checkpoints(config(home, "hit"))[-1]
     plant_half_written(home, "hit")
-    # On a busy machine the first start comes far: the second is to take steps of its own.
+    # On a busy machine the first start gets far; make sure that the second trains some steps.
     interrupt(home, "hit", max(rng.randrange(90, 120), saved + 20), signal.SIGKILL)
     assert start(home, "hit").wait() == 0, tail(home, "hit")
     check_equal(home, "hit", STEPS - 1, whole)

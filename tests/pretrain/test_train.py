@@ -1,4 +1,4 @@
-"""What would waste a minute or an allocation is told before MaxText is imported."""
+"""Wrong input is reported before MaxText is imported, and checkpoints and starts are recorded."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path) -> None:
 
 @pytest.fixture
 def words(tmp_path) -> list[str]:
-    """A command line with a mixture of one record file and a tokenizer, for a run at tmp_path."""
+    """Arguments of a run in tmp_path, with a mixture of one record file and a tokenizer."""
     write_mixture(tmp_path, "a" * 64)
     vocabulary = {str(i): i for i in range(448)}
     write_json(tmp_path / "tokenizer.json", {"model": {"vocab": vocabulary}, "added_tokens": []})
@@ -75,7 +75,7 @@ def write_mixture(folder: Path, sha256: str, seconds: float = 1.0, weight: float
 
 
 def plant(config: dict, step: int, layers: int = 4, scanned: bool = True) -> None:
-    """A complete checkpoint of the quickstart's model, with ``layers`` of its 4 layers."""
+    """Write a complete checkpoint of the quickstart's model, with ``layers`` of its 4 layers."""
     folder = Path(run.checkpoint(config, step))
     layer = {
         "mlp.wi_0.kernel": (128, 352),
@@ -136,13 +136,13 @@ def test_a_finished_run_is_not_started_again(tmp_path, words, capsys) -> None:
         ("1", ["base_num_decoder_layers=5"], "base_num_decoder_layers was 4, is 5"),
     ],
 )
-def test_what_would_not_be_exact_is_refused(
+def test_a_change_that_would_alter_the_training_is_refused(
     words, monkeypatch, environment, arguments, message
 ) -> None:
     config = overlay.load(words[0], words[1:])
     run.Start(config, 1, 1, "cpu")
     monkeypatch.setenv("JAX_PROCESS_COUNT", environment)
-    # Before the first checkpoint nothing is bound.
+    # Before the first checkpoint everything may change.
     run.check_resumable(overlay.load(words[0], [*words[1:], *arguments]), int(environment))
     plant(config, 2)
     with pytest.raises(InputError, match=message):
@@ -222,9 +222,9 @@ def test_half_written_checkpoints_do_not_count(tmp_path, words, capsys) -> None:
 def test_a_checkpoint_without_every_layer_is_refused(words, scanned) -> None:
     config = overlay.load(words[0], words[1:])
     plant(config, 2, scanned=scanned)
-    assert run.check_layers(config, 2) == run.parameters(config)
+    assert run.check_parameters(config, 2) == run.parameters(config)
     plant(config, 4, layers=3, scanned=scanned)
-    message = r"checkpoints/4: the checkpoint holds 643,968 parameters, the configuration has 820"
+    message = r"checkpoints/4: the checkpoint has 643,968 parameters, the configuration has 820"
     with pytest.raises(InputError, match=message) as error:
         main(words)
     assert ("layers without weights: 1;" in str(error.value)) is not scanned
@@ -240,7 +240,7 @@ def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) ->
     early.join(60)
     assert not early.is_alive()
     assert failures == []
-    # Of a short run, the first save may be the last thing.
+    # In a short run, the first save may come at the very end.
     monkeypatch.setattr(train, "POLL_SECONDS", 60.0)
     config["run_name"] = "short"
     late = train.FirstCheckpointCheck(config, failures.append)
@@ -249,7 +249,7 @@ def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) ->
     plant(config, 4, layers=2)
     late.close()
     assert len(failures) == 1
-    assert "the checkpoint holds" in str(failures[0])
+    assert "the checkpoint has" in str(failures[0])
 
 
 def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
@@ -267,11 +267,11 @@ def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
-    assert "the checkpoint holds 467,584 parameters" in ended.stderr
+    assert "the checkpoint has 467,584 parameters" in ended.stderr
     assert run.starts(config)[0]["outcome"].startswith("failed: ")
 
 
-def test_a_crash_is_no_bad_input(words) -> None:
+def test_a_crash_is_not_reported_as_wrong_input(words) -> None:
     config = overlay.load(words[0], words[1:])
     start = run.Start(config, 1, 1, "cpu")
     crash = pytest.raises(RuntimeError, match="training failed: disk full")
@@ -290,7 +290,7 @@ def test_a_crash_is_no_bad_input(words) -> None:
         ([], False, None, "ended early"),
     ],
 )
-def test_the_exit_status_tells_how_it_ended(words, saved, preempted, status, recorded) -> None:
+def test_the_exit_status_shows_how_it_ended(words, saved, preempted, status, recorded) -> None:
     config = overlay.load(words[0], words[1:])
     start = run.Start(config, 1, 1, "cpu")
     if status is None:
@@ -302,7 +302,7 @@ def test_the_exit_status_tells_how_it_ended(words, saved, preempted, status, rec
 
 
 class Bucket(MemoryFileSystem):
-    """Memory that answers to gs://, as far as a bucket has folders: only by the files in them."""
+    """An in-memory file system for gs://, in which folders exist only through their files."""
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -342,19 +342,17 @@ def test_the_parameters_of_the_card_are_counted() -> None:
 
 
 def test_the_entry_in_maxtext_is_ours() -> None:
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "maxtext.train", "none.yml"], capture_output=True, text=True
     )
-    assert (found.returncode, found.stderr) == (2, "error: none.yml: no such file\n")
+    assert (process.returncode, process.stderr) == (2, "error: none.yml: no such file\n")
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_upstream_is_imported(
-    words, tmp_path
-) -> None:
+def test_an_unwritable_folder_is_reported_before_maxtext_is_imported(words, tmp_path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    told = r"locked/run: cannot be written \(Permission denied: .*/locked is "
+    message = r"locked/run: cannot be written \(Permission denied: .*/locked is "
     more = ["grain_train_mixture_config_path=", "dataset_type=synthetic"]
-    with unprivileged(), pytest.raises(InputError, match=told):
+    with unprivileged(), pytest.raises(InputError, match=message):
         main([*words, *more, f"base_output_directory={tmp_path / 'locked'}"])
 
 

@@ -1,4 +1,4 @@
-"""A hundred steps in MaxText are the same hundred in a plain PyTorch loop, and only in the same."""
+"""A hundred steps in MaxText equal those of a plain PyTorch loop, and errors would be noticed."""
 
 import dataclasses
 import itertools
@@ -42,7 +42,7 @@ OVERLAY = {
     "vocab_size": VOCABULARY,
     "max_target_length": LENGTH,
     "per_device_batch_size": BATCH,
-    # Rows with padding, which the overlays' own packing has in the last batch alone.
+    # Every batch has padding; with the overlays' own packing only the last one has.
     "grain_packing_type": "first_fit",
     "learning_rate": 0.02,
     "warmup_steps_fraction": 0.1,
@@ -54,7 +54,7 @@ OVERLAY = {
     "adamw_mask": [".*norm.*"],
     "z_loss_multiplier": 1.0e-3,
 }
-"""A large rate and decay, so that what differs is seen."""
+"""A large rate and decay make differences visible."""
 
 
 def write_mixture(folder):
@@ -74,7 +74,7 @@ def write_mixture(folder):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Threads that share so little work wait for one another, long on a busy machine."""
+    """With so little work, threads mostly wait for each other, especially on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -90,14 +90,14 @@ def home(tmp_path_factory):
         "grain_train_mixture_config_path": str(write_mixture(path)),
         "tokenizer_path": str(path / "tokenizer"),
     }
-    (path / "asked.yml").write_text(json.dumps(keys))
+    (path / "overlay.yml").write_text(json.dumps(keys))
     return path
 
 
 @pytest.fixture(scope="module")
 def run(home):
     """MaxText's hundred steps."""
-    return run_maxtext(home, write_config(home, home / "asked.yml", STEPS, []))
+    return run_maxtext(home, write_config(home, home / "overlay.yml", STEPS, []))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_the_losses_are_the_same_at_every_step(run, data, loop) -> None:
     assert figures["max_gradient_norm_difference"] < 1e-3
     assert figures["max_rate_difference"] < 1e-5
     assert weights_apart(model, run) < 1e-3
-    # What the comparison is about has taken place.
+    # The run covers what is compared: learning, clipping, padding, several documents per row.
     losses = [step["loss"] for step in run.metrics]
     assert len(losses) == STEPS
     assert losses[-1] < losses[0] - 2
@@ -180,29 +180,29 @@ def test_a_query_that_learns_like_the_others_is_another_training(
     groups = torch_loop.parameter_groups
 
     def plain(model, settings, sizes):
-        found = groups(model, settings, sizes)
-        assert sorted({group["factor"] for group in found}) == [1.0, pytest.approx(8**0.5)]
-        for group in found:
+        result = groups(model, settings, sizes)
+        assert sorted({group["factor"] for group in result}) == [1.0, pytest.approx(8**0.5)]
+        for group in result:
             if group["weight_decay"]:
                 group["weight_decay"] = settings.weight_decay
-        return [{**group, "factor": 1.0} for group in found]
+        return [{**group, "factor": 1.0} for group in result]
 
     monkeypatch.setattr(torch_loop, "parameter_groups", plain)
     assert not compare(run, train(data)[1])["within_tolerance"]
 
 
 def documents_together(batch):
-    """Attention across the documents of a row."""
+    """Let attention cross the documents of a row."""
     return {**batch, "inputs_segmentation": np.minimum(batch["inputs_segmentation"], 1)}
 
 
 def positions_halved(batch):
-    """Neighbours at one position."""
+    """Give neighbouring tokens the same position."""
     return {**batch, "inputs_position": batch["inputs_position"] // 2}
 
 
 def padding_learned(batch):
-    """A loss over padding too, divided by the tokens."""
+    """Include padding in the loss."""
     return {**batch, "targets_segmentation": np.ones_like(batch["targets_segmentation"])}
 
 
@@ -219,7 +219,7 @@ def test_batches_read_otherwise_are_another_training(run, data, loop, change) ->
 
 
 def test_where_a_document_begins_to_count_does_not_matter(run, data, loop) -> None:
-    """RoPE knows distances alone, and no token sees another document."""
+    """RoPE depends only on distances, and no token attends to another document."""
     _, train = loop
     columns = np.arange(LENGTH, dtype=np.int32)
     on = [
@@ -239,24 +239,24 @@ def test_a_nan_is_outside_the_tolerance(run) -> None:
 )
 def test_wrong_input_is_told(home, tmp_path, override: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        write_config(tmp_path, home / "asked.yml", STEPS, [override])
+        write_config(tmp_path, home / "overlay.yml", STEPS, [override])
 
 
 def test_what_the_loop_does_not_follow_is_refused(home) -> None:
-    values = overlay.load(home / "asked.yml")
+    values = overlay.load(home / "overlay.yml")
     with pytest.raises(InputError, match="gradient_accumulation_steps: 2"):
         torch_loop.Hyperparameters.from_maxtext({**values, "gradient_accumulation_steps": 2})
 
 
 def test_a_failed_training_is_one_line(home, tmp_path) -> None:
     nowhere = "grain_train_mixture_config_path=/nowhere.json"
-    config = write_config(tmp_path, home / "asked.yml", STEPS, [nowhere])
+    config = write_config(tmp_path, home / "overlay.yml", STEPS, [nowhere])
     with pytest.raises(InputError, match=r"no file /nowhere\.json"):
         run_maxtext(tmp_path, config)
 
 
 def test_rates_are_upstreams() -> None:
-    """Of both schedules, with and without a tail of rate 0, by upstream's own function."""
+    """For both schedules, with and without a tail of rate 0, by MaxText's own function."""
     from maxtext.configs import pyconfig
     from maxtext.utils.maxtext_utils import create_learning_rate_schedule
 
@@ -272,8 +272,8 @@ def test_rates_are_upstreams() -> None:
         config = pyconfig.initialize(["", str(path), *words], log_config=False)
         expected = create_learning_rate_schedule(config)
         settings = torch_loop.Hyperparameters.from_maxtext(overlay.load(path, words))
-        found = [settings.rate(step) for step in range(60)]
-        np.testing.assert_allclose(found, [expected(step) for step in range(60)], atol=1e-8)
+        rates = [settings.rate(step) for step in range(60)]
+        np.testing.assert_allclose(rates, [expected(step) for step in range(60)], atol=1e-8)
 
 
 def test_clipping_sees_the_weights_as_maxtext_keeps_them() -> None:

@@ -1,4 +1,4 @@
-"""Two processes joined by jax.distributed, each with its half of the weights and of the data."""
+"""Two processes train together with jax.distributed, each with half of the weights and data."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from tinymathreason.cli import InputError
 
 STEPS = 100
 ADDRESS = f"127.{os.getpid() >> 16 & 255}.{os.getpid() >> 8 & 255}.{os.getpid() & 255 | 2}"
-"""Upstream's port is fixed; an address of their own keeps them apart from other runs."""
+"""MaxText's port is fixed; an address of their own keeps the processes apart from other runs."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_two_hosts_killed_and_resumed_equal_undisturbed(home, monkeypatch) -> No
     for host in range(2):
         check_equal(home, "hit", STEPS - 1, expected, host)
     wanted = leaves(home, "whole", STEPS - 1)
-    # Each host has its own iterator, and only one of them writes the records.
+    # Each host has its own iterator, and only one host writes the records.
     iterators = [wanted[f"process_{host}-of-2.json"] for host in range(2)]
     assert iterators[0] != iterators[1]
     assert [entry["hosts"] for entry in run.starts(config(home, "hit"))] == [2, 2]

@@ -12,8 +12,7 @@ from tinymathreason.cli import InputError
 def run(tmp_path):
     for name, value in (("half", 0.5), ("a", 0.65), ("b", 0.649)):
         figures = {"value": value, "low": value - 0.03, "high": value + 0.03, "n": 1000}
-        request = records.request(limit=1000)
-        results = records.results(**figures, request=request)
+        results = records.results(request=records.request(limit=1000), **figures)
         results.write(tmp_path / f"evaluation/{name}/results.json")
         records.stage(seconds=123.4).write(tmp_path / f"stages/{name}.json")
     return tmp_path

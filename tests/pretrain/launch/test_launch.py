@@ -1,6 +1,7 @@
-"""A training on a slice: started, restarted, followed, stopped and given up, against a stand-in.
+"""A training on a slice is started, followed, restarted, stopped and given up.
 
-gcloud_stand_in.py plays gcloud; the commands for the hosts run for real, in a folder each.
+tests/support/gcloud_stand_in.py replaces gcloud. The commands for the hosts really run, each host
+in a folder of its own.
 """
 
 import json
@@ -26,7 +27,7 @@ FINISHED = {"step": 100, "status": [0, 0]}
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A git checkout with what the hosts need of this project, and an overlay."""
+    """A git checkout with an overlay and the part of this project that the hosts need."""
     folder = tmp_path_factory.mktemp("checkout")
     (folder / "pretrain/launch").mkdir(parents=True)
     shutil.copy("pretrain/launch/host.sh", folder / "pretrain/launch")
@@ -38,7 +39,7 @@ def checkout(tmp_path_factory):
 
 
 class World:
-    """The folder of the stand-in, and what happened there."""
+    """The folder of the stand-in, with a record of the commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,22 +62,22 @@ class World:
         (self.folder / "scenario.json").write_text(text)
 
     def calls(self) -> list[str]:
-        """Every command line of gcloud so far, in brief: its verb, or that of host.sh."""
+        """The verb of every gcloud command so far, or the verb of host.sh that it ran."""
         path = self.folder / "calls.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
-        found = []
+        verbs = []
         for words in map(json.loads, lines):
             command = next((word for word in words if word.startswith("--command=")), "")
             for verb in ("start", "stop", "halt", "log", "install", "probe", "tail"):
                 if f"host.sh {verb}" in command or f"{verb} -n" in command:
-                    found.append(verb)
+                    verbs.append(verb)
                     break
             else:
-                found.append(words[3] if words[0] == "compute" else "ls")
-        return found
+                verbs.append(words[3] if words[0] == "compute" else "ls")
+        return verbs
 
     def changes(self) -> list[str]:
-        """`calls` without those that only look."""
+        """`calls` without those that change nothing."""
         return [
             call for call in self.calls() if call not in ("describe", "probe", "log", "tail", "ls")
         ]
@@ -84,11 +85,11 @@ class World:
 
 @pytest.fixture
 def world(tmp_path, checkout, monkeypatch):
-    found = World(tmp_path)
+    world = World(tmp_path)
     monkeypatch.setenv("WORLD", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.chdir(checkout)
-    yield found
+    yield world
     # A training of the stand-in ends when its home does.
     for home in tmp_path.glob("host-*"):
         shutil.rmtree(home, ignore_errors=True)
@@ -105,11 +106,11 @@ ONCE = ["scp", "install", "start"]
 def test_a_training_is_started_followed_and_finished(world, capsys, checkout) -> None:
     world.scenario({**FINISHED, "log": "loss 2.5"}, queue=["WAITING_FOR_RESOURCES", "ACTIVE"])
     run("--spot")
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     assert world.changes() == ["create", *ONCE]
     for words in ("tpu is WAITING_FOR_RESOURCES", "tpu is ACTIVE", "loss 2.5", "costs money"):
-        assert words in told
-    assert "finished; saved: step 100 of 100; exit status: vm-w-0 0, vm-w-1 0" in told
+        assert words in out
+    assert "finished; saved: step 100 of 100; exit status: vm-w-0 0, vm-w-1 0" in out
     lines = map(json.loads, (world.folder / "calls.jsonl").read_text().splitlines())
     created = next(words for words in lines if "create" in words)
     assert {
@@ -139,9 +140,9 @@ def test_a_finished_run_is_never_started_again(world, capsys) -> None:
     world.scenario()
     run()
     assert world.calls() == ["ls"]
-    told = capsys.readouterr().out
-    assert "already finished: step 100 is saved; nothing to start" in told
-    assert "costs money" not in told
+    out = capsys.readouterr().out
+    assert "already finished: step 100 is saved; nothing to start" in out
+    assert "costs money" not in out
 
 
 @pytest.mark.parametrize("state", ["SUSPENDED", "FAILED", "PREEMPTED", "ABSENT"])
@@ -162,12 +163,12 @@ def test_hosts_that_crash_because_the_slice_goes_are_no_crash(world, capsys) -> 
 @pytest.mark.parametrize("status", [75, 0])
 def test_a_training_that_saved_and_stopped_by_itself_goes_on(world, capsys, status: int) -> None:
     world.scenario({"step": 40, "status": [status, status]}, FINISHED)
-    # What this leaves running, as a mount does, must not be in the way of the next installation.
+    # A process that it leaves running, such as a mount, must not block the next installation.
     run("--prepare=sleep 5 >sleeps 2>&1 &")
     assert world.changes() == ["create", *ONCE, *ONCE]
-    told = capsys.readouterr().out
-    assert f"stopped early; saved: step 40 of 100; exit status: vm-w-0 {status}" in told
-    assert told.index("attempt 1 on host 0") < told.index("attempt 2 on host 0")
+    out = capsys.readouterr().out
+    assert f"stopped early; saved: step 40 of 100; exit status: vm-w-0 {status}" in out
+    assert out.index("attempt 1 on host 0") < out.index("attempt 2 on host 0")
 
 
 def test_an_early_end_without_progress_is_given_up_too(world) -> None:
@@ -177,7 +178,7 @@ def test_an_early_end_without_progress_is_given_up_too(world) -> None:
     assert world.changes().count("start") == 3
 
 
-def test_a_stop_is_the_operators(world, monkeypatch, capsys) -> None:
+def test_an_operators_stop_ends_the_training(world, monkeypatch, capsys) -> None:
     world.scenario({"step": 40, "status": ["term", "term"]})
     stopped = []
 
@@ -191,10 +192,10 @@ def test_a_stop_is_the_operators(world, monkeypatch, capsys) -> None:
         run("--delete-at-end")
     assert ended.value.code == 75
     assert world.changes() == ["create", *ONCE, "stop"]
-    told = capsys.readouterr().out
-    assert "the training has ended on all hosts; exit status: vm-w-0 75, vm-w-1 75" in told
-    assert "saved: step 40 of 100" in told
-    # Asked again, it goes on, and what ends it then is not that stop.
+    out = capsys.readouterr().out
+    assert "the training has ended on all hosts; exit status: vm-w-0 75, vm-w-1 75" in out
+    assert "saved: step 40 of 100" in out
+    # Started again it continues, and the earlier stop does not explain its next end.
     world.scenario({}, {"step": 50, "status": [1, 1]}, FINISHED)
     run()
     assert world.changes()[5:] == [*ONCE, *ONCE]
@@ -245,9 +246,9 @@ def test_progress_forgives_crashes(world) -> None:
 def test_a_host_that_was_restarted_counts_as_a_crash(world, capsys) -> None:
     world.scenario({"step": 5, "status": ["vanish", 1]}, FINISHED)
     run()
-    told = capsys.readouterr().out
-    assert "crashed; saved: step 5 of 100; exit status: vm-w-0 lost, vm-w-1 1" in told
-    assert "crashed with no exit status on vm-w-0" in told
+    out = capsys.readouterr().out
+    assert "crashed; saved: step 5 of 100; exit status: vm-w-0 lost, vm-w-1 1" in out
+    assert "crashed with no exit status on vm-w-0" in out
 
 
 def test_a_host_that_outlives_the_others_is_killed(world, monkeypatch, capsys) -> None:
@@ -282,25 +283,25 @@ def test_ctrl_c_leaves_the_training_and_run_takes_it_up(world, monkeypatch, capf
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 run("--delete-at-end")
-    told = capfd.readouterr().out
-    assert "already running on 2 hosts" in told
-    assert "python -m pretrain.launch stop --name tpu --zone us-central2-b --project p" in told
+    out = capfd.readouterr().out
+    assert "already running on 2 hosts" in out
+    assert "python -m pretrain.launch stop --name tpu --zone us-central2-b --project p" in out
     assert world.changes() == ["create", *ONCE]
     with pytest.raises(InputError, match=r"runs another training: tiny\.yml learning_rate=0.5"):
         run("learning_rate=0.25")
     main(["status", *PLACE])
     assert "tpu: ACTIVE\nvm-w-0: running\nvm-w-1: running\n" in capfd.readouterr().out
-    # A second start by hand, whatever the operator's machine believes, is none.
+    # A second start by hand, on the host itself, does nothing.
     home = world.folder / "host-0"
-    found = subprocess.run(
+    process = subprocess.run(
         ["bash", "tinymathreason/pretrain/launch/host.sh", "start", "other.yml"],
         cwd=home,
         env={**os.environ, "HOST": "0", "ATTEMPT": "1", "HOME": str(home)},
         capture_output=True,
         text=True,
     )
-    assert found.stdout == "vm-w-0: already running\n"
-    # Nor is anything installed under it.
+    assert process.stdout == "vm-w-0: already running\n"
+    # Nor is anything installed while it runs.
     with pytest.raises(InputError, match="error: vm-w-0: a training runs here"):
         output(Slice(name="tpu", zone="z", project="p").ssh(install(Path("b"), "")))
     main(["stop", *PLACE, "--poll=0.01"])

@@ -1,4 +1,4 @@
-"""A program in XLA's words: loops, sizes, and the arithmetic and traffic of every instruction."""
+"""An XLA program is parsed: loops, sizes, and the arithmetic and traffic of every instruction."""
 
 import math
 from pathlib import Path
@@ -14,18 +14,18 @@ PRODUCT = 2 * 64 * 32 * 128
 
 
 def test_a_loop_counts_as_often_as_it_runs() -> None:
-    """From 3 by 2 to 47: XLA may run two turns of a loop in one."""
-    found = costs.count(hlo.parse(PROGRAM), 16)
-    assert found.matmul_flops == 22 * 2 * PRODUCT
-    assert found.rematerialised_flops == 22 * PRODUCT
-    assert found.cycles == found.matmul_cycles == 22 * 1500
+    """The counter goes from 3 to 47 in steps of 2, as when XLA unrolls a loop once."""
+    result = costs.count(hlo.parse(PROGRAM), 16)
+    assert result.matmul_flops == 22 * 2 * PRODUCT
+    assert result.rematerialised_flops == 22 * PRODUCT
+    assert result.cycles == result.matmul_cycles == 22 * 1500
 
 
 def test_a_ring_sends_all_but_its_own_share() -> None:
-    found = costs.count(hlo.parse(PROGRAM), 16)
+    result = costs.count(hlo.parse(PROGRAM), 16)
     reduced = 22 * 2 * (64 * 128 * 2) * 3 / 4
     gathered = 256 * 128 * 2 * 7 / 8
-    assert found.collective_bytes == pytest.approx(reduced + gathered)
+    assert result.collective_bytes == pytest.approx(reduced + gathered)
 
 
 def test_only_what_lies_in_main_memory_is_traffic() -> None:
@@ -69,19 +69,19 @@ def convolution(shapes: tuple[str, str, str], attributes: str) -> float:
 
 def test_a_product_over_heads_written_as_a_padded_convolution() -> None:
     # x [6, 4096, 2048] times a weight [2048, 16, 128]: XLA slides 16 heads over one position.
-    found = convolution(
+    flops = convolution(
         ("bf16[6,4096,2048,1]", "bf16[2048,16,128,1]", "bf16[6,4096,16,128]"),
         "window={size=1x16 pad=0_0x15_15 rhs_reversal=0x1}, dim_labels=0bf1_i1o0->0b1f",
     )
-    assert found == 2 * 6 * 4096 * 2048 * 16 * 128
+    assert flops == 2 * 6 * 4096 * 2048 * 16 * 128
 
 
 def test_a_product_over_heads_summed_in_the_window() -> None:
-    found = convolution(
+    flops = convolution(
         ("bf16[6,4096,16,128]", "bf16[1,128,2048,16]", "bf16[6,4096,2048,1]"),
         "window={size=1x16}, dim_labels=0b1f_0io1->0bf1",
     )
-    assert found == 2 * 6 * 4096 * 16 * 128 * 2048
+    assert flops == 2 * 6 * 4096 * 16 * 128 * 2048
 
 
 def kernel(name: str, blocks: dict[str, int], results: int = 2) -> hlo.Instruction:
@@ -110,16 +110,16 @@ def kernel(name: str, blocks: dict[str, int], results: int = 2) -> hlo.Instructi
 @pytest.mark.parametrize("block", [512, 1024])
 def test_splash_visits_the_blocks_on_and_below_the_diagonal(name, results, products, block) -> None:
     keys = ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq")
-    found = costs.splash_flops(kernel(name, {**dict.fromkeys(keys, block), "q_layout": 1}, results))
+    flops = costs.splash_flops(kernel(name, {**dict.fromkeys(keys, block), "q_layout": 1}, results))
     side = 4096 // block
     visited = side * (side + 1) // 2 * block**2
-    assert found == 2 * products * 2 * 4 * 128 * visited
+    assert flops == 2 * products * 2 * 4 * 128 * visited
 
 
 def test_blocks_that_are_not_square() -> None:
     blocks = {"block_q": 1024, "block_kv": 2048, "q_layout": 1}
-    found = costs.splash_flops(kernel("splash_mha_fwd", blocks))
-    assert found == 2 * 2 * 2 * 4 * 128 * (1 + 1 + 2 + 2) * 1024 * 2048
+    flops = costs.splash_flops(kernel("splash_mha_fwd", blocks))
+    assert flops == 2 * 2 * 2 * 4 * 128 * (1 + 1 + 2 + 2) * 1024 * 2048
 
 
 def test_an_unknown_kernel_is_not_taken_for_attention() -> None:
@@ -161,6 +161,6 @@ def test_bytes_that_a_chip_sends(opcode, shape, sent) -> None:
 
 
 def test_bytes_of_a_tuple() -> None:
-    found = hlo.arrays("(bf16[2,3]{1,0:T(8,128)(2,1)S(3)}, /*index=1*/f32[]{:T(128)}, pred[5]{0})")
-    assert [(a.bytes, a.space) for a in found] == [(12, 3), (4, 0), (5, 0)]
-    assert math.prod(found[0].dimensions) == 6
+    arrays = hlo.arrays("(bf16[2,3]{1,0:T(8,128)(2,1)S(3)}, /*index=1*/f32[]{:T(128)}, pred[5]{0})")
+    assert [(a.bytes, a.space) for a in arrays] == [(12, 3), (4, 0), (5, 0)]
+    assert math.prod(arrays[0].dimensions) == 6

@@ -1,4 +1,4 @@
-"""Preflight: what is compiled is counted, estimated and judged; what is wrong is told."""
+"""Preflight counts, estimates and judges a compiled step, and reports wrong input."""
 
 import gzip
 import importlib.metadata
@@ -12,7 +12,7 @@ from pretrain import overlay
 from pretrain.model import Model
 from pretrain.preflight import calibration, compiled_step, roofline, sweep
 from pretrain.preflight.__main__ import main
-from pretrain.preflight.calibration import PUBLISHED, Published, constants, measured_seconds
+from pretrain.preflight.calibration import CONSTANTS, PUBLISHED, Published, measured_seconds
 from pretrain.preflight.compile_step import largest
 from pretrain.preflight.compiled_step import CompiledStep, key, needed
 from pretrain.preflight.costs import Costs
@@ -31,20 +31,20 @@ TOO_SMALL = (
 )
 
 
-# On ARM libtpu has no wheel.
+# libtpu has no wheel for ARM.
 pytestmark = pytest.mark.skipif(not find_spec("libtpu"), reason="libtpu is not installed")
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    """An empty cache; what a test does not put there would have to be compiled."""
+    """An empty cache; compiling a step that is not in it fails the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(compiled_step, "_compile", lambda *_: pytest.fail("not in the cache"))
     return compiled_step.cache_directory()
 
 
 def store(cache: Path, overrides: tuple[str, ...] = (), **changes) -> None:
-    """A compiled step of the v4-32 overlay, with a program of which the sums are known."""
+    """Store a compiled step of the v4-32 overlay with a small program in the cache."""
     model = Model.from_config(overlay.load(V4_32))
     step = {
         "devices": 16,
@@ -68,15 +68,15 @@ def test_the_table_and_the_verdict(cache, capsys, tmp_path) -> None:
     assert "1,123,117,056" in out
     assert "25.0 of 30.75 GiB" in out
     assert "fits v4-32 with 5.8 GiB of a chip to spare" in out
-    found = json.loads((tmp_path / "out.json").read_text())
-    seconds = sum(found["estimate"][part] for part in ("fusions", "attention", "collectives"))
-    assert found["seconds"] == seconds
-    hours = found["token_budget"] / found["tokens_per_step"] * seconds / 3600 * 16
-    assert found["chip_hours"] == pytest.approx(hours)
-    assert found["dollars"] == pytest.approx(hours * 2)
-    assert found["fits"]
+    numbers = json.loads((tmp_path / "out.json").read_text())
+    seconds = sum(numbers["estimate"][part] for part in ("fusions", "attention", "collectives"))
+    assert numbers["seconds"] == seconds
+    hours = numbers["token_budget"] / numbers["tokens_per_step"] * seconds / 3600 * 16
+    assert numbers["chip_hours"] == pytest.approx(hours)
+    assert numbers["dollars"] == pytest.approx(hours * 2)
+    assert numbers["fits"]
     assert f"{hours * 2:,.0f} US dollars at 2.00 a chip-hour" in out
-    assert found["token_budget"] == 254_313 * 288 * 4096
+    assert numbers["token_budget"] == 254_313 * 288 * 4096
 
 
 def test_too_tight_fails_and_says_what_to_change(cache, capsys) -> None:
@@ -85,7 +85,7 @@ def test_too_tight_fails_and_says_what_to_change(cache, capsys) -> None:
         main([str(V4_32)])
     assert "per_device_batch_size=3 gradient_accumulation_steps=6" in str(error.value)
     three = overlay.load(V4_32, ["per_device_batch_size=3"])
-    # Three at a time become one: the sequences of a step stay the same.
+    # One sequence instead of three; the number per step stays the same.
     assert "per_device_batch_size=1 gradient_accumulation_steps=9" in advice(three)
     assert "num_vocab_tiling=8" in str(error.value)
 
@@ -101,7 +101,7 @@ def test_out_of_memory_is_one_line_with_the_largest_arrays(cache, capsys) -> Non
     assert "bf16[22x288x4096x5632] 292 GB, f32[288x4096x32000] 151 GB" in line
 
 
-def test_nothing_is_advised_that_was_done() -> None:
+def test_advice_leaves_out_what_is_done_already() -> None:
     config = overlay.load(
         V4_32, ["num_vocab_tiling=8", "per_device_batch_size=1", "remat_policy=full"]
     )
@@ -119,7 +119,7 @@ def test_the_largest_arrays_of_a_program() -> None:
     assert largest(text, 2) == [("i8[100]", 100), ("bf16[4x8]", 64)]
 
 
-def test_the_cache_tells_programs_apart_and_ignores_what_does_not_matter() -> None:
+def test_the_cache_key_depends_on_the_program_alone() -> None:
     slice_, other = find("v4-32"), find("v4-64")
     config = overlay.load(V4_32)
     assert key(config, slice_) != key(config, other)
@@ -128,7 +128,7 @@ def test_the_cache_tells_programs_apart_and_ignores_what_does_not_matter() -> No
     assert key(config, slice_) == key({**config, **same}, slice_)
 
 
-def test_a_refused_alternative_is_told_and_the_others_are_ranked(
+def test_a_refused_alternative_is_reported_and_the_others_are_ranked(
     cache, capsys, monkeypatch
 ) -> None:
     listed = {
@@ -185,7 +185,7 @@ def test_topologies() -> None:
 
 
 def test_the_peak_is_what_the_matrix_units_do_in_a_second() -> None:
-    """Rows times columns times units, two operations each, at the clock of the roofline."""
+    """Rows times columns times units, with two operations each, at the roofline's clock."""
     units = {"v4": 8 * 128**2, "v5e": 4 * 128**2, "v5p": 8 * 128**2, "v6e": 4 * 256**2}
     for name, chip in CHIPS.items():
         assert 2 * units[name] * chip.clock == pytest.approx(chip.peak_flops, rel=0.01)
@@ -194,9 +194,9 @@ def test_the_peak_is_what_the_matrix_units_do_in_a_second() -> None:
 def test_the_roofline_adds_its_parts() -> None:
     chip = CHIPS["v4"]
     costs = Costs(cycles=chip.clock, attention_flops=chip.peak_flops * 0.45, collective_bytes=1e11)
-    found = estimate(costs, chip, Constants(slowdown=1.5))
-    assert (found.fusions, found.attention, found.collectives) == pytest.approx((1.5, 1, 1))
-    assert found.seconds == pytest.approx(3.5)
+    step = estimate(costs, chip, Constants(slowdown=1.5))
+    assert (step.fusions, step.attention, step.collectives) == pytest.approx((1.5, 1, 1))
+    assert step.seconds == pytest.approx(3.5)
 
 
 def test_asynchronous_collectives_hide_behind_arithmetic_or_do_not() -> None:
@@ -207,7 +207,7 @@ def test_asynchronous_collectives_hide_behind_arithmetic_or_do_not() -> None:
 
 
 def test_published_runs_are_named_after_their_weights() -> None:
-    """A misread script would be a model of another size: 22B is 22 billion."""
+    """A script that was copied wrongly would give a model of another size."""
     runs = load(Published, PUBLISHED).runs
     assert {find(run.topology).chip.name for run in runs} == calibration.ERROR.keys()
     for run in runs:
@@ -234,7 +234,7 @@ def test_the_fit_makes_the_estimate_the_measurement() -> None:
 def test_no_product_is_faster_than_the_peak() -> None:
     for name, chip in CHIPS.items():
         costs = Costs(cycles=1.0, matmul_cycles=1.0, matmul_flops=chip.peak_flops)
-        assert estimate(costs, chip, constants(name)).fusions == pytest.approx(1)
+        assert estimate(costs, chip, CONSTANTS[name]).fusions == pytest.approx(1)
 
 
 def test_a_run_that_goes_on_from_a_checkpoint_takes_the_steps_after_it() -> None:
@@ -260,7 +260,7 @@ def test_an_overlay_named_after_a_slice_runs_on_no_other() -> None:
     ("name", "verdict", "ratio"),
     [
         ("v4-32", "fits v4-32 with", "1.0000"),
-        # XLA for CPU keeps no word of what it computes again: attention's two forward products.
+        # XLA for CPU does not mark recomputed operations: attention's two forward products.
         ("cpu", "compiles for cpu", "1.0489"),
     ],
 )

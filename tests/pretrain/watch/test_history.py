@@ -1,4 +1,4 @@
-"""Upstream's events are read whole, once, while they are being written, and across restarts."""
+"""MaxText's events are read completely, once, while they are written, and across restarts."""
 
 import struct
 
@@ -13,13 +13,13 @@ from tinymathreason.cli import InputError
 
 
 def opened(run) -> History:
-    found = History(str(run))
-    found.update()
-    return found
+    result = History(str(run))
+    result.update()
+    return result
 
 
-def values(found: History, tag: str) -> dict[int, float]:
-    series = found.series(tag)
+def values(run: History, tag: str) -> dict[int, float]:
+    series = run.series(tag)
     assert np.all(np.diff(series.steps) > 0)
     return dict(zip(series.steps.tolist(), series.values.tolist(), strict=True))
 
@@ -39,27 +39,27 @@ def ends_of(content: bytes) -> list[int]:
 def test_scalars_by_step(tmp_path) -> None:
     scalars = [s for k in range(3) for s in step_scalars(k, 50.0 + k, 3.0 - k, 90.0 + k)]
     write_events(tmp_path, 40, [*scalars, (2, HELD_OUT, 7.0, 53.0)])
-    found = opened(tmp_path)
-    assert values(found, LOSS) == {0: 3.0, 1: 2.0, 2: 1.0}
-    assert values(found, WEIGHTS) == {0: 90.0, 1: 91.0, 2: 92.0}
-    assert values(found, RATE) == dict.fromkeys(range(3), 0.5)
-    assert values(found, NORM) == dict.fromkeys(range(3), 2.0)
-    assert values(found, HELD_OUT) == {2: 7.0}
-    assert found.series(LOSS).times.tolist() == [50.0, 51.0, 52.0]
-    assert (found.starts, found.recorded, found.damaged) == ([40.0], 3, [])
+    run = opened(tmp_path)
+    assert values(run, LOSS) == {0: 3.0, 1: 2.0, 2: 1.0}
+    assert values(run, WEIGHTS) == {0: 90.0, 1: 91.0, 2: 92.0}
+    assert values(run, RATE) == dict.fromkeys(range(3), 0.5)
+    assert values(run, NORM) == dict.fromkeys(range(3), 2.0)
+    assert values(run, HELD_OUT) == {2: 7.0}
+    assert run.series(LOSS).times.tolist() == [50.0, 51.0, 52.0]
+    assert (run.starts, run.recorded, run.damaged) == ([40.0], 3, [])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_what_upstreams_writer_writes(tmp_path) -> None:
+def test_the_files_of_maxtexts_writer(tmp_path) -> None:
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(tmp_path / "tensorboard" / "run")) as writer:
         writer.add_text("steps", "3")
         for step in range(3):
             writer.add_scalar(LOSS, np.array(step / 3, np.float32), step)
-    found = opened(tmp_path)
-    assert values(found, LOSS) == {k: float(np.float32(k / 3)) for k in range(3)}
-    assert len(found.starts) == 1
+    run = opened(tmp_path)
+    assert values(run, LOSS) == {k: float(np.float32(k / 3)) for k in range(3)}
+    assert len(run.starts) == 1
 
 
 def test_a_file_cut_anywhere_is_read_to_its_last_whole_record(tmp_path) -> None:
@@ -68,34 +68,34 @@ def test_a_file_cut_anywhere_is_read_to_its_last_whole_record(tmp_path) -> None:
     ends = ends_of(content)
     for cut in range(len(content)):
         path.write_bytes(content[:cut])
-        found = opened(tmp_path)
+        run = opened(tmp_path)
         whole = sum(end <= cut for end in ends[1:])
-        assert len(values(found, LOSS)) == max(0, whole - 2)
+        assert len(values(run, LOSS)) == max(0, whole - 2)
         path.write_bytes(content)
-        found.update()
-        assert values(found, LOSS) == {0: 0.0, 1: 1.0, 2: 2.0}
-        assert found.damaged == []
+        run.update()
+        assert values(run, LOSS) == {0: 0.0, 1: 1.0, 2: 2.0}
+        assert run.damaged == []
 
 
 def test_only_what_is_new_is_read(tmp_path, monkeypatch) -> None:
     content = write_events(tmp_path, 5, losses(range(50))).read_bytes()
     path = write_events(tmp_path, 5, losses(range(40)))
     before = len(path.read_bytes())
-    asked = []
+    ranges = []
     system = type(fsspec.filesystem("file"))
     cat_file = system.cat_file
 
     def spy(self, path, start=None, end=None, **options):
-        asked.append((start, end))
+        ranges.append((start, end))
         return cat_file(self, path, start=start, end=end, **options)
 
     monkeypatch.setattr(system, "cat_file", spy)
-    found = opened(tmp_path)
-    found.update()
+    run = opened(tmp_path)
+    run.update()
     path.write_bytes(content)
-    found.update()
-    assert asked == [(0, before), (before, len(content))]
-    assert len(values(found, LOSS)) == 50
+    run.update()
+    assert ranges == [(0, before), (before, len(content))]
+    assert len(values(run, LOSS)) == 50
 
 
 @pytest.mark.parametrize("chunk", [1, 16, 100])
@@ -105,23 +105,23 @@ def test_large_files_are_read_in_pieces(tmp_path, monkeypatch, chunk) -> None:
     assert values(opened(tmp_path), LOSS) == {k: float(k) for k in range(20)}
 
 
-def test_of_a_step_that_was_taken_again_the_later_counts(tmp_path) -> None:
+def test_of_a_repeated_step_the_later_one_counts(tmp_path) -> None:
     write_events(tmp_path, 90, [*losses(range(6)), (2, HELD_OUT, 1.0, 3), (4, HELD_OUT, 2.0, 5)])
-    found = opened(tmp_path)
-    # The host's name sorts before the other's; the time in the file's name decides.
+    run = opened(tmp_path)
+    # The time in the file name decides, although this host's name sorts before the other's.
     write_events(tmp_path, 100, losses((3, 4), 100.0), "a")
-    found.update()
+    run.update()
     expected = {0: 0.0, 1: 1.0, 2: 2.0, 3: 103.0, 4: 104.0}
-    assert values(found, LOSS) == expected
-    # Step 5 and the evaluation at 4 are the first start's: nothing came of them.
-    assert values(found, HELD_OUT) == {2: 1.0}
-    assert found.series(LOSS).files.tolist() == [0, 0, 0, 1, 1]
-    assert (found.starts, found.recorded) == ([90.0, 100.0], 8)
-    # A start that dies before its first step takes nothing away.
+    assert values(run, LOSS) == expected
+    # Step 5 and the evaluation at step 4 belong to the first start and do not count.
+    assert values(run, HELD_OUT) == {2: 1.0}
+    assert run.series(LOSS).files.tolist() == [0, 0, 0, 1, 1]
+    assert (run.starts, run.recorded) == ([90.0, 100.0], 8)
+    # A start that ends before its first step changes nothing.
     write_events(tmp_path, 110, [])
-    found.update()
-    assert values(found, LOSS) == expected
-    assert len(found.starts) == 3
+    run.update()
+    assert values(run, LOSS) == expected
+    assert len(run.starts) == 3
 
 
 def test_a_start_that_goes_back_by_itself(tmp_path) -> None:
@@ -130,7 +130,7 @@ def test_a_start_that_goes_back_by_itself(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["too long", "too short", "no length", "zeros", "record"])
-def test_a_damaged_file_is_told_and_the_others_are_read(tmp_path, damage) -> None:
+def test_a_damaged_file_is_reported_and_the_others_are_read(tmp_path, damage) -> None:
     path = write_events(tmp_path, 5, losses(range(3)))
     broken = bytearray(path.read_bytes())
     at = ends_of(broken)[-3]
@@ -143,18 +143,18 @@ def test_a_damaged_file_is_told_and_the_others_are_read(tmp_path, damage) -> Non
         broken[at] = {"too long": 0xFF, "too short": broken[at] - 9, "no length": 0}[damage]
     path.write_bytes(broken)
     write_events(tmp_path, 50, losses((4, 5)))
-    found = opened(tmp_path)
-    found.update()
-    assert values(found, LOSS).keys() - {1, 2} == {0, 4, 5}
-    assert (1 in values(found, LOSS)) == (2 in values(found, LOSS)) == (damage == "zeros")
-    (told,) = found.damaged
-    # A record that is too short is known by what follows it.
+    run = opened(tmp_path)
+    run.update()
+    assert values(run, LOSS).keys() - {1, 2} == {0, 4, 5}
+    assert (1 in values(run, LOSS)) == (2 in values(run, LOSS)) == (damage == "zeros")
+    (damage_report,) = run.damaged
+    # A length that is too short is noticed at the next record.
     at = at - 9 + 16 + broken[at] + 9 if damage == "too short" else at
-    assert told == f"{path} at byte {at}"
+    assert damage_report == f"{path} at byte {at}"
 
 
 def test_a_bucket_is_read_as_a_folder_is(tmp_path) -> None:
-    # What gs:// goes through, without a network.
+    # The code path of gs://, without a network.
     remote = fsspec.filesystem("memory")
     local = write_events(tmp_path, 5, losses(range(4)))
     write_checkpoint(tmp_path, 3, 77.0)
@@ -164,14 +164,14 @@ def test_a_bucket_is_read_as_a_folder_is(tmp_path) -> None:
         (at,) = remote.find("/bucket/run/tensorboard")
         content = local.read_bytes()
         remote.pipe_file(at, content[:-9])
-        found = opened("memory://bucket/run/")
-        assert values(found, LOSS) == {0: 0.0, 1: 1.0, 2: 2.0}
+        run = opened("memory://bucket/run/")
+        assert values(run, LOSS) == {0: 0.0, 1: 1.0, 2: 2.0}
         remote.pipe_file(at, content)
-        found.update()
-        assert values(found, LOSS) == {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0}
-        assert found.json("config.json") == {"steps": 4}
-        assert found.json("provenance.json") is None
-        assert found.checkpoint() == (3, 77.0)
+        run.update()
+        assert values(run, LOSS) == {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0}
+        assert run.json("config.json") == {"steps": 4}
+        assert run.json("provenance.json") is None
+        assert run.checkpoint() == (3, 77.0)
         with pytest.raises(InputError, match="memory://bucket/none: no such folder"):
             History("memory://bucket/none")
     finally:
@@ -179,14 +179,14 @@ def test_a_bucket_is_read_as_a_folder_is(tmp_path) -> None:
 
 
 def test_a_half_written_checkpoint_is_none(tmp_path) -> None:
-    found = History(str(tmp_path))
-    assert found.checkpoint() is None
+    run = History(str(tmp_path))
+    assert run.checkpoint() is None
     write_checkpoint(tmp_path, 30, complete=False)
     (tmp_path / "checkpoints" / "40.orbax-checkpoint-tmp").mkdir()
-    assert found.checkpoint() is None
+    assert run.checkpoint() is None
     write_checkpoint(tmp_path, 9, 5.0)
     write_checkpoint(tmp_path, 10, 6.5)
-    assert found.checkpoint() == (10, 6.5)
+    assert run.checkpoint() == (10, 6.5)
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""A run's figures are what its events, configuration and checkpoints say, at every moment of it."""
+"""A run's figures follow from its events, configuration and checkpoints at every moment."""
 
 import dataclasses
 import json
@@ -41,10 +41,11 @@ def test_the_models_flops_are_upstreams() -> None:
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of 201 steps, killed and started again, at its step 150.
+    """A run of 201 steps at step 150, which was killed and restarted once.
 
-    A step takes 2 s and an evaluation, at steps 0, 50, 100 and 150, 10 s. The first start recorded
-    steps to 119, the second goes on at 101. Starting takes 30 s before the events, 5 s after.
+    A step takes 2 s and an evaluation, at steps 0, 50, 100 and 150, takes 10 s. The first start
+    recorded steps up to 119, the second continues at 101. A start takes 30 s before it creates its
+    event file and 5 s afterwards.
     """
     config(tmp_path)
     entries = [{"start": "1970-01-01T00:01:40+00:00", "changed": {}, "device": "cpu"}]
@@ -68,8 +69,8 @@ def run(tmp_path):
 
 def test_the_figures_of_a_run(run) -> None:
     end = 635 + 50 * 2 + 10
-    found = measured(run, now=end + 7.0, peak=2 * model_flops(CONFIG))
-    assert dataclasses.asdict(found) == {
+    progress = measured(run, now=end + 7.0, peak=2 * model_flops(CONFIG))
+    assert dataclasses.asdict(progress) == {
         "last_step": 200,
         "step": 150,
         "loss": 3.5,
@@ -88,22 +89,22 @@ def test_the_figures_of_a_run(run) -> None:
         "event_age": 7.0,
         "damaged": [],
     }
-    assert not found.finished
+    assert not progress.finished
     assert measured(run).mfu is None
-    # Without provenance, what came before the first event is not known.
+    # Without provenance.json the time before the first event is not known.
     (run / "provenance.json").unlink()
-    found = measured(run)
-    assert found.goodput == pytest.approx(151 * 2 / (end - 130))
-    assert found.starts == 2
+    progress = measured(run)
+    assert progress.goodput == pytest.approx(151 * 2 / (end - 130))
+    assert progress.starts == 2
 
 
 def test_the_last_start_says_what_is_run(run) -> None:
     provenance = json.loads((run / "provenance.json").read_text())
     provenance["starts"][1].update(changed={"steps": 301}, device="TPU v4")
     (run / "provenance.json").write_text(json.dumps(provenance))
-    found = measured(run)
-    assert found.last_step == 300
-    assert found.mfu == pytest.approx(model_flops(CONFIG) / 2.0 / 275e12)
+    progress = measured(run)
+    assert progress.last_step == 300
+    assert progress.mfu == pytest.approx(model_flops(CONFIG) / 2.0 / 275e12)
     assert measured(run, peak=1e12).mfu == pytest.approx(model_flops(CONFIG) / 2.0 / 1e12)
 
 
@@ -112,12 +113,12 @@ def test_the_speed_is_of_the_last_steps_by_the_wall_clock(tmp_path) -> None:
     scalars = [s for k in range(50) for s in step_scalars(k, 9.0 * k, tokens=7.0)]
     scalars += [s for k in range(50, 150) for s in step_scalars(k, 441 + 3.0 * (k - 49), tokens=k)]
     write_events(tmp_path, 0, scalars)
-    found = measured(tmp_path)
-    assert found.step_seconds == pytest.approx(3.0)
-    assert found.tokens_per_second == pytest.approx(np.mean(range(50, 150)) / 3)
-    # A flush may end between a step's loss and its tokens.
+    progress = measured(tmp_path)
+    assert progress.step_seconds == pytest.approx(3.0)
+    assert progress.tokens_per_second == pytest.approx(np.mean(range(50, 150)) / 3)
+    # The events may end between the loss and the tokens of a step.
     write_events(tmp_path, 0, [*scalars, (150, LOSS, 1.0, 10_000.0)])
-    assert measured(tmp_path).tokens_per_second == found.tokens_per_second
+    assert measured(tmp_path).tokens_per_second == progress.tokens_per_second
     assert measured(tmp_path).step == 150
 
 
@@ -125,7 +126,7 @@ def test_the_speed_is_of_the_last_steps_by_the_wall_clock(tmp_path) -> None:
 def timelines(draw):
     """Starts of a run: seconds to begin, steps taken, how many unrecorded, how many then lost.
 
-    Three steps in a row hold one that is neither the first nor, with an interval of two, evaluated.
+    With at least three steps, one is neither the first nor, at an interval of two, evaluated.
     """
     starts = []
     for _ in range(draw(st.integers(1, 4))):
@@ -145,7 +146,7 @@ def test_goodput_is_the_time_of_the_steps_that_were_kept(starts, step_time, ever
         run = Path(folder)
         config(run)
         for begin, taken, unrecorded, lost in starts:
-            # A second more, as a file is named by the second in which it begins.
+            # One second more, because the file name contains the second of its creation.
             opened, now = now, now + begin + 1
             scalars: list[list[Scalar]] = []
             for k in range(step, step + taken):
@@ -158,8 +159,8 @@ def test_goodput_is_the_time_of_the_steps_that_were_kept(starts, step_time, ever
             write_events(run, opened, [s for k in scalars[: taken - unrecorded] for s in k])
             step += taken - lost
         assert measured(run).step == step - 1
-        found = measured(run).goodput
-    assert found == pytest.approx(step * step_time / (now - began), rel=1e-6)
+        progress = measured(run).goodput
+    assert progress == pytest.approx(step * step_time / (now - began), rel=1e-6)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -181,24 +182,24 @@ def test_a_step_is_timed_where_nothing_lies_between_it_and_the_one_before() -> N
     seconds, plain = spans(loss, np.array([4]), 2.0)
     assert seconds.tolist() == [5, 1, 1, 3, 8, 1]
     assert plain.tolist() == [False, False, True, False, False, True]
-    # Steps 0 to 3, and 6 to 8, are there without an event of their own.
+    # Steps 0 to 2, 6 and 7 took place without being recorded.
     assert kept_seconds(loss, seconds, plain) == 4 + 1 + 1 + 3 + 1 + 1
 
 
 def test_before_the_first_step(tmp_path, capsys) -> None:
     config(tmp_path)
     main([str(tmp_path), "--once", "--json", "--png", str(tmp_path / "curves.png")])
-    found = json.loads(capsys.readouterr().out)
-    assert (found["step"], found["last_step"], found["goodput"]) == (None, 200, None)
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["step"], figures["last_step"], figures["goodput"]) == (None, 200, None)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     write_events(tmp_path, 5, step_scalars(0, 9.0))
-    found = measured(tmp_path)
-    assert (found.step, found.loss) == (0, 1.0)
-    assert (found.goodput, found.tokens_per_second, found.seconds_left) == (None, None, None)
+    now = measured(tmp_path)
+    assert (now.step, now.loss) == (0, 1.0)
+    assert (now.goodput, now.tokens_per_second, now.seconds_left) == (None, None, None)
 
 
 def grow(run, monkeypatch, looks: list[int]) -> None:
-    """While the watch sleeps, the run goes on: to each of ``looks`` steps in turn."""
+    """While the watch sleeps, the run proceeds to the next number of steps in ``looks``."""
     left = list(looks)
 
     def sleep(seconds: float) -> None:
@@ -214,7 +215,7 @@ def grow(run, monkeypatch, looks: list[int]) -> None:
 
 def test_a_line_a_look_until_the_last_step_is_saved(tmp_path, monkeypatch, capsys) -> None:
     config(tmp_path)
-    # The last step's event comes after its checkpoint.
+    # The event of the last step comes after its checkpoint.
     grow(tmp_path, monkeypatch, [3, 150, 200, 201])
     main([str(tmp_path), "--interval", "3"])
     first, *lines = capsys.readouterr().out.splitlines()
@@ -250,10 +251,10 @@ def test_on_a_terminal_the_figures_stand_in_place(tmp_path, monkeypatch, capsys)
 
 
 def test_no_number_is_null_in_json(run) -> None:
-    found = dataclasses.replace(measured(run), loss=float("nan"), damaged=["x at byte 3"])
-    assert json.loads(as_json(found))["loss"] is None
-    assert rows(found)["loss"] == "nan"
-    assert rows(found)["damaged"] == "x at byte 3"
+    progress = dataclasses.replace(measured(run), loss=float("nan"), damaged=["x at byte 3"])
+    assert json.loads(as_json(progress))["loss"] is None
+    assert rows(progress)["loss"] == "nan"
+    assert rows(progress)["damaged"] == "x at byte 3"
 
 
 @pytest.mark.parametrize(
