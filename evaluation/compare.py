@@ -75,8 +75,8 @@ def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
     _check_alike((a, b), results, samples)
     metric = metric or str(results[0]["metric"])
     rights = [
-        [_is_right(sample, metric, folder) for sample in found]
-        for folder, found in zip((a, b), samples, strict=True)
+        [_is_right(sample, metric, folder) for sample in side]
+        for folder, side in zip((a, b), samples, strict=True)
     ]
     ids = [sample["id"] for sample in samples[0]]
     pairs = list(zip(*rights, strict=True))
@@ -147,7 +147,7 @@ def _check_alike(
     """Raise `InputError` unless both evaluations are of the same problems."""
     told = (
         ("tasks", [result["task"] for result in results]),
-        ("numbers of problems", [len(found) for found in samples]),
+        ("numbers of problems", [len(side) for side in samples]),
     )
     for what, (left, right) in told:
         if left != right:
@@ -173,35 +173,35 @@ def _is_right(sample: dict[str, Any], metric: str, folder: Path) -> bool:
     return bool(metrics[metric])
 
 
-def _report(found: dict[str, Any]) -> str:
+def _report(result: dict[str, Any]) -> str:
     """What a comparison found, as lines to read."""
-    lines = [f"{found['task']}, {found['metric']}, {found['n']} problems"]
+    lines = [f"{result['task']}, {result['metric']}, {result['n']} problems"]
     lines += [
-        f"{name.upper()} {found[name]['value']:.1%} (95 % interval {found[name]['low']:.1%} to "
-        f"{found[name]['high']:.1%}) {found[name]['folder']}"
+        f"{name.upper()} {result[name]['value']:.1%} (95 % interval {result[name]['low']:.1%} to "
+        f"{result[name]['high']:.1%}) {result[name]['folder']}"
         for name in "ab"
     ]
-    difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
-    won, lost, p = len(found["won"]), len(found["lost"]), found["p"]
+    difference, low, high = (100 * result[key] for key in ("difference", "low", "high"))
+    won, lost, p = len(result["won"]), len(result["lost"]), result["p"]
     return "\n".join(
         [
             *lines,
             f"B - A {difference:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), "
             f"exact McNemar p {f'= {p:.2g}' if p else '< 1e-300'}",
             f"B won {won} {'problem' if won == 1 else 'problems'} and lost {lost}; "
-            f"both right {found['both_right']}, both wrong {found['both_wrong']}",
+            f"both right {result['both_right']}, both wrong {result['both_wrong']}",
         ]
     )
 
 
-def _show(found: dict[str, Any], limit: int) -> str:
+def _show(result: dict[str, Any], limit: int) -> str:
     """The first problems won and lost, with both models' first answers."""
     samples = [
-        {sample["id"]: sample for sample in _read(Path(found[name]["folder"]))[1]} for name in "ab"
+        {sample["id"]: sample for sample in _read(Path(result[name]["folder"]))[1]} for name in "ab"
     ]
     blocks = []
     for what in ("won", "lost"):
-        for i in found[what][:limit]:
+        for i in result[what][:limit]:
             blocks.append(f"\n{what}: problem {i}, expected {samples[0][i]['expected']}")
             blocks.append(samples[0][i]["question"])
             for name, of_model in zip("AB", samples, strict=True):
@@ -230,12 +230,12 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     if arguments.show < 0:
         parser.error(f"--show: must not be negative (got {arguments.show})")
-    found = compare(arguments.a, arguments.b, arguments.metric)
+    result = compare(arguments.a, arguments.b, arguments.metric)
     if arguments.output:
-        write_json(arguments.output, found)
-    print(_report(found))
+        write_json(arguments.output, result)
+    print(_report(result))
     if arguments.show:
-        print(_show(found, arguments.show))
+        print(_show(result, arguments.show))
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def _metrics(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     Of several answers to a problem a metric is the mean. pass@k is the chance that one of k answers
     is right; majority, the share of problems whose most frequent answer is.
     """
-    found = {
+    metrics = {
         name: _estimate([sample["metrics"][name] for sample in samples])
         for name in samples[0]["metrics"]
     }
@@ -228,9 +228,9 @@ def _metrics(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     if count > 1:
         right = [sum(sample["all_correct"]) for sample in samples]
         for k in sorted({*(2**power for power in range(count.bit_length())), count}):
-            found[f"pass@{k}"] = _estimate([pass_at_k(count, c, k) for c in right])
-        found[f"majority@{count}"] = _estimate([_majority(sample) for sample in samples])
-    return found
+            metrics[f"pass@{k}"] = _estimate([pass_at_k(count, c, k) for c in right])
+        metrics[f"majority@{count}"] = _estimate([_majority(sample) for sample in samples])
+    return metrics
 
 
 def _majority(sample: dict[str, Any]) -> float:

@@ -50,10 +50,10 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[dict[str, 
     if output.exists():
         if not (output / "results.json").is_file():
             raise InputError(f"{output}: is there, and holds no result; name another folder")
-        found: dict[str, Any] = read_json(output / "results.json")
-        if {key: found.get(key) for key in inputs} != inputs:
+        stored: dict[str, Any] = read_json(output / "results.json")
+        if {key: stored.get(key) for key in inputs} != inputs:
             raise InputError(f"{output} holds the result of another evaluation; name another")
-        return found, True
+        return stored, True
     journal = output.with_name(f"{output.name}.journal")
     with locked(journal, "evaluating"):
         result, samples = evaluate(path, config, journal / "responses.jsonl", inputs)

@@ -91,14 +91,14 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         model.train(training)
 
 
-def measured(trainer: Any) -> dict[str, str]:
-    """The SHA-256 of the problems that a trainer measures the accuracy on; empty without one.
+def accuracy_hash(trainer: Any) -> dict[str, str]:
+    """SHA-256 of the problems that a trainer measures the accuracy on; empty if it measures none.
 
-    It tells a run from another: their accuracies are not of one curve.
+    Accuracies on different problems do not belong on one curve, so such runs are different runs.
     """
-    every = trainer.callback_handler.callbacks
-    found = [callback for callback in every if isinstance(callback, AccuracyCallback)]
-    return {"accuracy": found[0].problems_hash} if found else {}
+    callbacks = trainer.callback_handler.callbacks
+    hashes = [c.problems_hash for c in callbacks if isinstance(c, AccuracyCallback)]
+    return {"accuracy": hashes[0]} if hashes else {}
 
 
 WORDS = (("loss", "loss"), ("reward", "reward"), ("eval_loss", "held-out loss"))

@@ -1,12 +1,15 @@
-"""A run's arguments and first rows in; nothing out, or one line that says what is wrong."""
+"""Checks of a run's options and of its first rows; a problem is one line, before the first step."""
 
 import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinymathreason.chatml import IM_END, IM_START
 from tinymathreason.cli import InputError
+
+if TYPE_CHECKING:
+    from sft.settings import Settings
 
 ROWS = 64
 """Rows that are looked at, evenly spread over the training set."""
@@ -17,11 +20,24 @@ Conversation = tuple[list[int], list[int]]
 """Token ids and their labels."""
 
 
-def check_arguments(training: Any, model: Any) -> None:
-    """Raise `InputError` for TRL's options that break a run of ours, naming what to set.
+def check_settings(settings: "Settings[Any]") -> None:
+    """Raise `InputError` for options that break a run of any algorithm, naming what to set."""
+    from evaluation import tasks
 
-    ``training`` is an SFTConfig, ``model`` a ModelConfig.
-    """
+    model, accuracy = settings.model, settings.data.accuracy
+    if model.load_in_4bit or model.load_in_8bit:
+        if not model.use_peft:
+            raise InputError("quantised weights cannot be trained; add an adapter: use_peft: true")
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise InputError("load_in_4bit and load_in_8bit need: pip install bitsandbytes")
+    if settings.training.eval_strategy != "no" and not settings.data.HOLDS_OUT:
+        raise InputError("eval_strategy: there are no held-out examples here; use our key accuracy")
+    if accuracy is not None and accuracy.task is not None:
+        tasks.load(accuracy.task, accuracy.data, accuracy.problems)
+
+
+def check_packing(training: Any) -> None:
+    """Raise `InputError` for options of an SFTConfig that break a run, naming what to set."""
     if training.packing and training.packing_strategy != "bfd":
         raise InputError(
             f"packing_strategy {training.packing_strategy}: it cuts conversations, and with "
@@ -35,11 +51,6 @@ def check_arguments(training: Any, model: Any) -> None:
         raise InputError("padding_free: true is part of packing; set packing: true")
     if training.chat_template_path is not None:
         raise InputError("chat_template_path: our key for the template is chat_template")
-    if model.load_in_4bit or model.load_in_8bit:
-        if not model.use_peft:
-            raise InputError("quantised weights cannot be trained; add an adapter: use_peft: true")
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise InputError("load_in_4bit and load_in_8bit need: pip install bitsandbytes")
 
 
 def rows(dataset: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A trainer at its end in; the run's folder ``model`` with its record out."""
+"""The end of a run: the folder ``model`` with the trained model, its curves and its record."""
 
 import time
 from pathlib import Path
@@ -13,12 +13,18 @@ from tinymathreason.files import new_directory, write_json
 
 
 def finish(
-    trainer: Any, tokenizer: Any, model: Any, output: Path, name: str, record: dict[str, Any]
+    trainer: Any,
+    tokenizer: Any,
+    model: Any,
+    output: Path,
+    name: str,
+    record: dict[str, Any],
+    started: float,
 ) -> dict[str, Any]:
     """Write the finished model, its tokenizer, curves and record ``name``; returns the record.
 
-    ``model`` is TRL's ModelConfig; ``record`` is what the run says of itself, with the monotonic
-    time of its start under ``seconds``. Every process calls this; for all but the main one the
+    ``model`` is TRL's ModelConfig; ``record`` is what the run says of its data; ``started`` is the
+    monotonic time of its start. Every process calls this; for all but the main one the returned
     record is empty. Raises `InputError` when the disk is full.
     """
     quantised = model.load_in_4bit or model.load_in_8bit
@@ -44,7 +50,7 @@ def finish(
             "steps": trainer.state.global_step,
             "arguments": trainer.args.to_dict(),
             **arithmetic.describe(trainer.args, model),
-            "seconds": round(time.monotonic() - record["seconds"], 1),
+            "seconds": round(time.monotonic() - started, 1),
             **provenance.record().model_dump(),
         }
         write_json(folder / name, whole)

@@ -33,6 +33,20 @@ def making(model: str) -> Iterator[None]:
         raise InputError(f"{model}: {said.strip()}") from error
 
 
+def local_folder(model: str, revision: str = "main") -> Path:
+    """The folder of a model; one that is named ORG/NAME is fetched from the hub.
+
+    Raises `InputError` when there is no whole model.
+    """
+    from evaluation.model import folder
+
+    path = Path(model)
+    if not path.is_dir():
+        path = folder(f"{model}@{revision}")
+    check_folder(path)
+    return path
+
+
 def check_folder(folder: Path, weights: bool = True) -> None:
     """Raise `InputError` naming the file that a model's folder lacks."""
     names = [*(["config.json"] if weights else []), "tokenizer.json", "tokenizer_config.json"]
@@ -55,7 +69,8 @@ def load_tokenizer(model: str, template: Path, revision: str = "main", weights: 
 
     if Path(model).is_dir():
         check_folder(Path(model), weights)
-    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
+    with making(model):
+        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
     tokenizer.chat_template = template.read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise InputError(f"{model}: the tokenizer needs a padding token other than end-of-text")

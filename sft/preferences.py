@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from sft import command
 from sft.sampler import Sample, Sampler
+from sft.settings import parse
 from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.chatml import conversation
@@ -72,7 +73,9 @@ class Answered:
         return [(right[i % len(right)], wrong[i % len(wrong)]) for i in range(number)], counts
 
 
-def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -> Path:
+def prepare(
+    data: "DpoData", model: str, max_length: int | None, output: Path, revision: str = "main"
+) -> Path:
     """The folder of the pairs (``pairs_dir``, or ``pairs`` under ``output``), made anew when stale.
 
     A problem whose prompt and longest completion have together more than ``max_length`` tokens is
@@ -81,14 +84,14 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
 
     Raises `InputError` for what cannot be read, and when there is no pair.
     """
-    from sft.model import check_folder, load_tokenizer, tokenizer_hash
+    from sft.model import load_tokenizer, local_folder, tokenizer_hash
     from sft.problems import load
     from tinymathreason.chat import Chat
     from tinymathreason.latex import plain_number
     from tinymathreason.provenance import asking_hash, file_hash, model_hash
 
-    check_folder(Path(model))
-    tokenizer = load_tokenizer(model, data.chat_template)
+    start = local_folder(model, revision)
+    tokenizer = load_tokenizer(str(start), data.chat_template)
     chat = Chat(tokenizer, tokenizer.chat_template)
     folder = data.pairs_dir or output / "pairs"
     check_replaceable(folder, MANIFEST, KIND, (PAIRS, SAMPLES))
@@ -108,8 +111,8 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
     sampled = {
         "problems": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
         "tokenizer": tokenizer_hash(tokenizer),
-        "model": model_hash(Path(model)),
-        "asking": asking_hash(Path(model)),  # which says what ends an answer
+        "model": model_hash(start),
+        "asking": asking_hash(start),  # which says what ends an answer
         "sampling": dataclasses.asdict(data.sampling),
     }
     inputs = {**sampled, "pairs_per_problem": data.pairs_per_problem}
@@ -127,7 +130,7 @@ def prepare(data: "DpoData", model: str, max_length: int | None, output: Path) -
                 for path in work.iterdir():
                     path.unlink()
                 write_json(work / MANIFEST, sampled)
-            answered = list(_sample(work, asked, Path(model), chat, data.sampling))
+            answered = list(_sample(work, asked, start, chat, data.sampling))
             with new_directory(folder, replace=True) as aside:
                 counts = _write(aside, answered, data.pairs_per_problem)
                 counts["left_out"] = left_out
@@ -208,31 +211,31 @@ def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "none"
 
 
-def table(counts: dict[str, Any]) -> Iterator[str]:
-    """Lines for a user: what became of the problems and the samples, and how many pairs."""
+def summary(counts: dict[str, Any]) -> str:
+    """A table for a user: counts of problems, samples and pairs, and the share of right samples."""
     names = ("problems", "left_out", "samples", "pairs")
     rows = [[name, _words(counts[name])] for name in names]
-    yield tabulate(rows, tablefmt="plain", disable_numparse=True)
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True)
     samples = counts["samples"]
     total = samples.get("correct", 0) + samples.get("incorrect", 0)
-    yield f"{samples.get('correct', 0) / total:.1%} of {total:,} samples are right"
+    return f"{table}\n{samples.get('correct', 0) / total:.1%} of {total:,} samples are right"
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, make the pairs and print their counts."""
-    described = "Sample a tuned model's answers, and pair right with wrong ones."
-    path, rest = command.words(
-        argv, "sft.preferences", described, "sampling.samples=4", "DPOConfig"
+    description = "Sample a tuned model's answers, and pair right with wrong ones."
+    path, rest = command.command_line(
+        argv, "sft.preferences", description, "sampling.samples=4", "DPOConfig"
     )
 
     from sft.config import DpoData
-    from sft.settings import find, parse
 
-    settings = parse(find(path), rest, DpoData, "DPOConfig")
-    model, length = settings.model.model_name_or_path, settings.training.max_length
-    folder = prepare(settings.data, model, length, settings.output)
-    for line in table(read_json(folder / MANIFEST)["counts"]):
-        print(line)
+    settings = parse(path, rest, DpoData, "DPOConfig")
+    model, length = settings.model, settings.training.max_length
+    folder = prepare(
+        settings.data, model.model_name_or_path, length, settings.output, model.model_revision
+    )
+    print(summary(read_json(folder / MANIFEST)["counts"]))
     print(f"{folder} is ready")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sft import command
+from sft.settings import parse
 from tinymathreason import cli, provenance
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
@@ -231,8 +232,8 @@ def _reasons(entry: dict[str, Any]) -> str:
     return f"{entry['read']:,} read, {reasons or 'none rejected'}"
 
 
-def table(counts: dict[str, Any]) -> str:
-    """A table for a user: what became of the rows of every source."""
+def summary(counts: dict[str, Any]) -> str:
+    """A table for a user: the rows of every source that were kept and rejected."""
     rows = []
     for name, entry in counts.items():
         reasons = ", ".join(f"{count:,} {why}" for why, count in entry["rejected"].items())
@@ -243,22 +244,21 @@ def table(counts: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, prepare the examples and print their counts."""
-    described = "Join question sets into one clean, tokenised and masked set of examples."
-    path, rest = command.words(
-        argv, "sft.prepare", described, "sources.gsm8k.path=FILE", "SFTConfig"
+    description = "Join question sets into one clean, tokenised and masked set of examples."
+    path, rest = command.command_line(
+        argv, "sft.prepare", description, "sources.gsm8k.path=FILE", "SFTConfig"
     )
 
     from sft.config import SftData
     from sft.dataset import manifest
-    from sft.settings import find, parse
 
-    # A configuration for a GPU may be prepared on a machine without one.
-    settings = parse(find(path), [*rest, "--use_cpu", "true"], SftData)
+    # The configuration may be for a GPU that this machine does not have.
+    settings = parse(path, [*rest, "--use_cpu", "true"], SftData)
     model, length = settings.model, settings.training.max_length
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision
     )
-    print(table(manifest(folder)["sources"]))
+    print(summary(manifest(folder)["sources"]))
     print(f"{folder} is ready")
 
 

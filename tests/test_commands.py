@@ -140,7 +140,7 @@ def test_no_text_is_in_the_encoding_of_the_locale(tmp_path) -> None:
 
 def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -> None:
     for module, absent in (
-        ("sft.run, sft.prepare, sft.train", {"jax", "maxtext"}),
+        ("sft.run, sft.prepare, sft.session", {"jax", "maxtext"}),
         (
             "conversion.to_hf, conversion.to_maxtext, conversion.inspect, conversion.verify, "
             "conversion.export, conversion.checkpoint, conversion.parity",

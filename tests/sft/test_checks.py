@@ -8,6 +8,7 @@ import pytest
 
 from sft import checks
 from sft.model import check_vocabulary, load_tokenizer
+from sft.run import Sft
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import EOS, IM_END, TEMPLATE, conversation
 from tinymathreason.cli import InputError
@@ -98,14 +99,24 @@ def test_what_the_loss_sees_is_set_off(tokenizer, row) -> None:
     assert checks.show(tokenizer, ids, ids) == r"[[\x1b[2Ja\r\u202eb" + "\n]]"
 
 
-def arguments(**more):
+def settings(**more):
     training = {
+        "eval_strategy": "steps",
         "packing": False, "packing_strategy": "bfd", "eval_packing": None, "padding_free": False,
         "max_length": 64, "chat_template_path": None,
     }  # fmt: skip
     model = {"load_in_4bit": False, "load_in_8bit": False, "use_peft": False}
     changed = {key: {**values, **more} for key, values in (("t", training), ("m", model))}
-    return SimpleNamespace(**changed["t"]), SimpleNamespace(**changed["m"])
+    return SimpleNamespace(
+        data=SimpleNamespace(HOLDS_OUT=True, accuracy=None),
+        training=SimpleNamespace(**changed["t"]),
+        model=SimpleNamespace(**changed["m"]),
+    )
+
+
+def check(settings) -> None:
+    checks.check_settings(settings)
+    Sft().check(settings)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +132,16 @@ def arguments(**more):
     ],
 )
 def test_options_that_break_a_run_are_refused(more, words) -> None:
-    checks.check_arguments(*arguments())
-    checks.check_arguments(*arguments(packing=True, eval_packing=False, padding_free=True))
+    check(settings())
+    check(settings(packing=True, eval_packing=False, padding_free=True))
     with pytest.raises(InputError, match=words):
-        checks.check_arguments(*arguments(**more))
+        check(settings(**more))
 
 
 def test_a_quantised_base_needs_its_library(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install bitsandbytes"):
-        checks.check_arguments(*arguments(load_in_8bit=True, use_peft=True))
+        check(settings(load_in_8bit=True, use_peft=True))
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import safetensors.numpy
 
 from sft import dpo
 from sft.checkpoints import INPUTS, MODEL
+from sft.checks import check_settings
 from sft.config import DpoData
 from sft.preferences import MANIFEST, PAIRS
 from sft.sampler import Sample
@@ -126,7 +128,7 @@ def test_two_steps_from_config_to_model_interrupted_and_not(
     assert any((expected[name] != start[name]).any() for name in start)
 
     folder = tmp_path / "broken" / MODEL
-    record = json.loads((folder / dpo.RECORD).read_text())
+    record = json.loads((folder / "dpo.json").read_text())
     assert [entry["step"] for entry in record["history"] if "loss" in entry] == [1, 2]
     # Before the first step the model is its own reference: no answer has gained on another.
     assert record["history"][0]["rewards/margins"] == 0
@@ -188,7 +190,7 @@ def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
     ("arguments", "words"),
     [
         (["--learning_rte", "1"], "learning_rte"),
-        (["--eval_strategy", "steps", "--eval_steps", "1"], "our key accuracy measures"),
+        (["--eval_strategy", "steps", "--eval_steps", "1"], "use our key accuracy"),
         (["--sync_ref_model", "true"], "a resumed run would differ"),
         (["--load_in_4bit", "true"], "use_peft: true"),
         (["accuracy.task=gsm9k"], "unknown 'gsm9k'"),
@@ -219,6 +221,7 @@ def test_shipped_configurations_are_read(name, tmp_path, model_dir) -> None:
     from sft.settings import find, parse
 
     arguments = ["--model_name_or_path", str(model_dir), "--bf16", "false"]
-    settings = parse(find(dpo.Path(name)), arguments, DpoData, "DPOConfig")
+    settings = parse(find(Path(name)), arguments, DpoData, "DPOConfig")
     assert settings.training.loss_type == ["sigmoid", "sft"]
-    dpo.check(settings.data, settings.training, settings.model)
+    check_settings(settings)
+    dpo.Dpo().check(settings)

@@ -8,10 +8,12 @@ import safetensors.numpy
 
 from sft import grpo
 from sft.checkpoints import MODEL
+from sft.checks import check_settings
 from sft.config import GrpoData
 from sft.grpo import rows
 from sft.problems import Problem
 from sft.rewards import REWARDS
+from sft.session import train
 from sft.settings import parse
 from tests.support import scripted
 from tinymathreason.chatml import IM_END
@@ -51,7 +53,7 @@ def weights(output):
 
 
 def earned(output):
-    history = json.loads((output / MODEL / grpo.RECORD).read_text())["history"]
+    history = json.loads((output / MODEL / "grpo.json").read_text())["history"]
     return [(entry["step"], entry["reward"]) for entry in history if "reward" in entry]
 
 
@@ -90,7 +92,7 @@ def test_the_finished_folder_is_a_whole_model_with_its_record(whole, model_dir, 
     assert tokenizer.convert_tokens_to_ids(IM_END) in model.generation_config.eos_token_id
     before = safetensors.numpy.load_file(model_dir / "model.safetensors")
     assert all((weights(whole)[name] != array).any() for name, array in before.items())
-    record = json.loads((whole / MODEL / grpo.RECORD).read_text())
+    record = json.loads((whole / MODEL / "grpo.json").read_text())
     assert (record["steps"], record["rewards"]) == (6, {"format": 0.25, "repetition": 0.5})
     assert sum(record["counts"]["problems"].values()) == 6
     assert record["counts"]["problems"]["kept"] == record["problems"]
@@ -180,7 +182,7 @@ def test_rewards_reach_trl_with_their_weights_and_what_ends_an_answer(
     monkeypatch.setattr(trl, "GRPOTrainer", Spy)
     found = settings(model_dir, tmp_path, "rewards.accuracy=2")
     with pytest.raises(KeyboardInterrupt):
-        grpo.train(found)
+        train(grpo.Grpo(), found)
     (trainer,) = made
     by_name = dict(zip(trainer.reward_func_names, trainer.reward_weights.tolist(), strict=True))
     assert by_name == {"accuracy": 2.0, "format": 0.25, "repetition": 0.5}
@@ -213,13 +215,19 @@ def test_an_unknown_key_is_named_with_its_neighbour(model_dir, tmp_path) -> None
         settings(model_dir, tmp_path, more="tempereture: 1.0\n")
 
 
+def check(settings) -> None:
+    check_settings(settings)
+    grpo.Grpo().check(settings)
+    grpo.check_batch(settings.training, problems=40)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--reward_weights", "1", "1"], "our key is rewards"),
         (["--use_vllm", "true"], "pip install 'trl"),
-        (["--eval_strategy", "steps", "--eval_steps", "1"], "our key is accuracy"),
-        (["--per_device_train_batch_size", "200"], "40 problems, but 100 are asked at a time"),
+        (["--eval_strategy", "steps", "--eval_steps", "1"], "use our key accuracy"),
+        (["--per_device_train_batch_size", "200"], "40 problems, but a batch needs 100"),
         (["--steps_per_generation", "3", "--save_steps", "2"], "must be a multiple of 3"),
         (["--num_iterations", "2"], "must be a multiple of 2"),
         (["--load_in_4bit", "true"], "add an adapter"),
@@ -228,5 +236,5 @@ def test_an_unknown_key_is_named_with_its_neighbour(model_dir, tmp_path) -> None
 def test_options_that_break_a_run_are_refused(model_dir, tmp_path, arguments, words) -> None:
     found = settings(model_dir, tmp_path, *arguments)
     with pytest.raises(InputError, match=words) as error:
-        grpo.check(found.training, found.model, problems=40)
+        check(found)
     assert "\n" not in str(error.value)

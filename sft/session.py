@@ -1,0 +1,175 @@
+"""One fine-tuning run, from the locked folder to the finished model.
+
+Everything that SFT, DPO and GRPO have in common is here. What differs is an `Algorithm`: which keys
+it has, what it trains on, and which of TRL's trainers it makes.
+"""
+
+import contextlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sft import checkpoints, checks
+from sft.config import TuningData
+from sft.finish import finish
+from sft.model import check_vocabulary, load_tokenizer, making, set_stop, tokenizer_hash
+from sft.settings import Settings
+from tinymathreason.files import locked
+from tinymathreason.provenance import model_hash
+
+if TYPE_CHECKING:
+    from evaluation.tasks import NumericProblem
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What an algorithm trains on."""
+
+    train: Any
+    """The training set, as TRL's trainer takes it."""
+    fingerprint: Any
+    """SHA-256 of the examples, or one by split; a run goes on only with the same ones."""
+    record: dict[str, Any]
+    """What the run's record says of the examples; their counts are under ``counts``."""
+    evaluation: Any = None
+    """The held-out set, if there is one."""
+    problems: Sequence["NumericProblem"] = ()
+    """Held-out problems, for an accuracy that names no task."""
+
+
+@dataclass(frozen=True)
+class Session[D: TuningData]:
+    """A run in progress, as an algorithm sees it."""
+
+    settings: Settings[D]
+    tokenizer: Any
+    """The tokenizer of the model that the run starts from, with the run's chat template."""
+    resources: contextlib.ExitStack
+    """Closed when the run ends."""
+
+    def make_trainer(
+        self, kind: Any, examples: Examples, policy: Any = None, **arguments: Any
+    ) -> Any:
+        """TRL's trainer ``kind`` for the settings, with our callbacks.
+
+        ``policy`` is the loaded model; by default the trainer loads it. ``arguments`` are those
+        that only this trainer has.
+        """
+        from trl import get_peft_config, get_quantization_config
+
+        from sft.callbacks import AccuracyCallback, show_progress
+
+        training, model = self.settings.training, self.settings.model
+        with making(model.model_name_or_path):
+            trainer = kind(
+                model=model.model_name_or_path if policy is None else policy,
+                args=training,
+                train_dataset=examples.train,
+                eval_dataset=examples.evaluation,
+                processing_class=self.tokenizer,
+                quantization_config=get_quantization_config(model) if policy is None else None,
+                peft_config=get_peft_config(model),
+                **arguments,
+            )
+        rows = trainer.model.get_input_embeddings().num_embeddings
+        unused = check_vocabulary(self.tokenizer, rows)
+        if unused and training.distributed_state.is_main_process:
+            print(f"{unused} rows of the embedding belong to no token and stay unused")
+        set_stop(trainer.model, self.tokenizer)
+        show_progress(trainer)
+        accuracy = self.settings.data.accuracy
+        if accuracy is not None:
+            problems = examples.problems
+            trainer.add_callback(AccuracyCallback(trainer, self.tokenizer, accuracy, problems))
+        return trainer
+
+
+class Algorithm[D: TuningData](ABC):
+    """What differs between SFT, DPO and GRPO; one instance serves one run."""
+
+    name: ClassVar[str]
+    """Short name; the record in the model's folder is ``NAME.json``."""
+    data_class: ClassVar[type[TuningData]]
+    """The dataclass of the project's own keys, D."""
+    trl_config: ClassVar[str]
+    """Name of TRL's configuration class."""
+
+    @abstractmethod
+    def check(self, settings: Settings[D]) -> None:
+        """Raise `InputError` for options that would break the run, before any slow work."""
+
+    @abstractmethod
+    def load(self, session: Session[D]) -> Examples:
+        """The examples; they are prepared first when they are missing or stale.
+
+        Every process calls this, the main one first where it calls ``main_process_first``.
+        """
+
+    @abstractmethod
+    def make_trainer(self, session: Session[D], examples: Examples) -> Any:
+        """The trainer of `Session.make_trainer`, with `WholeCheckpoints` mixed in.
+
+        ``settings.training.model_init_kwargs`` has all options to load the model with.
+        """
+
+    def record(self) -> dict[str, Any]:
+        """What the record says besides `Examples.record`; called when the training has ended."""
+        return {}
+
+    @abstractmethod
+    def summary(self, counts: dict[str, Any]) -> str:
+        """Text for a user from the counts of a record."""
+
+
+def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> dict[str, Any]:
+    """Train, write ``output_dir/model`` and return its record; an interrupted run continues.
+
+    The folder holds the model with any adapter merged, its tokenizer with the chat template, a
+    generation configuration that stops at the end of an answer, the curves and the record. It
+    appears only when it is complete. Of several processes each one calls this and the main one
+    writes; prepare the examples first then, since the others wait for them half an hour at most.
+
+    Raises `InputError` for options and examples that fail a check, for a folder that holds another
+    run or in which another process is training, and for a full disk, which leaves the last
+    checkpoint whole.
+    """
+    from sft.callbacks import accuracy_hash
+
+    started = time.monotonic()
+    checks.check_settings(settings)
+    algorithm.check(settings)
+    training, model, output = settings.training, settings.model, settings.output
+    state = training.distributed_state
+    with contextlib.ExitStack() as resources:
+        if state.is_main_process:
+            resources.enter_context(locked(output, "training"))
+        checkpoints.check_owner(output, settings.inputs)
+        tokenizer = load_tokenizer(
+            model.model_name_or_path, settings.data.chat_template, model.model_revision
+        )
+        session = Session(settings, tokenizer, resources)
+        examples = algorithm.load(session)
+        training.model_init_kwargs = {
+            "revision": model.model_revision,
+            "attn_implementation": model.attn_implementation,
+            "dtype": model.dtype,
+            "use_safetensors": True,
+            **(training.model_init_kwargs or {}),
+        }
+        trainer = algorithm.make_trainer(session, examples)
+        identity: dict[str, Any] = {}
+        if state.is_main_process:
+            start = Path(model.model_name_or_path)
+            identity = {
+                "base": model_hash(start) if start.is_dir() else model.model_revision,
+                "data": examples.fingerprint,
+                "tokenizer": tokenizer_hash(tokenizer),
+                "processes": state.num_processes,
+                **accuracy_hash(trainer),
+            }
+        checkpoints.train(trainer, output, settings.inputs | identity, state)
+        record = {**identity, **examples.record, **algorithm.record()}
+        return finish(trainer, tokenizer, model, output, f"{algorithm.name}.json", record, started)
