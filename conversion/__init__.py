@@ -1,4 +1,4 @@
-"""A MaxText checkpoint in, a Hugging Face model folder out, proven equal.
+"""Converts MaxText checkpoints to Hugging Face models, proves them equal, and converts them back.
 
 Imports need neither MaxText nor torch; only `conversion.parity` loads them, when it runs.
 """

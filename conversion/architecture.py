@@ -7,7 +7,7 @@ from typing import Any
 from tinymathreason.cli import InputError
 from tinymathreason.llama import HF_KEYS, MAXTEXT_KEYS, LlamaSizes, hf_sizes, maxtext_sizes
 
-# What makes the model a Llama that transformers can hold, by MaxText's key and the values known.
+# MaxText's keys, with the values for which transformers' Llama computes the same.
 MAXTEXT: dict[str, tuple[Any, ...]] = {
     "model_name": ("default",),
     "decoder_block": ("llama2",),
@@ -33,7 +33,7 @@ MAXTEXT: dict[str, tuple[Any, ...]] = {
     "final_logits_soft_cap": (0.0,),
     "param_scan_axis": (1,),
 }
-# The same by Hugging Face's key; an absent key has transformers' default, the first value.
+# The same for Hugging Face's keys; the first value is the default of an absent key.
 HUGGING_FACE: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "attention_bias": (False,),
@@ -46,12 +46,12 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
-"""Llama 3.1's scaling of the rotary frequencies; MaxText has these numbers in its code."""
+"""Llama 3.1's scaling of the rotary frequencies, as MaxText has it in its code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(LlamaSizes):
-    """Sizes and forms of one model of the Llama family."""
+    """Sizes of one model of the Llama family, with its rotary embedding and its norms."""
 
     rope_theta: float
     norm_epsilon: float
@@ -66,7 +66,7 @@ class Architecture(LlamaSizes):
     def from_maxtext(cls, config: dict[str, Any]) -> "Architecture":
         """Read the sizes from a full MaxText configuration (`pretrain.overlay.load`).
 
-        Raises `InputError` naming the key whose value this conversion does not know.
+        Raises `InputError` naming the first key whose value cannot be converted.
         """
         for key, accepted in MAXTEXT.items():
             _check(key, config[key], accepted)
@@ -85,7 +85,7 @@ class Architecture(LlamaSizes):
     def from_hf(cls, config: dict[str, Any]) -> "Architecture":
         """Read the sizes from the content of a config.json of transformers 4 or 5.
 
-        Raises `InputError` naming the key that is missing or whose value MaxText's Llama has not.
+        Raises `InputError` naming the first key that is missing or cannot be converted.
         """
         if not isinstance(config, dict):
             raise InputError("config.json: expected a mapping of keys to values")
@@ -108,12 +108,12 @@ class Architecture(LlamaSizes):
 
     @property
     def query_scale(self) -> float:
-        """Hugging Face's query weight over MaxText's: what MaxText folds into its kernel."""
+        """Hugging Face's query weight divided by MaxText's, which has 1/sqrt(head_dim) in it."""
         return math.sqrt(self.head_dim)
 
     @property
     def norm_scale(self) -> float:
-        """Hugging Face's last norm over MaxText's, which may divide a tied head's logits."""
+        """Hugging Face's last norm divided by MaxText's, which may divide a tied head's logits."""
         return 1 / math.sqrt(self.hidden) if self.logits_normalized else 1.0
 
     def maxtext_config(self) -> dict[str, Any]:
@@ -130,8 +130,8 @@ class Architecture(LlamaSizes):
     def hf_config(self, eos_token_id: int, pad_token_id: int, dtype: str) -> dict[str, Any]:
         """The content of config.json, with the rotary keys of transformers 4 and of 5.
 
-        Where the heads do not divide the hidden size, which transformers 5 refuses in a Llama, it
-        is a Mistral without a window: the same computation under another name.
+        transformers 5 refuses a Llama whose heads do not divide the hidden size. Such a model is
+        written as a Mistral without a window, which computes the same.
         """
         scaling = dict(LLAMA3_ROPE) if self.rope_llama3 else None
         kind = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
@@ -165,11 +165,11 @@ class Architecture(LlamaSizes):
 def _rope(config: dict[str, Any]) -> tuple[float, bool]:
     """Theta, and whether the frequencies are scaled as Llama 3.1's.
 
-    Raises `InputError` for any other form of RoPE, and where the keys of transformers 4 and of 5
-    are both there and differ.
+    Raises `InputError` for any other form of RoPE, and when the keys of transformers 4 and of 5
+    are both present and differ.
     """
     default = config.get("rope_theta", 10_000.0)
-    found = []
+    forms = []
     for name in ("rope_parameters", "rope_scaling"):
         rope = config.get(name) or {}
         if not isinstance(rope, dict):
@@ -180,11 +180,11 @@ def _rope(config: dict[str, Any]) -> tuple[float, bool]:
         for key in (known.keys() | rope.keys()) - {"rope_type", "type", "rope_theta"}:
             _check(key, rope.get(key), (known.get(key),))
         if rope:
-            found.append((rope.get("rope_theta", default), kind == "llama3"))
+            forms.append((rope.get("rope_theta", default), kind == "llama3"))
     _check("partial_rotary_factor", config.get("partial_rotary_factor", 1.0), (1.0,))
-    if len(set(found)) > 1:
+    if len(set(forms)) > 1:
         raise InputError("rope_parameters and rope_scaling differ; remove the wrong one")
-    theta, llama3 = found[0] if found else (default, False)
+    theta, llama3 = forms[0] if forms else (default, False)
     if not isinstance(theta, int | float) or not float(theta).is_integer():
         raise InputError(f"rope_theta: {theta!r} cannot be converted; expected a whole number")
     return float(theta), llama3

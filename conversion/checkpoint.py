@@ -1,9 +1,9 @@
-"""An Orbax checkpoint's step folder: its parameter arrays, a block of rows at a time.
+"""Reads the parameter arrays of an Orbax checkpoint, one block of rows at a time.
 
-Orbax stores each device's part of an array as one compressed chunk, a gigabyte of this project's
-1B model. Chunks are therefore read in ranges and decompressed as a stream: what is held in memory
-is a block, not a chunk. Orbax writes no checksum of the weights: a chunk that is missing, cut or no
-stream is told, a flipped bit that leaves a stream of the right length is not.
+Orbax stores each device's part of an array as one compressed chunk, which takes a gigabyte in this
+project's 1B model. Chunks are therefore read in ranges and decompressed as a stream, so that memory
+holds a block and not a chunk. Orbax writes no checksum of the weights: a chunk that is missing, cut
+or not decodable is an error, but a flipped bit can go unnoticed.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ STREAMED = [
     {"name": "bytes", "configuration": {"endian": "little"}},
     {"name": "zstd"},
 ]
-"""Codecs of a chunk that is decompressed here, as Orbax writes it; the level does not matter."""
+"""Codecs of the chunks that are decompressed here, as Orbax writes them, at any level."""
 ABSENT = 2**64 - 1
 """Offset of a chunk that was never written, in the index of a shard."""
 
@@ -49,7 +49,7 @@ class Entry:
     shape: tuple[int, ...]
     dtype: str
     shard: tuple[int, ...]
-    """Shape of what one file entry holds: one device's part."""
+    """Shape of what one key of the store holds: one device's part."""
     chunk: tuple[int, ...]
     """Shape of what is compressed together, within a shard."""
     streamed: bool
@@ -89,8 +89,8 @@ class Checkpoint:
     def __init__(self, step_dir: str | Path) -> None:
         self.step_dir = str(step_dir).rstrip("/") or "/"
         try:
-            # The index of an OCDBT database is kept, and not asked for again. A bucket that does
-            # not answer is given up within a minute, not within half an hour.
+            # The index of an OCDBT database is cached. A bucket that does not answer is given up
+            # after a minute, not after half an hour.
             retries = {"max_retries": 5, "initial_delay": "1s", "max_delay": "8s"}
             context = tensorstore.Context(
                 {"cache_pool": {"total_bytes_limit": 2**24}, "gcs_request_retries": retries}
@@ -100,7 +100,7 @@ class Checkpoint:
             self._files = {name: f.value for name, f in files.items() if f.state == "value"}
             self._store = tensorstore.KvStore.open(self._items(), context=context).result()
             keys = [key.decode() for key in self._store.list().result()]
-            found = {
+            arrays = {
                 path: parse_json(bytes(self._store[f"{path}/zarr.json"]), path)
                 for path, _, file in (key.rpartition("/") for key in keys)
                 if file == "zarr.json"
@@ -109,14 +109,14 @@ class Checkpoint:
             if (reason := str(error)).startswith("NOT_FOUND"):
                 reason = "no items/ in it that Orbax wrote with ocdbt and zarr3"
             raise InputError(f"{self.step_dir}: not a readable checkpoint: {reason}") from error
-        if not maxtext_complete(self._files) or not any(p.startswith(PREFIX) for p in found):
+        if not maxtext_complete(self._files) or not any(p.startswith(PREFIX) for p in arrays):
             raise InputError(
                 f"{self.step_dir}: not a MaxText checkpoint; expected a step's folder, such as "
                 f"RUN/checkpoints/1000, with {' and '.join(MAXTEXT_FILES)}, and with items/ that "
                 "were written with ocdbt and zarr3"
             )
         try:
-            entries = {path: Entry.of(metadata) for path, metadata in found.items()}
+            entries = {path: Entry.of(metadata) for path, metadata in arrays.items()}
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
                 f"{self.step_dir}: an array's zarr.json is damaged: {error!r}"
@@ -134,7 +134,7 @@ class Checkpoint:
     def _base(self, below: str = "") -> Any:
         if "://" in self.step_dir:
             return f"{self.step_dir}/{below}"
-        # A specification rather than an address: a folder's name may hold any character.
+        # A specification and not an address, since a folder's name may hold any character.
         return {"driver": "file", "path": f"{Path(self.step_dir).resolve()}/{below}"}
 
     def _items(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class Checkpoint:
         return any(path.startswith("decoder.layers.") for path in self.entries)
 
     def check(self, sizes: Architecture) -> None:
-        """Raise `InputError` with expected beside found when an array or its shape differs."""
+        """Raise `InputError` when an array is missing, extra or not of the shape of ``sizes``."""
         expected = {path: array.shape for path, array in stored(sizes, self.scanned).items()}
         if wrong := differences(expected, self.shapes):
             raise InputError(f"{self.step_dir}: the checkpoint does not fit the config: {wrong}")
@@ -179,10 +179,10 @@ class Checkpoint:
     def read(self, path: str) -> npt.NDArray[Any]:
         """One whole array by its path, such as ``decoder.decoder_norm.scale``."""
         entry = self.entries[path]
-        found = np.empty(entry.shape, DTYPES[entry.dtype])
+        array = np.empty(entry.shape, DTYPES[entry.dtype])
         for region, block in self.blocks(path):
-            found[region] = block
-        return found
+            array[region] = block
+        return array
 
     def _decoded(
         self, path: str, entry: Entry, shard: Region
@@ -207,7 +207,7 @@ class Checkpoint:
         row = math.prod(entry.chunk[1:])
         rows = max(1, min(entry.chunk[0], BLOCK // (row * dtype.itemsize)))
         buffer = np.empty((rows, *entry.chunk[1:]), dtype)
-        # A checksum of the index itself follows it; a wrong place is found by its stream.
+        # The index ends with a checksum of itself. A wrong place fails when it is decompressed.
         places = struct.iter_unpack("<QQ", index[:-4])
         for place, (offset, nbytes) in zip(np.ndindex(*grid), places, strict=True):
             start = [
@@ -239,15 +239,15 @@ class Checkpoint:
                 raise ValueError(f"chunk {key} is longer than its shape")
 
     def _range(self, key: str, part: slice) -> bytes:
-        """Some bytes of an entry; `ValueError` when it is missing or shorter."""
-        found = self._store.read(key, byte_range=part, staleness_bound=0).result()
-        if found.state != "value":
+        """Some bytes of an entry; `ValueError` when the entry is missing or shorter."""
+        result = self._store.read(key, byte_range=part, staleness_bound=0).result()
+        if result.state != "value":
             raise ValueError(f"chunk {key} is missing")
-        return bytes(found.value)
+        return bytes(result.value)
 
 
 class _Ranges(io.RawIOBase):
-    """``nbytes`` at ``offset`` of what ``read`` gives ranges of, as a file."""
+    """A file of the ``nbytes`` at ``offset`` of what ``read`` returns slices of."""
 
     def __init__(self, read: Any, offset: int, nbytes: int) -> None:
         self._read, self._at, self._end = read, offset, offset + nbytes
@@ -257,13 +257,13 @@ class _Ranges(io.RawIOBase):
         stop = self._end if size < 0 else min(self._at + size, self._end)
         if stop == self._at:
             return b""
-        found: bytes = self._read(slice(self._at, stop))
+        data: bytes = self._read(slice(self._at, stop))
         self._at = stop
-        return found
+        return data
 
 
 def _fill(stream: Any, block: npt.NDArray[Any], key: str) -> None:
-    """Read exactly ``block``'s bytes: a decompressor ends without a word where its input does."""
+    """Fill ``block``; `ValueError` for a stream that is too short, where zstandard is silent."""
     memory = memoryview(block.reshape(-1).view(np.uint8))
     while memory:
         count = stream.readinto(memory)

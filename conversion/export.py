@@ -1,6 +1,6 @@
-"""A checkpoint's arrays in; the files of a Hugging Face model folder out.
+"""Writes the files of a Hugging Face model from a checkpoint's arrays.
 
-Arrays are converted side by side, one a core, as far as the memory for their tensors allows.
+Arrays are converted in parallel, one on each core, as far as the memory for their tensors allows.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ from tinymathreason.files import read_json, write_json, write_text
 
 CHAT_TEMPLATE = "chat_template.jinja"
 MEMORY = 1_100_000_000
-"""Bytes of tensors held at once by all workers; a larger array is converted alone."""
+"""Bytes of tensors that all workers hold at once; a larger array is converted alone."""
 PADDINGS = tuple(2**power for power in range(3, 11))
 """Multiples to which a vocabulary is padded so that devices can share it."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What an export depends on besides the checkpoint and its sizes."""
+    """The settings of an export."""
 
     tokenizer: Path
     dtype: str = "float32"
@@ -46,7 +46,7 @@ class Export:
 
 
 def trimmed(sizes: Architecture, tokenizer: Path) -> Architecture:
-    """``sizes`` with the tokenizer's vocabulary, which MaxText's may exceed by padding alone.
+    """``sizes`` with the tokenizer's vocabulary; the checkpoint's may be larger only by padding.
 
     Raises `InputError` when the folder has no tokenizer, or one of another size than the model's.
     """
@@ -83,7 +83,7 @@ def write_weights(
     places = create(folder, hf_tensors(hf_sizes), options.dtype, options.max_shard_bytes)
     budget = Budget(MEMORY)
     dtype = DTYPES[options.dtype]
-    # The largest first: none of them is left to run alone at the end.
+    # The largest first, so that none of them runs alone at the end.
     arrays = sorted(
         stored(sizes, checkpoint.scanned).values(), key=lambda array: -math.prod(array.shape)
     )
@@ -94,8 +94,10 @@ def write_weights(
 
         def convert(array: Stored) -> None:
             with budget.hold(math.prod(array.shape) * dtype.itemsize):
-                found = tensors(checkpoint, array, hf_sizes, dtype, options.allow_nonfinite, step)
-                for name, tensor in zip(array.names, found, strict=True):
+                converted = tensors(
+                    checkpoint, array, hf_sizes, dtype, options.allow_nonfinite, step
+                )
+                for name, tensor in zip(array.names, converted, strict=True):
                     places[name].write(tensor)
 
         def step(nbytes: int) -> None:
@@ -125,9 +127,9 @@ def tensors(
     ``step`` is called with the bytes of every block. Raises `InputError` as `write_weights` does.
     """
     shape = array.weight.hf_shape(sizes)
-    found = [np.empty(shape, dtype) for _ in array.names]
-    # Plain integers are copied without Python's lock; bfloat16 is no type of numpy's own.
-    bits = [tensor.view(f"u{dtype.itemsize}") for tensor in found]
+    result = [np.empty(shape, dtype) for _ in array.names]
+    # Integers are copied without Python's lock; bfloat16, which is not numpy's own, would hold it.
+    bits = [tensor.view(f"u{dtype.itemsize}") for tensor in result]
     factor = array.weight.factor(sizes)
     for region, block in checkpoint.blocks(array.path):
         # Scaled in float32, then rounded once.
@@ -142,23 +144,23 @@ def tensors(
             )
             raise InputError(
                 f"{checkpoint.step_dir}: {next(names)} holds NaN or infinity, as {dtype}; "
-                "pass --allow-nonfinite to convert it all the same"
+                "pass --allow-nonfinite to convert it anyway"
             )
         rounded = scaled.astype(dtype, copy=False).view(bits[0].dtype)
         for index, part, inner in array.split(rounded, region):
             array.weight.place(part, inner, bits[index], sizes)
         step(block.nbytes)
-    return found
+    return result
 
 
 def _finite(values: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> bool:
-    """Whether ``dtype`` holds all the values; where one is NaN, numpy's extremes are."""
+    """Whether all values are finite in ``dtype``; numpy's minimum is NaN if any value is."""
     limit = float(ml_dtypes.finfo(dtype).max)
     return bool(values.min() >= -limit and values.max() <= limit)
 
 
 class StoppedError(Exception):
-    """Another thread failed: there is nothing to convert for."""
+    """Another thread failed, so the conversion is given up."""
 
 
 class Budget:
@@ -170,7 +172,7 @@ class Budget:
         self._closed = False
 
     def close(self) -> None:
-        """Have `hold` and `check` raise `StoppedError` from now on, in every thread."""
+        """Make `hold` and `check` raise `StoppedError` from now on, in every thread."""
         with self._change:
             self._closed = True
             self._change.notify_all()
@@ -182,7 +184,7 @@ class Budget:
 
     @contextlib.contextmanager
     def hold(self, size: int) -> Iterator[None]:
-        """Wait until ``size`` bytes are free, at most all of them, and keep them for the block."""
+        """Wait until ``size`` bytes (at most the total) are free, and hold them in the block."""
         size = min(size, self._total)
         with self._change:
             self._change.wait_for(lambda: self._closed or self._free >= size)
@@ -199,9 +201,9 @@ class Budget:
 def write_config(sizes: Architecture, folder: Path, options: Export) -> None:
     """Fill ``folder`` with configuration, generation defaults, tokenizer and chat template.
 
-    A tokenizer's own template goes before the project's. Generation ends at the end of a document
-    and at the end of a chat message. Raises `InputError` for a tokenizer that lacks a special token
-    or its configuration.
+    The tokenizer's own template is used if there is one, else the project's. Generation ends at the
+    end of a document and at the end of a chat message. Raises `InputError` for a tokenizer without
+    a special token or without its configuration.
     """
     source = options.tokenizer
     ids = vocabulary.read(source)
@@ -220,11 +222,11 @@ def write_config(sizes: Architecture, folder: Path, options: Export) -> None:
         except UnicodeDecodeError as error:
             raise InputError(f"{source / CHAT_TEMPLATE}: not UTF-8: {error}") from error
     settings = {
-        # CTranslate2 wants one; nothing puts it before a text.
+        # CTranslate2 needs one; no text begins with it.
         "bos_token": EOS,
         **{key: value for key, value in own.items() if key != "auto_map"},  # no custom code
-        # What transformers 4 reads as 5 does: a class that both have, no token_type_ids for
-        # generate() to stumble over, and, before 4.49, the template from here alone.
+        # For transformers 4: a class that both versions have, no token_type_ids, which generate()
+        # would refuse, and the template, which versions before 4.49 read only from here.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "attention_mask"],
         "chat_template": template,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """What a checkpoint or a model holds."""
+    """The tensors of a checkpoint or a model."""
 
     kind: str
     tensors: dict[str, tuple[tuple[int, ...], str]]
@@ -29,15 +29,15 @@ class Content:
     norm: Callable[[str], float]
     """Euclidean norm of a weight."""
     expected: dict[str, tuple[int, ...]]
-    """Names and shapes that the model's sizes ask for."""
+    """Name and shape of every tensor that a model of its sizes has."""
     remarks: list[str]
 
 
 def content(path: str, config: Path | None = None) -> Content:
-    """Read what lies at ``path``, without its weights.
+    """Read the tensors' names, shapes and types at ``path``, but not their values.
 
-    A checkpoint does not tell its sizes: they are those of ``config``, or else follow from the
-    shapes that it has. Raises `InputError` when there is neither kind of folder.
+    A checkpoint does not record its sizes: they are taken from ``config``, or else derived from the
+    shapes of its arrays. Raises `InputError` when ``path`` is neither kind of folder.
     """
     from conversion.architecture import Architecture
     from conversion.checkpoint import Checkpoint
@@ -77,35 +77,35 @@ def _norm(blocks: "Iterable[npt.NDArray[Any]]") -> float:
 
 
 def _itemsize(dtype: str) -> int:
-    """Bytes of one element, of a type as either format names it: ``float32``, ``BF16``, ``I8``."""
+    """Bytes of one element of a type, by its name in either format: ``float32``, ``BF16``."""
     bits = re.search(r"\d+", dtype)
     return int(bits[0]) // 8 if bits else 1
 
 
-def show(found: Content) -> None:
-    """Print a line a tensor, the totals, and what is missing or extra.
+def show(content: Content) -> None:
+    """Print one line for each tensor, the totals, and what is missing or extra.
 
-    Raises `InputError` when the tensors are not those that the sizes ask for.
+    Raises `InputError` when the tensors are not those of a model of its sizes.
     """
     from conversion.mapping import DTYPES, differences
 
-    print(found.kind)
-    width = max(map(len, found.tensors), default=4)
+    print(content.kind)
+    width = max(map(len, content.tensors), default=4)
     row = f"{{:{width}}}  {{:>20}}  {{:>9}}  {{:>15}}  {{:>12}}"
     print(row.format("name", "shape", "dtype", "bytes", "norm"))
     total = 0
-    for name, (shape, dtype) in sorted(found.tensors.items()):
+    for name, (shape, dtype) in sorted(content.tensors.items()):
         nbytes = math.prod(shape) * _itemsize(dtype)
         total += nbytes
-        norm = f"{found.norm(name):.6g}" if dtype in DTYPES else "not read"
+        norm = f"{content.norm(name):.6g}" if dtype in DTYPES else "not read"
         axes = " x ".join(map(str, shape))
         print(row.format(name, axes, dtype, f"{nbytes:,}", norm), flush=True)
-    parameters = sum(math.prod(shape) for shape, _ in found.tensors.values())
-    print(f"{parameters:,} parameters in {len(found.tensors)} tensors, {total:,} bytes")
-    for remark in found.remarks:
+    parameters = sum(math.prod(shape) for shape, _ in content.tensors.values())
+    print(f"{parameters:,} parameters in {len(content.tensors)} tensors, {total:,} bytes")
+    for remark in content.remarks:
         print(remark)
-    shapes = {name: shape for name, (shape, _) in found.tensors.items()}
-    if wrong := differences(found.expected, shapes):
+    shapes = {name: shape for name, (shape, _) in content.tensors.items()}
+    if wrong := differences(content.expected, shapes):
         raise InputError(f"missing or extra: {wrong}")
     print("nothing is missing, nothing is extra")
 
@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("path", help="a step's folder, gs://..., or a model's folder")
     parser.add_argument(
-        "--config", type=Path, help="overlay whose sizes to expect; default: those found"
+        "--config", type=Path, help="overlay whose sizes to expect; default: the checkpoint's own"
     )
     arguments = parser.parse_args(argv)
     show(content(arguments.path, arguments.config))

@@ -33,12 +33,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
 SCAN_AXIS = 1
 """Axis on which a scan over layers stacks their weights (MaxText's param_scan_axis)."""
 Region = tuple[slice, ...]
-"""Where a block lies in an array: start and stop on every axis."""
+"""Position of a block in an array: start and stop on every axis."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One kind of weight: its two names, its axes, and what else sets the two apart."""
+    """One kind of weight: its name in each format, its axes, and how the formats differ."""
 
     hf: str
     """Name in LlamaForCausalLM; ``{layer}`` stands for the layer's index."""
@@ -49,7 +49,7 @@ class Weight:
     outputs: tuple[str, ...]
     """`Architecture` fields that size the output axes."""
     scale: str | None = None
-    """`Architecture` property by which Hugging Face's weight is larger than MaxText's."""
+    """`Architecture` property: Hugging Face's weight divided by MaxText's."""
     rotary: bool = False
     """Whether the last axis is rotated by position."""
 
@@ -71,7 +71,7 @@ class Weight:
         return math.prod(shape) // inputs, inputs
 
     def factor(self, sizes: Architecture) -> np.float32:
-        """Hugging Face's weight over MaxText's."""
+        """Hugging Face's weight divided by MaxText's."""
         return np.float32(getattr(sizes, self.scale) if self.scale else 1)
 
     def view(self, tensor: Array, sizes: Architecture) -> Array:
@@ -84,7 +84,7 @@ class Weight:
     def place(self, block: Array, region: Region, tensor: Array, sizes: Architecture) -> None:
         """Copy a block of MaxText's array, already scaled, to where it belongs in ``tensor``.
 
-        Rows of the vocabulary beyond ``tensor``'s are padding, and are left out.
+        Rows of the vocabulary beyond ``tensor``'s are padding and are left out.
         """
         view = self.view(tensor, sizes)
         region = tuple(
@@ -100,10 +100,10 @@ class Weight:
 
     def to_maxtext(self, tensor: Array, sizes: Architecture) -> npt.NDArray[np.float32]:
         """Hugging Face's tensor of one layer, of any float type, as MaxText's array."""
-        found = self.view(tensor, sizes).astype(np.float32, order="C")
+        array = self.view(tensor, sizes).astype(np.float32, order="C")
         if self.rotary and sizes.rope_interleaved:
-            found = found[..., hf_rows(sizes.head_dim)]
-        return unscale(found, self.factor(sizes)) if self.scale else found
+            array = array[..., hf_rows(sizes.head_dim)]
+        return unscale(array, self.factor(sizes)) if self.scale else array
 
 
 def hf_rows(head_dim: int) -> npt.NDArray[np.intp]:
@@ -113,18 +113,20 @@ def hf_rows(head_dim: int) -> npt.NDArray[np.intp]:
 
 
 def unscale(product: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[np.float32]:
-    """The float32 values that times ``factor`` give ``product`` again, where there are any.
+    """The float32 values whose product with ``factor`` is ``product`` exactly, where they exist.
 
-    Division alone misses some by a unit in the last place. A product that no float32 yields (when
-    ``factor`` is no power of two, and only for weights that this map did not make) gives the
+    Division alone misses some by a unit in the last place. Where no float32 value has this product
+    (``factor`` is not a power of two, and this map did not make the weight) the result is the
     nearest quotient.
     """
-    found = product / factor
+    quotient = product / factor
     with np.errstate(over="ignore"):
         for end in (np.float32(np.inf), np.float32(-np.inf)):
-            near = np.nextafter(found, end)
-            found = np.where((found * factor != product) & (near * factor == product), near, found)
-    return found
+            near = np.nextafter(quotient, end)
+            quotient = np.where(
+                (quotient * factor != product) & (near * factor == product), near, quotient
+            )
+    return quotient
 
 
 _ATTENTION = "decoder.layers.self_attention"
@@ -179,7 +181,7 @@ def weights(sizes: Architecture) -> tuple[Weight, ...]:
 
 @dataclass(frozen=True)
 class Stored:
-    """One array of a MaxText checkpoint, and the weights that it holds."""
+    """One array of a MaxText checkpoint and the weights in it."""
 
     path: str
     shape: tuple[int, ...]
@@ -207,28 +209,28 @@ class Stored:
 
 def stored(sizes: Architecture, scanned: bool) -> dict[str, Stored]:
     """Every parameter array that a MaxText checkpoint of these sizes holds, by path."""
-    found = []
+    arrays = []
     for weight in weights(sizes):
         shape = weight.shape(sizes)
         if not weight.per_layer:
-            found.append(Stored(weight.maxtext, shape, weight, range(1), False))
+            arrays.append(Stored(weight.maxtext, shape, weight, range(1), False))
         elif scanned:
             stacked = (*shape[:SCAN_AXIS], sizes.layers, *shape[SCAN_AXIS:])
-            found.append(Stored(weight.maxtext, stacked, weight, range(sizes.layers), True))
+            arrays.append(Stored(weight.maxtext, stacked, weight, range(sizes.layers), True))
         else:
             for layer in range(sizes.layers):
                 path = weight.maxtext.replace("decoder.layers.", f"decoder.layers_{layer}.")
-                found.append(Stored(path, shape, weight, range(layer, layer + 1), False))
-    return {array.path: array for array in found}
+                arrays.append(Stored(path, shape, weight, range(layer, layer + 1), False))
+    return {array.path: array for array in arrays}
 
 
 def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    """The sizes that a MaxText checkpoint's shapes tell; context, rope and norm are not among them.
+    """The sizes that follow from a MaxText checkpoint's shapes; not context, rope and norm.
 
-    Raises `InputError` when an axis has no array left to tell its size.
+    Raises `InputError` when no array has an axis that is needed.
     """
     kinds = {weight.maxtext: weight for weight in (EMBEDDING, *LAYER, NORM, HEAD)}
-    found: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     for path, shape in sorted(shapes.items()):
         layer = re.search(r"layers_(\d+)", path)
         weight = kinds.get(path.replace(layer[0], "layers") if layer else path)
@@ -240,25 +242,25 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
                 continue
             layers, shape = shape[SCAN_AXIS], (*shape[:SCAN_AXIS], *shape[SCAN_AXIS + 1 :])
         if weight.per_layer:
-            found["layers"] = max(layers, found.get("layers", 0))
+            sizes["layers"] = max(layers, sizes.get("layers", 0))
         for axis, size in zip(weight.inputs + weight.outputs, shape, strict=False):
-            found.setdefault(axis, size)
+            sizes.setdefault(axis, size)
     axes = {"layers", *(axis for kind in kinds.values() for axis in kind.inputs + kind.outputs)}
-    if unknown := axes - found.keys():
+    if unknown := axes - sizes.keys():
         raise InputError(f"no array tells {' and '.join(sorted(unknown))}: name the config")
     tied = HEAD.maxtext not in shapes
-    return Architecture(**found, tied=tied, context=1, rope_theta=1.0, norm_epsilon=1.0)
+    return Architecture(**sizes, tied=tied, context=1, rope_theta=1.0, norm_epsilon=1.0)
 
 
 def hf_tensors(sizes: Architecture) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of LlamaForCausalLM, in the order of its state dict."""
-    found = {EMBEDDING.hf: EMBEDDING.hf_shape(sizes)}
+    shapes = {EMBEDDING.hf: EMBEDDING.hf_shape(sizes)}
     for layer in range(sizes.layers):
-        found.update({w.hf.format(layer=layer): w.hf_shape(sizes) for w in LAYER})
-    found[NORM.hf] = NORM.hf_shape(sizes)
+        shapes.update({w.hf.format(layer=layer): w.hf_shape(sizes) for w in LAYER})
+    shapes[NORM.hf] = NORM.hf_shape(sizes)
     if not sizes.tied:
-        found[HEAD.hf] = HEAD.hf_shape(sizes)
-    return found
+        shapes[HEAD.hf] = HEAD.hf_shape(sizes)
+    return shapes
 
 
 def check_types(where: str | Path, dtypes: Mapping[str, str]) -> None:
@@ -269,7 +271,7 @@ def check_types(where: str | Path, dtypes: Mapping[str, str]) -> None:
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """The first entries in which two mappings differ, side by side; nothing when they are equal."""
+    """The first entries in which two mappings differ, side by side; empty when they are equal."""
     wrong = [
         f"{key} expected {expected.get(key, 'none')} found {found.get(key, 'none')}"
         for key in sorted(expected.keys() | found.keys())

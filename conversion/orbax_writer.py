@@ -1,4 +1,4 @@
-"""Parameters in; a step's folder that MaxText's trainer restores, out."""
+"""Writes parameters as a checkpoint that MaxText's trainer can restore, by Orbax."""
 
 import contextlib
 import io
@@ -14,35 +14,35 @@ from conversion.environment import on_cpu
 
 
 def tree(arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> dict[str, Any]:
-    """Parameters and their paths as MaxText's nested mapping of jax arrays."""
+    """Arrays by their dotted path, as MaxText's nested mapping of jax arrays."""
     with on_cpu():
         import jax.numpy as jnp
 
-    found: dict[str, Any] = {}
+    root: dict[str, Any] = {}
     for path, array in arrays:
         *parents, last = path.split(".")
-        node = found
+        node = root
         for parent in parents:
             node = node.setdefault(parent, {})
         node[last] = jnp.asarray(array)
-    return {"params": found}
+    return {"params": root}
 
 
 def save(folder: Path, state: dict[str, Any], scanned: bool) -> None:
-    """Write a training state, such as ``{"params": tree(...)}``, into an empty folder, by Orbax."""
+    """Write a training state, such as ``{"params": tree(...)}``, into an empty folder."""
     with on_cpu():
         import orbax.checkpoint.experimental.v1 as ocp
 
-    # One large array on its way at a time, rather than all of them.
+    # One large array is in flight at a time, not all of them.
     memory = ocp.options.MemoryOptions(
         write_concurrent_bytes=2**30, transfer_concurrent_bytes=2**30
     )
-    # Orbax makes the folder that it writes.
+    # Orbax creates the folder that it writes.
     made = folder.resolve() / "step"
     before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # Orbax logs the traceback of what it raises as well
+    logging.disable(logging.CRITICAL)  # Orbax also logs the traceback of what it raises
     try:
-        # So does tensorstore, of writes that outlive Orbax's event loop.
+        # Tensorstore does the same for writes that outlive Orbax's event loop.
         with contextlib.redirect_stderr(io.StringIO()):
             try:
                 with ocp.Context(memory_options=memory):
@@ -50,9 +50,9 @@ def save(folder: Path, state: dict[str, Any], scanned: bool) -> None:
                         made, {"items": state}, custom_metadata={"scan_layers": scanned}
                     )
             except BaseException:
-                # Orbax raises at the first array that fails, while others are still on their way:
-                # whoever removes the folder now would see it come back.
-                logging.getLogger("asyncio").disabled = True  # it logs each when it is collected
+                # Orbax raises at the first array that fails, while others are still being written:
+                # a folder that is removed now would come back.
+                logging.getLogger("asyncio").disabled = True  # it would log each one later
                 _wait_until_still(folder)
                 raise
     finally:
@@ -72,10 +72,10 @@ def _wait_until_still(folder: Path, pause: float = 0.2, timeout: float = 60.0) -
 
 
 def _state(folder: Path) -> set[tuple[Path, int, int]]:
-    """The paths in a folder with their sizes and times; what goes meanwhile is left out."""
-    found = set()
+    """The paths in a folder with their sizes and times; files that disappear are left out."""
+    state = set()
     for path in folder.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
             status = path.lstat()
-            found.add((path, status.st_size, status.st_mtime_ns))
-    return found
+            state.add((path, status.st_size, status.st_mtime_ns))
+    return state

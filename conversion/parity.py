@@ -1,6 +1,6 @@
-"""The same tokens through MaxText's forward pass and LlamaForCausalLM's; their difference out.
+"""Compares the logits of MaxText's forward pass with those of LlamaForCausalLM.
 
-MaxText restores the checkpoint with its own loader, so this also checks our reading of it.
+MaxText restores the checkpoint with its own loader, so this also checks how we read it.
 """
 
 import tempfile
@@ -16,20 +16,20 @@ from tinymathreason.cli import InputError
 from tinymathreason.records import conversion as records
 
 TOLERANCE = 1e-4
-"""Accepted difference between two float32 logits, as a share of the largest."""
+"""Accepted difference between two float32 logits, as a share of the largest logit."""
 KL_TOLERANCE = 1e-9
 """Accepted mean divergence of the next-token distributions, in nats."""
 BATCH, LENGTH = 4, 128
 """Shape of the compared rows of either kind; the length is cut to the model's context."""
 TEXT = Path(__file__).with_suffix(".txt")
-"""Prose, LaTeX, code, a table and a chat, encoded by the model's own tokenizer."""
+"""Prose, LaTeX, code, a table and a chat, which the model's own tokenizer encodes."""
 
 
 @dataclass(frozen=True)
 class Parity:
     """How far two models' logits are apart, over all positions but the first.
 
-    The first position attends to itself alone: it agrees even when q and k are wrong.
+    The first position attends only to itself, so it agrees even when q and k are wrong.
     """
 
     max_abs_diff: float
@@ -38,8 +38,8 @@ class Parity:
     mean_kl: float
     """Mean Kullback-Leibler divergence of the next-token distributions, in nats."""
     argmax_agreement: float
-    """Share of positions whose most likely token is the same. Of two tokens that the accepted
-    difference could exchange either counts: which one is ahead is decided by the processor."""
+    """Share of positions whose most likely token is the same. Two tokens whose logits are closer
+    than the accepted difference count as the same, since the processor decides which is ahead."""
     positions: int
 
     @classmethod
@@ -96,7 +96,7 @@ def maxtext_logits(
     resolved = pyconfig.initialize(
         ["", str(config)],
         load_parameters_path=f"{absolute}/items",
-        base_output_directory=tempfile.gettempdir(),  # nothing is written there
+        base_output_directory=tempfile.gettempdir(),  # required, but nothing is written there
         run_name="parity",
         scan_layers=scanned,
         max_target_length=length,
@@ -131,8 +131,8 @@ def hf_logits(model_dir: Path, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.
             head = model.get_output_embeddings()
             head.weight = torch.nn.Parameter(head.weight.bfloat16().float(), requires_grad=False)
         logits = model(torch.from_numpy(tokens.astype(np.int64))).logits
-    found: npt.NDArray[np.float32] = logits.float().numpy()
-    return found
+    result: npt.NDArray[np.float32] = logits.float().numpy()
+    return result
 
 
 def tokens(model_dir: Path, vocab: int, context: int) -> npt.NDArray[np.int32]:

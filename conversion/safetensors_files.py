@@ -1,7 +1,8 @@
-"""Names and shapes of tensors in; one or several safetensors files that fill in any order out.
+"""Reads and writes the safetensors files of a model, one tensor at a time.
 
-The library writes a file whose tensors are all in memory. These files are made at their full size
-first, and each tensor is then written where it belongs: the same bytes, without the memory.
+The safetensors library writes a file only from tensors that are all in memory. Here a file is
+created at its full size first, and each tensor is then written in its place, in any order. The
+bytes are the same.
 """
 
 import json
@@ -22,7 +23,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
 CODES = {"float32": "F32", "bfloat16": "BF16"}
-"""The format's names of the types."""
+"""The names of the types in the format."""
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -48,10 +49,10 @@ class Place:
 def create(
     folder: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, max_bytes: int
 ) -> dict[str, Place]:
-    """Make files for tensors of these shapes, filled with zeros, and return their places by name.
+    """Create files for tensors of these shapes, filled with zeros; the tensors' places by name.
 
-    Each file holds at most ``max_bytes`` of tensors, or one larger tensor. With several files there
-    is the index that transformers reads. Raises `OSError` when the disk cannot hold them.
+    Each file holds at most ``max_bytes`` of tensors, or one larger tensor. Several files get the
+    index that transformers reads. Raises `OSError` when the disk cannot hold them.
     """
     sizes = {name: math.prod(shape) * DTYPES[dtype].itemsize for name, shape in shapes.items()}
     split = split_state_dict_into_shards_factory(
@@ -60,9 +61,9 @@ def create(
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=max_bytes,
     )
-    found: dict[str, Place] = {}
+    places: dict[str, Place] = {}
     for file, names in split.filename_to_tensors.items():
-        found.update(_create_file(folder / file, {name: shapes[name] for name in names}, dtype))
+        places.update(_create_file(folder / file, {name: shapes[name] for name in names}, dtype))
     if split.is_sharded:
         index = {
             "metadata": {
@@ -72,7 +73,7 @@ def create(
             "weight_map": split.tensor_to_filename,
         }
         write_json(folder / INDEX, index)
-    return found
+    return places
 
 
 def _create_file(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> dict[str, Place]:
@@ -86,7 +87,7 @@ def _create_file(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> 
     with file.open("wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
         out.flush()
-        # A full disk is told now, not after the work.
+        # A full disk is reported now, not after the work.
         os.posix_fallocate(out.fileno(), 0, 8 + len(text) + end)
     return {
         name: Place(file, 8 + len(text) + header[name]["data_offsets"][0], shape, DTYPES[dtype])
@@ -95,7 +96,7 @@ def _create_file(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> 
 
 
 class TensorFiles:
-    """The tensors of a model's folder: those of its index, or of its only file.
+    """The tensors of a model's folder, by its index or from its only file.
 
     Raises `InputError` for a missing, truncated or malformed file.
     """
@@ -121,17 +122,17 @@ class TensorFiles:
         names = {code: name for name, code in CODES.items()}
         for name, file in places.items():
             try:
-                found = files[file].get_slice(name)
+                tensor = files[file].get_slice(name)
             except safetensors.SafetensorError as error:
                 raise InputError(f"{folder / file}: {error}") from error
             self._files[name] = files[file]
-            self.shapes[name] = tuple(found.get_shape())
-            self.dtypes[name] = names.get(found.get_dtype(), found.get_dtype())
+            self.shapes[name] = tuple(tensor.get_shape())
+            self.dtypes[name] = names.get(tensor.get_dtype(), tensor.get_dtype())
 
     def read(self, name: str) -> npt.NDArray[Any]:
         """One tensor."""
-        found: npt.NDArray[Any] = self._files[name].get_tensor(name)
-        return found
+        tensor: npt.NDArray[Any] = self._files[name].get_tensor(name)
+        return tensor
 
 
 def _open(file: Path) -> Any:

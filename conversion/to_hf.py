@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conversion.export import Export
 
 RECORD = "conversion.json"
-"""File in the output that tells what was converted and how equal it is."""
+"""File in the output that records what was converted, and the parity."""
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -65,7 +65,9 @@ def convert(
             return
     origin = provenance.record()
     nbytes = export.weights_bytes(hf_sizes, options.dtype)
-    exact = 0 if skip_parity or options.dtype == "float32" else 2 * nbytes  # `verify`'s scratch
+    exact = (
+        0 if skip_parity or options.dtype == "float32" else 2 * nbytes
+    )  # scratch files of `verify`
     check_room(output, nbytes + exact, min(nbytes, options.max_shard_bytes))
     kept = [options.tokenizer, config, *([] if "://" in str(step_dir) else [step_dir])]
     with new_directory(output, replace=force, inputs=kept) as folder:

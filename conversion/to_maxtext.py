@@ -51,7 +51,7 @@ def convert(
     if wrong := differences(hf_tensors(sizes), tensors.shapes):
         raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
     check_types(model, tensors.dtypes)
-    # Orbax compresses: of a bfloat16 model's float32 weights, the half that is zero takes no room.
+    # Orbax compresses. In float32 a bfloat16 weight is half zeros, which take no room.
     stored_bytes = (
         math.prod(shape) * DTYPES[tensors.dtypes[name]].itemsize
         for name, shape in tensors.shapes.items()
@@ -75,21 +75,21 @@ def convert(
 def _array(
     array: "Stored", tensors: "TensorFiles", sizes: "Architecture", allow_nonfinite: bool
 ) -> "npt.NDArray[np.float32]":
-    """One array of MaxText's from the tensors of its layers."""
+    """One of MaxText's arrays from the tensors of its layers."""
     import numpy as np
 
     from conversion.mapping import SCAN_AXIS
 
-    found = np.empty(array.shape, np.float32)
-    layers = np.moveaxis(found, SCAN_AXIS, 0) if array.stacked else found[np.newaxis]
+    result = np.empty(array.shape, np.float32)
+    layers = np.moveaxis(result, SCAN_AXIS, 0) if array.stacked else result[np.newaxis]
     for name, layer in zip(array.names, layers, strict=True):
         layer[...] = array.weight.to_maxtext(tensors.read(name), sizes)
         if not (allow_nonfinite or np.isfinite(layer).all()):
             raise InputError(
                 f"{tensors.folder}: {name} holds NaN or infinity; "
-                "pass --allow-nonfinite to convert it all the same"
+                "pass --allow-nonfinite to convert it anyway"
             )
-    return found
+    return result
 
 
 def main(argv: Sequence[str]) -> None:

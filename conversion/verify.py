@@ -1,4 +1,4 @@
-"""Command: prove that a Hugging Face model is the MaxText checkpoint that it is said to be.
+"""Command: prove that a Hugging Face model is the conversion of a MaxText checkpoint.
 
 python -m conversion.verify --checkpoint STEP_DIR --config OVERLAY.yml --model HF_DIR
 """
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 def verify(
     checkpoint: "Checkpoint", config: Path, model: Path, scratch: Path | None = None
 ) -> "Parity":
-    """How equal the logits of ``model`` are to MaxText's, in float32 on random and real text.
+    """Compare the logits of ``model`` with MaxText's, in float32 on random tokens and real text.
 
-    Then every tensor must be the checkpoint's to the bit, also the rows that no token asked for. A
-    bfloat16 model's logits are those of its configuration with the weights before rounding, kept in
-    ``scratch`` meanwhile (by default where temporary files are). Raises `InputError` when anything
-    differs, and when there is no room for that.
+    Every tensor must also equal the checkpoint's to the bit, including rows that no token used. The
+    logits of a bfloat16 model are computed from its configuration and the weights before rounding,
+    which are written into ``scratch`` for that time (default: the folder of temporary files).
+    Raises `InputError` when anything differs, and when there is no room in ``scratch``.
     """
     from conversion import export, parity
     from conversion.architecture import Architecture
@@ -40,12 +40,12 @@ def verify(
 
     sizes = Architecture.from_maxtext(overlay.load(config))
     checkpoint.check(sizes)
-    found = TensorFiles(model)
-    hf_sizes = _check_model(model, found, sizes)
+    files = TensorFiles(model)
+    hf_sizes = _check_model(model, files, sizes)
     tokens = parity.tokens(model, hf_sizes.vocab, hf_sizes.context)
     expected = parity.maxtext_logits(checkpoint.step_dir, config, checkpoint.scanned, tokens)
     expected = expected[..., : hf_sizes.vocab]
-    if set(found.dtypes.values()) == {"float32"}:
+    if set(files.dtypes.values()) == {"float32"}:
         logits = parity.hf_logits(model, tokens)
     else:
         place = scratch or Path(tempfile.gettempdir())
@@ -57,56 +57,56 @@ def verify(
             logits = parity.hf_logits(Path(name), tokens)
     result = parity.Parity.of(expected, logits)
     result.check()
-    _check_bits(checkpoint, sizes, hf_sizes, found)
+    _check_bits(checkpoint, sizes, hf_sizes, files)
     return result
 
 
-def _check_model(model: Path, found: "TensorFiles", sizes: "Architecture") -> "Architecture":
-    """The sizes of ``model``: those of the checkpoint, but for a vocabulary without its padding.
+def _check_model(model: Path, files: "TensorFiles", sizes: "Architecture") -> "Architecture":
+    """The sizes of ``model``, which are the checkpoint's except for padding of the vocabulary.
 
-    Raises `InputError` when config.json or the tensors' shapes are those of another model.
+    Raises `InputError` when config.json or the tensors' shapes belong to another model.
     """
     from conversion.architecture import Architecture
     from conversion.mapping import check_types, differences, hf_tensors
 
     theirs = Architecture.from_hf(read_json(model / "config.json"))
-    check_types(model, found.dtypes)
+    check_types(model, files.dtypes)
     rows = max(vocabulary.read(model).values()) + 1
     if rows > theirs.vocab:
         raise InputError(f"{model}: {rows} entries in the tokenizer, {theirs.vocab} in the model")
     vocab = theirs.vocab if rows <= theirs.vocab < sizes.vocab else sizes.vocab
     ours = replace(sizes, vocab=vocab)
-    # How MaxText holds the weights is no property of Hugging Face's model.
+    # How MaxText stores the weights is not a property of Hugging Face's model.
     theirs = replace(
         theirs,
         logits_normalized=ours.logits_normalized,
         rope_interleaved=ours.rope_interleaved,
     )
-    wrong = differences(asdict(ours), asdict(theirs)) or differences(hf_tensors(ours), found.shapes)
+    wrong = differences(asdict(ours), asdict(theirs)) or differences(hf_tensors(ours), files.shapes)
     if wrong:
         raise InputError(f"{model}: not the model of the overlay: {wrong}")
     return ours
 
 
 def _check_bits(
-    checkpoint: "Checkpoint", sizes: "Architecture", hf_sizes: "Architecture", found: "TensorFiles"
+    checkpoint: "Checkpoint", sizes: "Architecture", hf_sizes: "Architecture", files: "TensorFiles"
 ) -> None:
-    """Raise `InputError` unless every tensor is the checkpoint's, rounded once to its type."""
+    """Raise `InputError` unless every tensor is the checkpoint's, rounded once to its dtype."""
     import numpy as np
 
     from conversion.export import tensors
     from conversion.mapping import DTYPES, stored
 
     for array in stored(sizes, checkpoint.scanned).values():
-        dtype = DTYPES[found.dtypes[array.names[0]]]
+        dtype = DTYPES[files.dtypes[array.names[0]]]
         exact = tensors(checkpoint, array, hf_sizes, dtype, allow_nonfinite=True)
         for name, expected in zip(array.names, exact, strict=True):
-            tensor = found.read(name)
+            tensor = files.read(name)
             same = tensor.dtype == dtype and np.array_equal(
                 expected.view(f"u{dtype.itemsize}"), tensor.view(f"u{dtype.itemsize}")
             )
             if not same:
-                raise InputError(f"{found.folder}: {name} is not the checkpoint's, as {dtype}")
+                raise InputError(f"{files.folder}: {name} is not the checkpoint's, as {dtype}")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -50,8 +50,8 @@ def flexible(completion: str) -> str | None:
     lm-eval's flexible-extract, but without the dollar sign, the thousands separators and the full
     stop or comma after it; and the hyphen of ``3-5`` is no minus.
     """
-    found = deque(_LAST.finditer(plain_digits(completion)), maxlen=1)
-    return ("-" if found[0][1] else "") + found[0][2].replace(",", "") if found else None
+    numbers = deque(_LAST.finditer(plain_digits(completion)), maxlen=1)
+    return ("-" if numbers[0][1] else "") + numbers[0][2].replace(",", "") if numbers else None
 
 
 def final(completion: str) -> str | None:
@@ -98,17 +98,17 @@ class Checker(Comparer):
     def __init__(self) -> None:
         super().__init__(TIMEOUT)
 
-    def correct(self, found: str | None, expected: str) -> bool:
+    def correct(self, answer: str | None, expected: str) -> bool:
         """Whether the answer ``found`` in a completion equals the ``expected`` one.
 
         Raises `ChildProcessError` when math-verify is needed and does not even start.
         """
-        if found is None:
+        if answer is None:
             return False
-        if max(len(found), len(expected)) > LONGEST:
+        if max(len(answer), len(expected)) > LONGEST:
             self.failures["too_long"] += 1
             return False
-        answer, right = _plain(found), _plain(expected)
+        answer, right = _plain(answer), _plain(expected)
         if not answer or not right:
             return False
         if answer == right:

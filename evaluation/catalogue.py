@@ -86,7 +86,7 @@ def task_hash(data: str | None) -> str:
 
     Files on other machines are told apart by name and size; without ``data`` none is looked at.
     """
-    found = [version("lm-eval")]
+    parts = [version("lm-eval")]
     files = [(str(path), 0) for path in sorted(OURS.glob("*.yaml"))]
     if data is not None and Path(data).is_dir():
         paths = (path for kind in ("parquet", "jsonl") for path in Path(data).rglob(f"*.{kind}"))
@@ -95,10 +95,10 @@ def task_hash(data: str | None) -> str:
         files += [(file.path, file.size) for file in list_files("data", data)]
     for file, size in files:
         if "://" in file:
-            found.append(f"{size}  {file}")
+            parts.append(f"{size}  {file}")
             continue
-        found.append(f"{file_hash(Path(file))}  {Path(file).name}")
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+        parts.append(f"{file_hash(Path(file))}  {Path(file).name}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def metric_name(metric: str, filter_name: str) -> str:
@@ -112,12 +112,12 @@ def _members(benchmark: Benchmark, form: str, data: str | None) -> Iterator[tupl
     if task != "mmlu":
         yield task, benchmark.subset
         return
-    found = [name for name in _manager(task).all_subtasks if name.startswith("mmlu_")]
-    for name in found:
+    names = [name for name in _manager(task).all_subtasks if name.startswith("mmlu_")]
+    for name in names:
         subject = name.removeprefix("mmlu_")
         if data is None or (Path(data) / subject).is_dir():
             yield name, subject
-    if data is not None and not any((Path(data) / n.removeprefix("mmlu_")).is_dir() for n in found):
+    if data is not None and not any((Path(data) / n.removeprefix("mmlu_")).is_dir() for n in names):
         raise InputError(f"data: {data}: no folder of a subject, such as anatomy, is in it")
 
 
@@ -157,12 +157,12 @@ def _task(
         step = {"function": "custom", "filter_fn": scoring.final_answers}
         changes["filter_list"] = [{"name": "final", "filter": [step]}]
     if data is not None:
-        found = splits(data, subset, benchmark.split, benchmark.columns)
-        changes.update(custom_dataset=lambda **_: found)
+        datasets = splits(data, subset, benchmark.split, benchmark.columns)
+        changes.update(custom_dataset=lambda **_: datasets)
         for key in ("training_split", "validation_split", "fewshot_split"):
             changes[key] = None
         changes[f"{benchmark.split}_split"] = benchmark.split
-        others = [split for split in SPLITS if split in found and split != benchmark.split]
+        others = [split for split in SPLITS if split in datasets and split != benchmark.split]
         if others and task not in _UPSTREAM:  # those have worked examples of their own
             changes["fewshot_split"] = others[0]
     with reaching(f"data: {data or task}"):

@@ -75,12 +75,12 @@ def stop_ids(model: Any, tokenizer: Any, form: str) -> list[int]:
     ``model`` is one, or what its folder says: `configured`.
     Raises `InputError` for a template that cannot be rendered.
     """
-    found = [turn_end(tokenizer)] if form == "chat" else []
-    found.append(tokenizer.eos_token_id)
+    ends = [turn_end(tokenizer)] if form == "chat" else []
+    ends.append(tokenizer.eos_token_id)
     for said in (model.generation_config, model.config):
-        ends = said.eos_token_id
-        found += ends if isinstance(ends, (list, tuple)) else [ends]
-    return list(dict.fromkeys(end for end in found if end is not None))
+        ids = said.eos_token_id
+        ends += ids if isinstance(ids, (list, tuple)) else [ids]
+    return list(dict.fromkeys(end for end in ends if end is not None))
 
 
 def turn_end(tokenizer: Any) -> int | None:
@@ -131,10 +131,10 @@ def by(model: Any, configuration: Any) -> Iterator[None]:
 
 def ignored(asked: Any) -> dict[str, Any]:
     """What a generation configuration asks for that `own` does not do."""
-    found = asked.to_diff_dict().items()
+    settings = asked.to_diff_dict().items()
     return {
         key: value
-        for key, value in sorted(found)
+        for key, value in sorted(settings)
         if not _NO_DECODING.fullmatch(key) and value != _USUAL.get(key)
     }
 

@@ -44,8 +44,8 @@ class Generator:
             chat = Chat(self.tokenizer, self.tokenizer.chat_template)
             return [e.ids for e in chat.encode([conversation(q) for q in questions], prompt=True)]
         texts = [plain_problem(question, "") for question in questions]
-        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return found
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
 
     def answer(
         self, questions: list[str], max_new_tokens: int, batch_size: int, quiet: bool = False
@@ -62,7 +62,7 @@ class Generator:
         encoded = [{"input_ids": ids} for ids in self.prompts(questions)]
         # Longest first: a batch holds little padding, and memory runs out at once or never.
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]["input_ids"]))
-        found = [""] * len(questions)
+        answers = [""] * len(questions)
         with tqdm(total=len(questions), desc="problems", disable=quiet) as progress:
             for batch in itertools.batched(order, batch_size):
                 inputs = self.tokenizer.pad([encoded[i] for i in batch], return_tensors="pt")
@@ -72,6 +72,6 @@ class Generator:
                 new = tokens[:, inputs["input_ids"].shape[1] :]
                 texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
                 for i, text in zip(batch, texts, strict=True):
-                    found[i] = text.strip()
+                    answers[i] = text.strip()
                 progress.update(len(batch))
-        return found
+        return answers

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
-from tinymathreason.listing import list_files, tell_empty
+from tinymathreason.listing import list_files, warn_empty
 from tinymathreason.rows import Row, records
 
 SPLITS = ("train", "validation", "dev", "test")
@@ -24,19 +24,19 @@ def splits(data: str, subset: str, asked: str, columns: Columns) -> dict[str, An
     """
     if not Path(data).is_dir():
         files = list_files("data", data)
-        tell_empty("data", files)
+        warn_empty("data", files)
         return {asked: _read([file.path for file in files], columns)}
-    found = {}
+    datasets = {}
     for split in SPLITS:
         for folder in (Path(data, subset), Path(data, subset, "data"), Path(data)):
             paths = sorted([*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.jsonl")])
             if paths:
                 _check_whole(paths)
-                found[split] = _read([str(path) for path in paths], columns)
+                datasets[split] = _read([str(path) for path in paths], columns)
                 break
-    if asked not in found:
+    if asked not in datasets:
         raise InputError(f"data: {data}: no {asked}-*.parquet or .jsonl in it")
-    return found
+    return datasets
 
 
 def _check_whole(paths: Sequence[Path]) -> None:

@@ -84,7 +84,7 @@ def respond(
     # Longest first: a batch holds little padding, and memory runs out at once or never.
     order = sorted(range(len(requests)), key=lambda i: -lengths[i])
     units = [i for i in order for _ in range(samples)]
-    found: list[list[Response]] = [[] for _ in requests]
+    answered: list[list[Response]] = [[] for _ in requests]
     kept = journal.batches if journal else {}
     with tqdm(total=len(units), desc="requests") as progress:
         for number, batch in enumerate(itertools.batched(units, batch_size)):
@@ -98,9 +98,9 @@ def respond(
                 if journal:
                     journal.add(number, responses)
             for i, response in zip(batch, responses, strict=True):
-                found[i].append(response)
+                answered[i].append(response)
             progress.update(len(batch))
-    return found
+    return answered
 
 
 def check_lengths(lengths: Sequence[int], most: int, shots: int, room: int, context: int) -> int:

@@ -9,13 +9,13 @@ import nbformat
 import pytest
 from transformers import AutoTokenizer
 
-from data_prep.stages import records
+from data_prep.stages.records import encode, writer
 from sft import prepare
 from sft.config import SftData
-from tests.support import built_model, event_files, notebook
+from tests.support import built_model, event_files, notebook, records
 from tinymathreason.arithmetic import GENERATORS
 from tinymathreason.config import build
-from tinymathreason.files import write_json
+from tinymathreason.records.mixture import Documents
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the libraries; a cell that warns fails
 
@@ -34,14 +34,15 @@ def run(model_dir, answering_dir, tmp_path) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     shard = folder / "mixture/word_problems/train-00000-of-00001.array_record"
     shard.parent.mkdir(parents=True)
-    writer = records.writer(shard)
+    file = writer(shard)
     for text in islice(GENERATORS["word_problems"](0), 5):
-        writer.write(records.encode(tokenizer(text)["input_ids"]))
-    writer.close()
+        file.write(encode(tokenizer(text)["input_ids"]))
+    file.close()
     shutil.copytree(model_dir, folder / "mixture/tokenizer")
-    documents = {"read": 61, "kept": 5, "rejected": {"exact_duplicate": 56}}
-    sources = {"word_problems": {"documents": documents, "tokens": 321}}
-    write_json(folder / "mixture/manifest.json", {"sources": sources})
+    documents = Documents(read=61, kept=5, rejected={"exact_duplicate": 56})
+    source = records.source(documents=documents, tokens=321)
+    manifest = records.mixture(sources={"word_problems": source})
+    manifest.write(folder / "mixture/manifest.json")
 
     losses = [
         (step, tag, 3.5 - step, step + 1.0)
@@ -49,17 +50,17 @@ def run(model_dir, answering_dir, tmp_path) -> Path:
         for tag in ("learning/loss", "eval/avg_loss")
     ]
     event_files.write_events(folder / "pretrain", 1.0, losses)
-    parity = {"positions": 1234, "max_abs_diff": 3e-5, "mean_kl": 2e-12, "argmax_agreement": 1.0}
-    write_json(folder / "base/conversion.json", {"parameters": 54_321, "parity": parity})
+    parity = records.parity(positions=1234, max_abs_diff=3e-5)
+    conversion = records.conversion(parameters=54_321, parity=parity)
+    conversion.write(folder / "base/conversion.json")
 
     sources = {"word_problems": {"format": "arithmetic", "examples": 20}}
     data = build(SftData, {"sources": sources, "eval_fraction": 0.2}, "sft.yaml")
     prepare.prepare(data, str(model_dir), 300, folder / "sft")
     shutil.copytree(answering_dir, folder / "sft/model")
-    history = [{"step": 10, "loss": 2.0}, {"step": 20, "loss": 1.0}, {"step": 20, "eval_loss": 1.1}]
-    write_json(folder / "sft/model/sft.json", {"history": history})
-    result = {"task": "arithmetic", "value": 0.4, "low": 0.3, "high": 0.5, "n": 77}
-    write_json(folder / "evaluation/sft/results.json", result)
+    records.sft().write(folder / "sft/model/sft.json")
+    result = records.results(value=0.4, low=0.3, high=0.5, n=77)
+    result.write(folder / "evaluation/sft/results.json")
     return folder
 
 

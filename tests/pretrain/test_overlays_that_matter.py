@@ -84,7 +84,7 @@ class TestByMaxText:
         leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
         counted = sum(math.prod(leaf.shape) for leaf in leaves)
         sizes = Architecture.from_maxtext(overlay.load(CONFIGS / name))
-        assert counted == sizes.parameters()
+        assert counted == sizes.parameters
         assert parameters in (None, counted)
 
     def test_schedule(self, upstream) -> None:
@@ -150,7 +150,7 @@ def test_optimiser_and_shape_are_the_cards() -> None:
     sizes = Architecture.from_maxtext(config)
     assert (sizes.layers, sizes.hidden, sizes.heads, sizes.kv_heads) == (22, 2048, 16, 4)
     assert (sizes.head_dim, sizes.mlp, sizes.context, sizes.vocab) == (128, 5632, 4096, 32_000)
-    assert sizes.parameters() == CARD_PARAMETERS
+    assert sizes.parameters == CARD_PARAMETERS
 
 
 def test_the_map_holds_every_parameter_once() -> None:
