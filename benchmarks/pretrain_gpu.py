@@ -1,6 +1,6 @@
 """Command: the 1B model's training on one NVIDIA GPU, by MaxText and by PyTorch.
 
-python -m benchmarks.pretrain_gpu [--overlay FILE] [--steps N] [--device cuda|cpu] [--key value ...]
+python -m benchmarks.pretrain_gpu [--overlay FILE] [--steps N] [--device cuda|cpu] [key=value ...]
 
 Both train on the batches of the overlay's mixture, each in a process of its own, with float32
 weights and moments and bfloat16 where they multiply. The peer is transformers' LlamaForCausalLM
@@ -34,7 +34,6 @@ from conversion.architecture import Architecture
 from pretrain import overlay, topology
 from pretrain.model import Model
 from tinymathreason import cli
-from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 
@@ -247,10 +246,8 @@ def main(argv: Sequence[str]) -> None:
         "--recompute", action="store_true", help="the peer recomputes activations, to fit"
     )
     parser.add_argument("--home", type=Path, default=HOME / "pretrain_gpu", help="is emptied")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="--key value", help="replace MaxText's value"
-    )
-    arguments = parse_arguments(parser, argv)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
+    arguments = parser.parse_args(argv)
     if arguments.steps < 3:
         raise InputError(f"--steps {arguments.steps}: a third is to warm up; expected at least 3")
     if arguments.device == "cuda":

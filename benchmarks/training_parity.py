@@ -1,6 +1,6 @@
 """Command: the same training in MaxText and in a plain PyTorch loop; how far their losses part.
 
-python -m benchmarks.training_parity [--overlay FILE] [--steps N] [--key value ...]
+python -m benchmarks.training_parity [--overlay FILE] [--steps N] [key=value ...]
 
 MaxText trains on CPU in float32 from its own initial weights. These, as its checkpoint 0 holds them
 (the first step of a warm-up has the rate 0), go through `conversion` to LlamaForCausalLM, which
@@ -25,7 +25,6 @@ from typing import Any
 from benchmarks.corpus import HOME
 from pretrain import overlay
 from tinymathreason import cli
-from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
 
@@ -250,10 +249,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--overlay", type=Path, default=Path("maxtext_configs/quickstart.yml"))
     parser.add_argument("--steps", type=int, default=100, help="also the schedule's length")
     parser.add_argument("--home", type=Path, default=HOME / "training_parity", help="is emptied")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="--key value", help="replace MaxText's value"
-    )
-    arguments = parse_arguments(parser, argv)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
+    arguments = parser.parse_args(argv)
     shutil.rmtree(arguments.home, ignore_errors=True)
     arguments.home.mkdir(parents=True)
     print(
