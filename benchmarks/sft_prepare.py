@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     sizes = arguments.examples
     if len(sizes) < 2 or sizes != sorted({*sizes}) or sizes[0] < 1000:
         raise cli.InputError("--examples: give two sizes or more, rising, of at least 1,000")
-    data = corpus.found(arguments.data) if arguments.data else None
+    data = corpus.check_data(arguments.data) if arguments.data else None
     home = (HOME / "sft_prepare").absolute()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
