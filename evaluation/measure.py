@@ -1,4 +1,4 @@
-"""A model and a benchmark in; its metrics with their intervals, and every answer, out."""
+"""Evaluates a model on a benchmark: metrics with their intervals, and every answer."""
 
 import hashlib
 import json
@@ -27,16 +27,16 @@ def evaluate(
     journal: Path | None = None,
     identity: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The result, ready for JSON, and one sample a problem.
+    """The result, ready for JSON, and one sample for each problem.
 
-    ``journal`` is a file that keeps what is answered, so that a killed evaluation of the same
-    ``identity``, the hashes of what is read, goes on. Raises `InputError` for whatever is wrong
-    with the model, the data or the configuration.
+    ``journal`` is a file of the finished answers, from which a killed evaluation of the same
+    ``identity`` (the hashes of its inputs) continues. Raises `InputError` for anything wrong with
+    the model, the data or the configuration.
     """
     benchmark = catalogue.find(config.task)
     started = time.monotonic()
     lm = model.open_lm(folder, config.backend, config.batch_size)
-    # Published figures of choices are those of plain text, of a tuned model too.
+    # Published figures for multiple choice use plain text, for tuned models too.
     usual = "plain" if benchmark.chat == benchmark.plain else None
     form = model.check_form(lm.tokenizer, config.form or usual, folder)
     tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit)
@@ -89,17 +89,17 @@ def evaluate(
 
 
 def _decoding(task: Any) -> dict[str, Any]:
-    """Every setting by which a task's answers are found."""
+    """Every setting of a task's decoding."""
     if task.OUTPUT_TYPE != "generate_until":
         return {"by": "likelihood"}
     return {**decoding.NEUTRAL, **task.get_config("generation_kwargs")}
 
 
 def _set_generation(task: Any, config: EvalConfig, context: int, ends: list[int]) -> None:
-    """Tell a task how to decode; a task of choices has no answer to decode."""
+    """Set a task's decoding; a multiple-choice task has none."""
     if task.OUTPUT_TYPE != "generate_until":
         if config.samples > 1:
-            raise InputError(f"samples: {config.task} is a choice, which is not drawn")
+            raise InputError(f"samples: {config.task} is multiple choice, which is not sampled")
         return
     own = task.get_config("generation_kwargs")
     longest = config.max_new_tokens or min(own.get("max_gen_toks", 256), context // 2)
@@ -128,14 +128,14 @@ def _respond(
         room = task.get_config("generation_kwargs")["max_gen_toks"]
     else:
         ends = [len(lm.tok_encode(request.args[1])) for request in requests]
-        # The last token of a choice is only predicted.
+        # The last token of a choice is predicted but not read.
         lengths = [length + end - 1 for length, end in zip(lengths, ends, strict=True)]
     shots = task.get_config("num_fewshot")
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
-    # vLLM fills its own batches; what it is given at once is what a kill can lose.
+    # vLLM makes its own batches; the requests of one call are what a kill can lose.
     size = config.batch_size if config.backend == "transformers" else 2048
-    asked = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
-    key = (identity, asdict(config), asked, model.device_and_dtype())
+    prompts = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
+    key = (identity, asdict(config), prompts, model.device_and_dtype())
     known = hashlib.sha256(repr(key).encode()).hexdigest()
     kept = Journal(journal, known) if journal else None
     try:
@@ -148,7 +148,7 @@ def _respond(
 def _samples(
     tasks: Sequence[Any], requests: Sequence[Any], responses: Sequence[Sequence[Any]], primary: str
 ) -> list[dict[str, Any]]:
-    """What was asked and answered, a problem each, with the verdict on every answer."""
+    """The prompt and the answers of each problem, with the verdict on every answer."""
     answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
     samples: list[dict[str, Any]] = []
     for task in tasks:
@@ -177,7 +177,7 @@ def _samples(
 
 
 def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]:
-    """One answer to one problem, as lm-eval's filters and metrics see it."""
+    """One answer to one problem, judged by lm-eval's filters and metrics."""
     document = requests[0].doc
     metrics: dict[str, float] = {}
     found = None
@@ -217,8 +217,8 @@ def _question(document: dict[str, Any]) -> str:
 def _metrics(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Value, 95 % interval and n of every metric.
 
-    Of several answers to a problem a metric is the mean. pass@k is the chance that one of k answers
-    is right; majority, the share of problems whose most frequent answer is.
+    With several answers to a problem, a metric is their mean. pass@k is the chance that one of k
+    answers is right; majority is the share of problems whose most frequent answer is right.
     """
     metrics = {
         name: _estimate([sample["metrics"][name] for sample in samples])
@@ -240,6 +240,6 @@ def _majority(sample: dict[str, Any]) -> float:
 
 
 def _estimate(shares: Sequence[float]) -> dict[str, Any]:
-    """The mean of shares, a problem each, with Wilson's interval."""
+    """The mean of shares, one for each problem, with Wilson's interval."""
     low, high = wilson(sum(shares), len(shares))
     return {"value": statistics.fmean(shares), "low": low, "high": high, "n": len(shares)}

@@ -25,9 +25,9 @@ FORMS = ("chat", "plain")
 
 
 def run(model: str, config: EvalConfig, output: Path | None) -> tuple[dict[str, Any], bool]:
-    """Evaluate into a folder, or into none; the result, and whether it was there before.
+    """Evaluate into a folder, if there is one; the result, and whether it already existed.
 
-    Raises `InputError` when the folder holds the result of another evaluation, and, before a model
+    Raises `InputError` when the folder has the result of another evaluation and, before the model
     is loaded, when it cannot be written.
     """
     from evaluation.catalogue import task_hash
@@ -49,7 +49,7 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[dict[str, 
         return result | inputs, False
     if output.exists():
         if not (output / "results.json").is_file():
-            raise InputError(f"{output}: is there, and holds no result; name another folder")
+            raise InputError(f"{output}: exists and has no result; name another folder")
         stored: dict[str, Any] = read_json(output / "results.json")
         if {key: stored.get(key) for key in inputs} != inputs:
             raise InputError(f"{output} holds the result of another evaluation; name another")
@@ -74,20 +74,22 @@ def summary(result: dict[str, Any]) -> str:
         for name, metric in result["metrics"].items()
     ]
     template = result["template_sha256"]
-    asked = f"chat template {template[:12]}" if template else "no template"
+    template_line = f"chat template {template[:12]}" if template else "no template"
     decoding = ", ".join(
         f"{key} {value}"
         for key, value in sorted(result["decoding"].items())
         if key not in NEUTRAL or value != NEUTRAL[key]
     )
-    lines.append(f"asked: {result['shots']} shots, {asked}, prompt {result['prompt_version']}")
+    lines.append(
+        f"prompts: {result['shots']} shots, {template_line}, prompt {result['prompt_version']}"
+    )
     lines.append(f"decoding: {decoding}")
     if ignored := note("the model's folder", result["ignored_settings"]):
         lines.append(ignored)
     lines.append(f"model: {result['model']}")
     lines.append(f"SHA-256 of its configuration and weights: {result['model_sha256']}")
     if result["cut_prompts"]:
-        lines.append(f"{result['cut_prompts']} prompts were cut: longer than the model's context")
+        lines.append(f"{result['cut_prompts']} prompts were truncated to the model's context")
     return "\n".join([f"{result['task']} ({result['form']} form)", *(f"  {x}" for x in lines)])
 
 
@@ -107,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="arithmetic, gsm8k, math500, arc_easy, arc_challenge, hellaswag or mmlu",
     )
-    parser.add_argument("--data", help="its file, or a folder as on the hub; default: the hub")
+    parser.add_argument("--data", help="file, or folder as on the hub; default: the hub")
     parser.add_argument(
         "--limit", type=_positive, help="take this many problems, of each subject in mmlu"
     )
@@ -115,10 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--form",
         choices=FORMS,
-        help="how to ask: a base model is asked plain; default: chat if there is a template",
+        help="form of the prompts: plain for a base model; default: chat if there is a template",
     )
     parser.add_argument(
-        "--samples", type=_positive, default=1, help="answers drawn to each problem: pass@k"
+        "--samples", type=_positive, default=1, help="answers sampled for each problem, for pass@k"
     )
     parser.add_argument("--temperature", type=float, default=0.7, help="of several samples")
     parser.add_argument("--seed", type=int, default=0, help="of several samples")

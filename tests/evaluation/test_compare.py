@@ -73,7 +73,7 @@ def test_laws(table: tuple[int, int, int, int]) -> None:
 def test_no_difference(both: int) -> None:
     low, high = newcombe(both, 0, 0, 10 - both)
     assert low == -high < 0
-    with pytest.raises(ValueError, match="no accuracy"):
+    with pytest.raises(ValueError, match="not an accuracy"):
         newcombe(0, 0, 0, 0)
 
 
@@ -153,8 +153,8 @@ def test_the_order_of_the_lines_does_not_matter(tmp_path) -> None:
         ({"question": "?"}, "different problems: question 'question 0.*' in .*a, '\\?' in .*b"),
         ({"expected": "7"}, "different problems: expected '0' in .*a, '7' in .*b"),
         ({"id": 0}, "samples.jsonl:2: a second problem 0"),
-        ({"id": "x"}, "samples.jsonl:1: 'id' is no number"),
-        ({"metrics": None}, "'metrics' no mapping"),
+        ({"id": "x"}, "samples.jsonl:1: 'id' is not a number"),
+        ({"metrics": None}, "'metrics' is not a mapping"),
         ({"metrics": {}}, "unknown metric 'strict'"),
         ({"metrics": {"strict": 0.5}}, "problem 0 has the strict 0.5; a paired test needs 0 or 1"),
     ],
@@ -171,7 +171,7 @@ def test_broken_folders_are_one_line(tmp_path) -> None:
         compare(a, tmp_path / "b" / ".." / "a")
     with pytest.raises(InputError, match="unknown metric 'flexibel'; did you mean 'flexible'"):
         compare(a, b, "flexibel")
-    with pytest.raises(InputError, match="no such folder; name what"):
+    with pytest.raises(InputError, match="no such folder; name the --output"):
         compare(a, tmp_path / "c")
     for content, words in (
         ("", "no problem in it"),
