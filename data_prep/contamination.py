@@ -19,7 +19,7 @@ import numpy.typing as npt
 from data_prep.recipe import BenchmarkQuestions
 from data_prep.text_hashing import HashedText, Hashes, hashed_pieces, mix, pieces
 from tinymathreason.cli import InputError
-from tinymathreason.listing import list_files, tell_empty
+from tinymathreason.listing import list_files, warn_empty
 from tinymathreason.rows import read_file
 
 WINDOW = 32
@@ -105,7 +105,7 @@ def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
     for number, benchmark in enumerate(benchmarks):
         name = f"decontaminate.{number}.path"
         files = list_files(name, benchmark.path)
-        tell_empty(name, files)
+        warn_empty(name, files)
         for file in files:
             suffixes = Path(file.path).suffixes
             kind = next((k for k in ("parquet", "jsonl", "json") if f".{k}" in suffixes), None)

@@ -24,7 +24,7 @@ from data_prep.recipe import Recipe
 from data_prep.stages.artifacts import Artifact
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
-from tinymathreason.listing import File, UnreachableError, tell_empty
+from tinymathreason.listing import File, UnreachableError, warn_empty
 from tinymathreason.writes import failed_write
 
 STAGES = ("documents", "duplicates", "decisions", "tokenizer", "records", "publish")
@@ -181,7 +181,7 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
     except UnreachableError as error:
         raise InputError(f"{error}; {SMALLER}") from error
     for name, files in listed.items():
-        tell_empty(f"sources.{name}.path", files)
+        warn_empty(f"sources.{name}.path", files)
     path = folder / "plan.json"
     if path.exists():
         begun, now = _begun(path)["early"], json.loads(json.dumps(work.identity()))["early"]

@@ -13,8 +13,8 @@ from evaluation.interval import wilson
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
-from tinymathreason.files import read_json, write_json
-from tinymathreason.parsing import parse_json
+from tinymathreason.files import write_json
+from tinymathreason.records.evaluation import Results, Sample
 
 PROBLEM = ("id", "question", "expected")
 """Keys that are equal in two samples of the same problem."""
@@ -73,12 +73,12 @@ def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
         raise InputError(f"{a}: compared with itself; name two evaluations")
     results, samples = zip(*(_read(folder) for folder in (a, b)), strict=True)
     _check_alike((a, b), results, samples)
-    metric = metric or str(results[0]["metric"])
+    metric = metric or results[0].metric
     rights = [
         [_is_right(sample, metric, folder) for sample in side]
         for folder, side in zip((a, b), samples, strict=True)
     ]
-    ids = [sample["id"] for sample in samples[0]]
+    ids = [sample.id for sample in samples[0]]
     pairs = list(zip(*rights, strict=True))
     n = len(pairs)
     won = [i for i, pair in zip(ids, pairs, strict=True) if pair == (False, True)]
@@ -95,7 +95,7 @@ def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
             "high": bounds[1],
         }
     return {
-        "task": results[0]["task"],
+        "task": results[0].task,
         "metric": metric,
         "n": n,
         **models,
@@ -110,45 +110,27 @@ def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read(folder: Path) -> tuple[Results, list[Sample]]:
     """The results and the samples, in the order of their ids, of an evaluation's folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the --output of an evaluation.run")
-    results = read_json(folder / "results.json")
-    _check_keys(results, ("task", "metric"), f"{folder / 'results.json'}")
+    results = Results.load(folder / "results.json")
     path = folder / "samples.jsonl"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    samples: dict[Any, dict[str, Any]] = {}
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            sample = parse_json(line, f"{path}:{number}")
-            _check_keys(sample, (*PROBLEM, "metrics", "completions"), f"{path}:{number}")
-            if not isinstance(sample["id"], int) or not isinstance(sample["metrics"], dict):
-                raise InputError(
-                    f"{path}:{number}: 'id' is not a number, or 'metrics' is not a mapping"
-                )
-            if samples.setdefault(sample["id"], sample) is not sample:
-                raise InputError(f"{path}:{number}: a second problem {sample['id']}")
+    samples: dict[int, Sample] = {}
+    for number, sample in enumerate(Sample.load_lines(path), 1):
+        if samples.setdefault(sample.id, sample) is not sample:
+            raise InputError(f"{path}:{number}: a second problem {sample.id}")
     if not samples:
         raise InputError(f"{path}: no problem in it")
     return results, [samples[i] for i in sorted(samples)]
 
 
-def _check_keys(value: Any, keys: Sequence[str], where: str) -> None:
-    missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-    if missing:
-        raise InputError(f"{where}: no {missing[0]!r} there; evaluate again with evaluation.run")
-
-
 def _check_alike(
-    folders: Sequence[Path],
-    results: Sequence[dict[str, Any]],
-    samples: Sequence[list[dict[str, Any]]],
+    folders: Sequence[Path], results: Sequence[Results], samples: Sequence[list[Sample]]
 ) -> None:
     """Raise `InputError` unless both evaluations are of the same problems."""
     compared = (
-        ("tasks", [result["task"] for result in results]),
+        ("tasks", [result.task for result in results]),
         ("numbers of problems", [len(side) for side in samples]),
     )
     for what, (left, right) in compared:
@@ -156,20 +138,21 @@ def _check_alike(
             raise InputError(f"different {what}: {left} in {folders[0]}, {right} in {folders[1]}")
     for left, right in zip(*samples, strict=True):
         for key in PROBLEM:
-            if left[key] != right[key]:
+            ours, theirs = getattr(left, key), getattr(right, key)
+            if ours != theirs:
                 raise InputError(
-                    f"different problems: {key} {left[key]!r:.60} in {folders[0]}, "
-                    f"{right[key]!r:.60} in {folders[1]}"
+                    f"different problems: {key} {ours!r:.60} in {folders[0]}, "
+                    f"{theirs!r:.60} in {folders[1]}"
                 )
 
 
-def _is_right(sample: dict[str, Any], metric: str, folder: Path) -> bool:
-    metrics = sample["metrics"]
+def _is_right(sample: Sample, metric: str, folder: Path) -> bool:
+    metrics = sample.metrics
     if metric not in metrics:
         raise InputError(f"{folder}: unknown metric {metric!r}; {nearest(metric, metrics)}")
     if metrics[metric] not in (0, 1):
         raise InputError(
-            f"{folder}: problem {sample['id']} has the {metric} {metrics[metric]!r}; a paired "
+            f"{folder}: problem {sample.id} has the {metric} {metrics[metric]!r}; a paired "
             "test needs 0 or 1, so one answer to each problem"
         )
     return bool(metrics[metric])
@@ -199,15 +182,15 @@ def _report(result: dict[str, Any]) -> str:
 def _show(result: dict[str, Any], limit: int) -> str:
     """The first problems won and lost, with both models' first answers."""
     samples = [
-        {sample["id"]: sample for sample in _read(Path(result[name]["folder"]))[1]} for name in "ab"
+        {sample.id: sample for sample in _read(Path(result[name]["folder"]))[1]} for name in "ab"
     ]
     blocks = []
     for what in ("won", "lost"):
         for i in result[what][:limit]:
-            blocks.append(f"\n{what}: problem {i}, expected {samples[0][i]['expected']}")
-            blocks.append(samples[0][i]["question"])
+            blocks.append(f"\n{what}: problem {i}, expected {samples[0][i].expected}")
+            blocks.append(samples[0][i].question)
             for name, of_model in zip("AB", samples, strict=True):
-                blocks.append(f"-- {name}:\n{(of_model[i]['completions'] or [''])[0]}")
+                blocks.append(f"-- {name}:\n{of_model[i].completions[0]}")
     return "\n".join(map(_printable, blocks))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
-from tinymathreason.listing import list_files, tell_empty
+from tinymathreason.listing import list_files, warn_empty
 from tinymathreason.rows import Row, records
 
 SPLITS = ("train", "validation", "dev", "test")
@@ -25,7 +25,7 @@ def splits(data: str, subset: str, wanted: str, columns: Columns) -> dict[str, A
     """
     if not Path(data).is_dir():
         files = list_files("data", data)
-        tell_empty("data", files)
+        warn_empty("data", files)
         return {wanted: _read([file.path for file in files], columns)}
     datasets = {}
     for split in SPLITS:

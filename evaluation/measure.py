@@ -19,6 +19,7 @@ from evaluation.responses import Journal, check_lengths, respond
 from evaluation.scoring import checker
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
+from tinymathreason.records.evaluation import Dataset, Decoding, Estimate, Sample
 
 
 def evaluate(
@@ -26,8 +27,8 @@ def evaluate(
     config: EvalConfig,
     journal: Path | None = None,
     identity: dict[str, Any] | None = None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The result, ready for JSON, and one sample for each problem.
+) -> tuple[dict[str, Any], list[Sample]]:
+    """The fields of `Results` but those of the identity, and one sample a problem.
 
     ``journal`` is a file of the finished answers, from which a killed evaluation of the same
     ``identity`` (the hashes of its inputs) continues. Raises `InputError` for anything wrong with
@@ -40,7 +41,7 @@ def evaluate(
     usual = "plain" if benchmark.chat == benchmark.plain else None
     form = model.check_form(lm.tokenizer, config.form or usual, folder)
     tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit)
-    ends = decoding.stop_ids(lm.said, lm.tokenizer, form)
+    ends = decoding.stop_ids(lm.configured, lm.tokenizer, form)
     for task in tasks:
         _set_generation(task, config, lm.max_length, ends)
         task.build_all_requests(
@@ -60,30 +61,30 @@ def evaluate(
     result = {
         "task": config.task,
         "metric": benchmark.metric,
-        **metrics[benchmark.metric],
+        **dict(metrics[benchmark.metric]),
         "interval": "Wilson",
         "metrics": metrics,
         "form": form,
         "shots": tasks[0].get_config("num_fewshot"),
         "prompt_version": f"{name} {tasks[0].VERSION}, lm-eval {version('lm-eval')}",
         "template_sha256": template and hashlib.sha256(template.encode()).hexdigest(),
-        "dataset": {
-            "path": config.data or tasks[0].get_config("dataset_path"),
-            "name": benchmark.subset or None,
-            "sha256": hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest(),
-        },
-        "decoding": {
+        "dataset": Dataset(
+            path=config.data or tasks[0].get_config("dataset_path"),
+            name=benchmark.subset or None,
+            sha256=hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest(),
+        ),
+        "decoding": Decoding(
             **_decoding(tasks[0]),
-            "samples": config.samples,
-            "seed": config.seed,
-            "batch_size": config.batch_size,
-            "backend": config.backend,
-            "dtype": model.device_and_dtype()[1],
-        },
-        "ignored_settings": decoding.ignored(lm.said.generation_config),
+            samples=config.samples,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            backend=config.backend,
+            dtype=model.device_and_dtype()[1],
+        ),
+        "ignored_settings": decoding.ignored(lm.configured.generation_config),
         "cut_prompts": too_long,
         "seconds": round(time.monotonic() - started, 1),
-        **provenance.record().model_dump(),
+        "provenance": provenance.record(),
     }
     return result, samples
 
@@ -92,7 +93,7 @@ def _decoding(task: Any) -> dict[str, Any]:
     """Every setting of a task's decoding."""
     if task.OUTPUT_TYPE != "generate_until":
         return {"by": "likelihood"}
-    return {**decoding.NEUTRAL, **task.get_config("generation_kwargs")}
+    return {"by": "generation", **decoding.NEUTRAL, **task.get_config("generation_kwargs")}
 
 
 def _set_generation(task: Any, config: EvalConfig, context: int, ends: list[int]) -> None:
@@ -147,10 +148,10 @@ def _respond(
 
 def _samples(
     tasks: Sequence[Any], requests: Sequence[Any], responses: Sequence[Sequence[Any]], primary: str
-) -> list[dict[str, Any]]:
+) -> list[Sample]:
     """The prompt and the answers of each problem, with the verdict on every answer."""
     answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
-    samples: list[dict[str, Any]] = []
+    samples: list[Sample] = []
     for task in tasks:
         by_problem = defaultdict(list)
         for request in task.instances:
@@ -162,17 +163,25 @@ def _samples(
             task.apply_filters()
             rounds.append([_verdict(task, problem, primary) for problem in by_problem.values()])
         for verdicts in zip(*rounds, strict=True):
-            sample = {"id": len(samples), "subtask": task.task_name, **verdicts[0]}
-            sample["completions"] = [verdict["completion"] for verdict in verdicts]
-            del sample["completion"]
-            if len(verdicts) > 1:
-                sample["all_found"] = [verdict["found"] for verdict in verdicts]
-                sample["all_correct"] = [verdict["correct"] for verdict in verdicts]
-                sample["metrics"] = {
-                    name: statistics.fmean(verdict["metrics"][name] for verdict in verdicts)
-                    for name in sample["metrics"]
-                }
-            samples.append(sample)
+            first = verdicts[0]
+            samples.append(
+                Sample(
+                    id=len(samples),
+                    subtask=task.task_name,
+                    question=first["question"],
+                    prompt=first["prompt"],
+                    expected=first["expected"],
+                    answer=first["answer"],
+                    correct=first["correct"],
+                    metrics={
+                        name: statistics.fmean(verdict["metrics"][name] for verdict in verdicts)
+                        for name in first["metrics"]
+                    },
+                    completions=[verdict["completion"] for verdict in verdicts],
+                    all_answers=[verdict["answer"] for verdict in verdicts],
+                    all_correct=[verdict["correct"] for verdict in verdicts],
+                )
+            )
     return samples
 
 
@@ -180,14 +189,14 @@ def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]
     """One answer to one problem, judged by lm-eval's filters and metrics."""
     document = requests[0].doc
     metrics: dict[str, float] = {}
-    found = None
+    answer = None
     for name in requests[0].filtered_resps:
         given = [request.filtered_resps[name] for request in requests]
         for metric, value in task.process_results(document, given).items():
             ours = catalogue.metric_name(metric, name)
             metrics[ours] = float(value)
             if ours == primary and len(requests) == 1:
-                found = None if given[0] in (None, "[invalid]") else str(given[0])
+                answer = None if given[0] in (None, "[invalid]") else str(given[0])
     target = task.doc_to_target(document)
     if len(requests) == 1:
         completion, expected = str(requests[0].resps[0]), str(target)
@@ -196,14 +205,14 @@ def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]
         scores = [request.resps[0][0] for request in requests]
         if primary == "acc_norm":
             scores = [score / len(choice) for score, choice in zip(scores, choices, strict=True)]
-        completion = found = choices[scores.index(max(scores))]
+        completion = answer = choices[scores.index(max(scores))]
         expected = choices[target] if isinstance(target, int) else str(target)
     return {
         "question": _question(document),
         "prompt": requests[0].args[0],
         "completion": completion,
         "expected": expected,
-        "found": found,
+        "answer": answer,
         "correct": metrics[primary] == 1.0,
         "metrics": metrics,
     }
@@ -214,32 +223,31 @@ def _question(document: dict[str, Any]) -> str:
     return next(str(document[k]) for k in ("question", "problem", "query") if k in document)
 
 
-def _metrics(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _metrics(samples: Sequence[Sample]) -> dict[str, Estimate]:
     """Value, 95 % interval and n of every metric.
 
     With several answers to a problem, a metric is their mean. pass@k is the chance that one of k
     answers is right; majority is the share of problems whose most frequent answer is right.
     """
     metrics = {
-        name: _estimate([sample["metrics"][name] for sample in samples])
-        for name in samples[0]["metrics"]
+        name: _estimate([sample.metrics[name] for sample in samples]) for name in samples[0].metrics
     }
-    count = len(samples[0]["completions"])
+    count = len(samples[0].completions)
     if count > 1:
-        right = [sum(sample["all_correct"]) for sample in samples]
+        right = [sum(sample.all_correct) for sample in samples]
         for k in sorted({*(2**power for power in range(count.bit_length())), count}):
             metrics[f"pass@{k}"] = _estimate([pass_at_k(count, c, k) for c in right])
         metrics[f"majority@{count}"] = _estimate([_majority(sample) for sample in samples])
     return metrics
 
 
-def _majority(sample: dict[str, Any]) -> float:
+def _majority(sample: Sample) -> float:
     """Whether the most frequent of a problem's answers is right."""
-    chosen = majority(sample["all_found"], checker().correct)
-    return float(chosen is not None and sample["all_correct"][chosen])
+    chosen = majority(sample.all_answers, checker().correct)
+    return float(chosen is not None and sample.all_correct[chosen])
 
 
-def _estimate(shares: Sequence[float]) -> dict[str, Any]:
+def _estimate(shares: Sequence[float]) -> Estimate:
     """The mean of shares, one for each problem, with Wilson's interval."""
     low, high = wilson(sum(shares), len(shares))
-    return {"value": statistics.fmean(shares), "low": low, "high": high, "n": len(shares)}
+    return Estimate(value=statistics.fmean(shares), low=low, high=high, n=len(shares))

@@ -64,7 +64,7 @@ def device_and_dtype() -> tuple[str, str]:
 
 
 def open_lm(path: Path, backend: str, batch_size: int) -> Any:
-    """lm-eval's model of a folder, by transformers or vLLM; ``said`` is `decoding.configured`.
+    """lm-eval's model of a folder, with what `decoding.configured` returns as ``configured``.
 
     Raises `InputError` when vLLM is missing, and when model and tokenizer do not fit.
     """
@@ -87,5 +87,5 @@ def open_lm(path: Path, backend: str, batch_size: int) -> Any:
 
             lm = HarnessModel(str(path), device=device, dtype=dtype, batch_size=batch_size)
         check_rows(lm.model, lm.tokenizer, path)
-    lm.said = decoding.configured(path)
+    lm.configured = decoding.configured(path)
     return lm

@@ -4,7 +4,6 @@ python -m evaluation.run --model DIR_OR_ID --task gsm8k [--data FILE] [--output 
 """
 
 import argparse
-import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -16,15 +15,17 @@ from evaluation.config import EvalConfig
 from evaluation.decoding import NEUTRAL, note
 from tinymathreason import cli
 from tinymathreason.cli import InputError
-from tinymathreason.files import locked, new_directory, read_json, write_json, write_text
+from tinymathreason.files import locked, new_directory
 from tinymathreason.provenance import asking_hash, model_hash
+from tinymathreason.records.base import write_lines
+from tinymathreason.records.evaluation import Request, Results
 from tinymathreason.writes import check_room
 
 BACKENDS = ("transformers", "vllm")
 FORMS = ("chat", "plain")
 
 
-def run(model: str, config: EvalConfig, output: Path | None) -> tuple[dict[str, Any], bool]:
+def run(model: str, config: EvalConfig, output: Path | None) -> tuple[Results, bool]:
     """Evaluate into a folder, if there is one; the result, and whether it already existed.
 
     Raises `InputError` when the folder has the result of another evaluation and, before the model
@@ -41,56 +42,55 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[dict[str, 
         "model": model,
         "model_sha256": model_hash(path),
         "asking_sha256": asking_hash(path),
-        "asked": asdict(config),
+        "request": Request(**asdict(config)),
         "task_sha256": task_hash(config.data),
     }
     if output is None:
         result, _ = evaluate(path, config)
-        return result | inputs, False
+        return Results(**result, **inputs), False
     if output.exists():
         if not (output / "results.json").is_file():
             raise InputError(f"{output}: exists and has no result; name another folder")
-        stored: dict[str, Any] = read_json(output / "results.json")
-        if {key: stored.get(key) for key in inputs} != inputs:
+        results = Results.load(output / "results.json")
+        if {key: getattr(results, key) for key in inputs} != inputs:
             raise InputError(f"{output} holds the result of another evaluation; name another")
-        return stored, True
+        return results, True
     journal = output.with_name(f"{output.name}.journal")
     with locked(journal, "evaluating"):
         result, samples = evaluate(path, config, journal / "responses.jsonl", inputs)
-        result |= {**inputs, "data": config.data, "limit": config.limit}
+        results = Results(**result, **inputs)
         with new_directory(output) as aside:
-            write_json(aside / "results.json", result)
-            lines = (json.dumps(sample, ensure_ascii=False) for sample in samples)
-            write_text(aside / "samples.jsonl", "\n".join(lines) + "\n")
+            results.write(aside / "results.json")
+            write_lines(aside / "samples.jsonl", samples)
         shutil.rmtree(journal)
-    return result, False
+    return results, False
 
 
-def summary(result: dict[str, Any]) -> str:
-    """The result as lines for a terminal."""
+def summary(results: Results) -> str:
+    """The results as lines for a terminal."""
     lines = [
-        f"{name}: {metric['value']:.1%}, 95 % interval {metric['low']:.1%} to "
-        f"{metric['high']:.1%}, {metric['n']} problems"
-        for name, metric in result["metrics"].items()
+        f"{name}: {metric.value:.1%}, 95 % interval {metric.low:.1%} to "
+        f"{metric.high:.1%}, {metric.n} problems"
+        for name, metric in results.metrics.items()
     ]
-    template = result["template_sha256"]
+    template = results.template_sha256
     template_line = f"chat template {template[:12]}" if template else "no template"
     decoding = ", ".join(
         f"{key} {value}"
-        for key, value in sorted(result["decoding"].items())
-        if key not in NEUTRAL or value != NEUTRAL[key]
+        for key, value in sorted(results.decoding.model_dump().items())
+        if value is not None and (key not in NEUTRAL or value != NEUTRAL[key])
     )
     lines.append(
-        f"prompts: {result['shots']} shots, {template_line}, prompt {result['prompt_version']}"
+        f"prompts: {results.shots} shots, {template_line}, prompt {results.prompt_version}"
     )
     lines.append(f"decoding: {decoding}")
-    if ignored := note("the model's folder", result["ignored_settings"]):
+    if ignored := note("the model's folder", results.ignored_settings):
         lines.append(ignored)
-    lines.append(f"model: {result['model']}")
-    lines.append(f"SHA-256 of its configuration and weights: {result['model_sha256']}")
-    if result["cut_prompts"]:
-        lines.append(f"{result['cut_prompts']} prompts were truncated to the model's context")
-    return "\n".join([f"{result['task']} ({result['form']} form)", *(f"  {x}" for x in lines)])
+    lines.append(f"model: {results.model}")
+    lines.append(f"SHA-256 of its configuration and weights: {results.model_sha256}")
+    if results.cut_prompts:
+        lines.append(f"{results.cut_prompts} prompts were truncated to the model's context")
+    return "\n".join([f"{results.task} ({results.form} form)", *(f"  {x}" for x in lines)])
 
 
 def _positive(text: str) -> int:

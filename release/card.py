@@ -8,104 +8,97 @@ A figure without a record is left out and named on the terminal.
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release.cards.facts import Facts, Places, say
-from release.cards.metadata import LICENSES, edited, problems, stated, statement
-from release.markdown import escape, fenced, one_line
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
 
 if TYPE_CHECKING:
-    from huggingface_hub import ModelCardData
+    from release.cards.left_out import LeftOut
+    from release.records import Folders, RunRecords
 
-TEMPLATE = Path(__file__).parent / "templates" / "card.md.jinja"
 CARD = "README.md"
 TOY = 50_000_000
-"""Parameters below which a card says that the model is of no use but as a demonstration."""
-_USE = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-folder = "PATH"  # of this model, or its name on the hub
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder)
-"""
-_ASK = """\
-messages = [{"role": "user", "content": "Tom has three apples and buys four more. How many now?"}]
-inputs = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-)
-"""
-_CONTINUE = """\
-inputs = tokenizer("The sum of three and four is", return_tensors="pt")
-"""
-_ANSWER = """\
-tokens = model.generate(**inputs, max_length=model.config.max_position_embeddings)
-print(tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+"""A card says that a model of fewer parameters is of no use but as a demonstration."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What no record tells: said by the user."""
+class Labels:
+    """What no record has: the user gives it."""
 
     name: str | None = None
     author: str | None = None
     license: str = "apache-2.0"
 
 
-def card(places: Places, given: Given) -> tuple[str, Facts]:
-    """The whole text of a card, and what it had to leave out.
+def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
+    """The whole text of a card, and what it leaves out.
 
-    Raises `InputError` for a licence that the hub does not know, and for records that are malformed
-    or of several models.
+    Raises `InputError` for a licence that the hub does not know, a name or an author that cannot
+    be seen, and records that are damaged or of several models.
     """
-    from release.cards import figures, scores, sources, stages
+    from release.cards import metadata, scores, sources, training
+    from release.cards.left_out import LeftOut
+    from release.checks.weights import Tensors
+    from release.markdown import one_line, render
+    from release.records import ModelConfig, RunRecords
+    from tinymathreason.provenance import asking_hash, model_hash
 
-    if given.license not in LICENSES:
-        raise InputError(f"--license {given.license!r}: one of {', '.join(sorted(LICENSES))}")
-    facts = Facts()
-    if given.author is None:
-        facts.lack("author, citation", "no record tells them; give --author")
-    model = figures.architecture(facts, places)
-    figures.check_same_model(facts, places)
-    pretraining = figures.pretraining(facts, places)
-    tuning = figures.tuning(facts, places) if places.tuning else None
-    data = [("Pretraining", sources.mixture(facts, places))]
-    if tuning:
-        data.append(("Fine-tuning", sources.examples(facts, places)))
-    measured = scores.scores(facts, places, model["sha256"])
-    made = stages.stages(facts, places, measured["commands"])
-    name = one_line(given.name or default_name(model["parameters"], places.tuning))
-    found: dict[str, Any] = {
-        "name": escape(name),
-        "summary": summary(model, pretraining, tuning),
-        "toy": model["parameters"] < TOY,
-        "context": say("{:,}", model["context"]),
-        "description": [
-            *([("Developed by", escape(given.author))] if given.author else []),
-            *model["description"],
-            ("Language", "English"),
-            ("License", given.license),
-        ],
-        "use": fenced(f"{_USE}{_ASK if tuning else _CONTINUE}{_ANSWER}", "python"),
-        "pretraining": pretraining,
-        "tuning": tuning,
-        "parity": stages.parity(facts, places),
-        "compute": made["table"],
-        "chip_hours": stages.chip_hours(facts, places),
-        "data": data,
-        "contamination": [part["contamination"] for _, part in data if part.get("contamination")],
-        "scores": measured,
-        "commands": fenced(made["commands"], "bash") if made["commands"] else None,
-        "commits": made["commits"],
-        "versions": stages.versions(facts, places),
-        "citation": citation(name, given.author, stages.year(facts, places)),
-    }
-    metadata = card_data(name, given.license, places, data, measured["results"])
-    return finished(metadata, rendered(found), model["sha256"], model["asking"]), facts
+    if labels.license not in metadata.LICENSES:
+        licenses = ", ".join(sorted(metadata.LICENSES))
+        raise InputError(f"--license {labels.license!r}: one of {licenses}")
+    for flag, text in (("--name", labels.name), ("--author", labels.author)):
+        if text is not None and not one_line(text):
+            raise InputError(f"{flag} {text!r}: has no visible character")
+    left_out = LeftOut()
+    if labels.author is None:
+        left_out.add("author, citation", "no record tells them; give --author")
+    config = ModelConfig.load(folders.model)
+    records = RunRecords.load(folders)
+    check_same_model(records, config)
+    left_out.add_missing(records)
+    tensors, sha256 = Tensors(folders.model), model_hash(folders.model)
+    made = records.tuned or records.conversion
+    tuned = records.tuned and training.tuning(records.tuned, left_out)
+    data = {"Pretraining": sources.pretraining(records, left_out)}
+    if tuned:
+        data["Fine-tuning"] = sources.tuning(records, left_out)
+    measured = scores.scores(records, sha256, left_out)
+    hours, open_starts = training.chip_hours(records.starts)
+    name = one_line(labels.name or default_name(tensors.parameters, folders.tuning))
+    versions = made.provenance.versions if made else {}
+    text = render(
+        "card.md.jinja",
+        name=name,
+        author=labels.author,
+        license=labels.license,
+        config=config,
+        parameters=tensors.parameters,
+        dtypes=", ".join(sorted(tensors.dtypes)),
+        sha256=sha256,
+        toy=tensors.parameters < TOY,
+        pretraining=records.configuration,
+        start=records.starts[-1] if records.starts else None,
+        batch=training.batch(records),
+        trained=training.trained(records, left_out),
+        parity=records.conversion and records.conversion.parity,
+        tuned=records.tuned,
+        tuning=tuned,
+        stages=training.stages(records, measured.commands, left_out),
+        hours=hours,
+        open_starts=open_starts,
+        data=data,
+        contamination=[p["contamination"] for p in data.values() if p and p["contamination"]],
+        scores=measured,
+        versions=", ".join(f"{p} {versions[p]}" for p in training.PACKAGES if p in versions),
+        citation=citation(name, labels.author, made.provenance.time[:4] if made else None),
+    )
+    datasets = [dataset for part in data.values() if part for dataset in part["datasets"]]
+    front = metadata.front_matter(records, name, labels.license, datasets, measured.results)
+    return metadata.finished(front, text, sha256, asking_hash(folders.model)), left_out
 
 
 def default_name(parameters: int, tuning: str | None) -> str:
@@ -118,111 +111,91 @@ def default_name(parameters: int, tuning: str | None) -> str:
     return f"TinyMathReason-{size:.0f}{unit}-{tuning.removesuffix('.json') if tuning else 'base'}"
 
 
-def summary(
-    model: dict[str, Any], pretraining: dict[str, Any], tuning: dict[str, Any] | None
-) -> str:
-    """The card's first sentence."""
-    words = f"A language model of {model['parameters']:,} parameters, pretrained from nothing"
-    words += say(" on {:,} tokens", pretraining["tokens"]) or ""
-    if tuning:
-        words += f" and tuned by {tuning['method']}"
-        words += say(" on {:,} worked problems", tuning["examples"]) or ""
-    return f"{words}."
-
-
 def citation(name: str, author: str | None, year: str | None) -> str | None:
     """A BibTeX entry; None without an author."""
+    from release.markdown import one_line
+
     if author is None:
         return None
-    key = re.sub(r"[^a-z0-9]+", "", name.lower()) or "model"
     fields = {"author": author, "title": name, "year": year}
     lines = [
         f"  {field} = {{{one_line(re.sub(r'[{}\\\\]', '', value))}}},"
         for field, value in fields.items()
         if value
     ]
-    return fenced("\n".join([f"@misc{{{key},", *lines, "}"]), "bibtex")
+    key = re.sub(r"[^a-z0-9]+", "", name.lower()) or "model"
+    return "\n".join([f"@misc{{{key},", *lines, "}"])
 
 
-def card_data(
-    name: str,
-    license_id: str,
-    places: Places,
-    data: Sequence[tuple[str, dict[str, Any]]],
-    results: list[Any],
-) -> "ModelCardData":
-    """The metadata that the hub reads; datasets and base model only by their names there."""
-    from huggingface_hub import ModelCardData
+def check_same_model(records: "RunRecords", config: Any) -> None:
+    """Raise `InputError` when the records are of several models.
 
-    from release.cards.figures import hub_base
+    Where the base model's weights still exist, they must be those that the tuning started from.
+    """
+    from release.lineage import lineage
+    from tinymathreason.provenance import model_hash
 
-    names = dict.fromkeys(name for _, part in data for name in part.get("datasets", []))
-    return ModelCardData(
-        language=["en"],
-        license=license_id,
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["math", "reasoning", *(["sft"] if places.tuning else []), "llama", "pytorch"],
-        datasets=list(names) or None,
-        metrics=sorted({result.metric_type for result in results}) or None,
-        base_model=hub_base(places),
-        model_name=name if results else None,
-        eval_results=results or None,
-    )
-
-
-def rendered(found: dict[str, Any]) -> str:
-    """The card's text below its metadata."""
-    import jinja2
-
-    environment = jinja2.Environment(  # noqa: S701 (Markdown; `escape` has escaped the records' texts)
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(found).strip()
-
-
-def finished(data: "ModelCardData", body: str, model: str, asking: str) -> str:
-    """Metadata, text and the line by which we know our card again."""
-    text = f"---\n{data.to_yaml()}\n---\n\n{body}\n\n"
-    wrong = problems(text)
-    if wrong:
-        raise AssertionError(f"a card that the hub would refuse: {'; '.join(wrong)}")
-    return f"{text}{stated(model, asking, text)}\n"
+    folders, tuned, trained = records.folders, records.tuned, records.configuration
+    if (
+        tuned
+        and (folders.base / "config.json").is_file()
+        and tuned.base != model_hash(folders.base)
+        and folders.base not in lineage(folders.model)
+    ):
+        raise InputError(
+            f"{folders.base}: {folders.model} was not tuned from it; name its base by --base"
+        )
+    if trained is None:
+        return
+    for theirs, value, ours, own in (
+        ("base_emb_dim", trained.base_emb_dim, "hidden_size", config.hidden_size),
+        (
+            "base_num_decoder_layers",
+            trained.base_num_decoder_layers,
+            "num_hidden_layers",
+            config.num_hidden_layers,
+        ),
+    ):
+        if value != own:
+            raise InputError(
+                f"{folders.pretrain}: its {theirs} is {value}, the model's {ours} {own}; name the "
+                "run that trained it by --pretrain"
+            )
 
 
 def check_replaceable(path: Path) -> None:
     """Raise `InputError` unless there is no card, or one of ours that nobody has edited since."""
+    from release.cards.metadata import edited, statement
+
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    found = statement(text)
-    if found is None:
+    line = statement(text)
+    if line is None:
         raise InputError(f"{path}: was not made by release.card; move it away first")
-    if edited(text, found):
+    if edited(text, line):
         raise InputError(f"{path}: was edited since release.card made it; move it away first")
 
 
-def places_of(arguments: argparse.Namespace) -> Places:
-    """Where the records lie; `InputError` without a model."""
-    run: Path = arguments.run
-    base = arguments.base or run / "base"
-    model = arguments.model or run / "sft" / "model"
-    if arguments.model is None and not (model / "config.json").is_file():
-        model = base
-    if not (model / "config.json").is_file():
-        raise InputError(f"{model}: no model there; name its folder by --model or --base")
-    return Places(
-        mixture=arguments.mixture or run / "mixture",
-        pretrain=arguments.pretrain or run / "pretrain",
-        base=base,
-        model=model,
-        evaluation=arguments.evaluation or run / "evaluation",
-        stages=run / "stages",
-    )
+def folders_of(arguments: argparse.Namespace) -> "Folders":
+    """The folders of the records; `InputError` without a model."""
+    from release.records import Folders
+
+    named = {
+        key: getattr(arguments, key)
+        for key in ("mixture", "pretrain", "base", "model", "evaluation")
+        if getattr(arguments, key) is not None
+    }
+    folders = replace(Folders.of(arguments.run), **named)
+    if arguments.model is None and not (folders.model / "config.json").is_file():
+        folders = replace(folders, model=folders.base)
+    if not (folders.model / "config.json").is_file():
+        raise InputError(f"{folders.model}: no model there; name its folder by --model or --base")
+    return folders
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the command line, write the card and tell what it leaves out."""
+    """Parse the command line, write the card and print what it leaves out."""
     parser = argparse.ArgumentParser(
         prog="release.card", description="Write a model's card from the records of its run."
     )
@@ -241,13 +214,13 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     output: Path = arguments.output / CARD
     check_replaceable(output)
-    places = places_of(arguments)
-    given = Given(arguments.name, arguments.author, arguments.license)
-    text, facts = card(places, given)
-    for line in facts.lines():
+    folders = folders_of(arguments)
+    labels = Labels(arguments.name, arguments.author, arguments.license)
+    text, left_out = card(folders, labels)
+    for line in left_out.lines():
         print(line)
-    if not places.tuning:
-        print(f"{places.model} is a base model: the card has no fine-tuning")
+    if not folders.tuning:
+        print(f"{folders.model} is a base model: the card has no fine-tuning")
     write_text(output, text)
     print(f"{output} written")
 

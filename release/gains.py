@@ -9,15 +9,14 @@ processor that trained the first model, and what a training mends of them hardly
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from release.markdown import escape
 from tinymathreason import cli
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_text
+from tinymathreason.files import write_text
+from tinymathreason.records.evaluation import Results
+from tinymathreason.records.stage import Stage
 from tinymathreason.tables import markdown_table
-
-_SAME = ("task", "n", "form", "data", "limit")
 
 
 def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, float]]:
@@ -27,33 +26,33 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
     ``evaluation``. Raises `InputError` when one is missing, when two evaluations are not of the
     same problems, or when there was no error.
     """
-    start = _result(run, before)
-    if start["value"] == 1:
+    start = Results.load(run / "evaluation" / before / "results.json")
+    if start.value == 1:
         raise InputError(f"{run}: {before} makes no error; there is nothing to gain")
     rows = []
     gains = {}
     for name in after:
-        result = _result(run, name)
-        if any(result[key] != start[key] for key in _SAME):
+        result = Results.load(run / "evaluation" / name / "results.json")
+        if _problems(result) != _problems(start):
             raise InputError(f"{run}: {before} and {name} were not evaluated on the same problems")
-        points = 100 * (result["value"] - start["value"])
-        gains[name] = points / (1 - start["value"])
-        seconds = read_json(run / "stages" / f"{name}.json")["seconds"]
+        points = 100 * (result.value - start.value)
+        gains[name] = points / (1 - start.value)
+        seconds = Stage.load(run / "stages" / f"{name}.json").seconds
         accuracies = (_accuracy(start), _accuracy(result), f"{points:+.1f}")
         rows.append([escape(name), *accuracies, f"{gains[name]:.0f} %", f"{seconds:.0f}"])
     head = ["run", escape(before), "after", "points", "errors mended", "seconds"]
-    task = escape(start["task"])
-    note = f"{start['n']} held-out problems of {task}; 95 % Wilson intervals."
+    note = f"{start.n} held-out problems of {escape(start.task)}; 95 % {start.interval} intervals."
     return f"{markdown_table(head, rows)}\n\n{note}", gains
 
 
-def _result(run: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(run / "evaluation" / name / "results.json")
-    return found
+def _problems(results: Results) -> tuple[object, ...]:
+    """What tells which problems were asked, and how."""
+    request = results.request
+    return results.task, results.n, results.form, request.data, request.limit
 
 
-def _accuracy(result: dict[str, Any]) -> str:
-    return f"{result['value']:.1%} ({result['low']:.1%} to {result['high']:.1%})"
+def _accuracy(results: Results) -> str:
+    return f"{results.value:.1%} ({results.low:.1%} to {results.high:.1%})"
 
 
 def _bar(word: str) -> tuple[str, float]:

@@ -1,16 +1,15 @@
-"""A model's folder in; the folders of the models that it comes from out."""
+"""The models that a model comes from, by the records of fine-tuning in their folders."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
 from tinymathreason.provenance import model_hash
+from tinymathreason.records.tuning import Dpo, Grpo, Sft
 
+AnyTuned = Sft | Dpo | Grpo
 PARITY = "conversion.json"
-TUNINGS = ("sft.json", "dpo.json", "grpo.json")
-"""Records that fine-tuning leaves in the folder of its model, each with the model it began with."""
+TUNINGS: dict[str, type[AnyTuned]] = {"sft.json": Sft, "dpo.json": Dpo, "grpo.json": Grpo}
+"""The record that a fine-tuning leaves in the folder of its model, by its file."""
 
 
 def parity_record(folder: Path) -> Path | None:
@@ -19,25 +18,27 @@ def parity_record(folder: Path) -> Path | None:
 
 
 def lineage(folder: Path) -> Iterator[Path]:
-    """A model's folder, the one it was tuned from, and so on, while the weights are those."""
+    """A model's folder, that of the model it was tuned from, and so on.
+
+    It ends where the folder of a start is gone or holds other weights than those recorded.
+    """
     seen = set()
     while folder not in seen:
         yield folder
         seen.add(folder)
         tuned = tuning_record(folder)
-        start = tuned.get("model_name_or_path")
-        if not isinstance(start, str) or not Path(start).is_dir():
+        if tuned is None or not Path(tuned.model_name_or_path).is_dir():
             return
-        if model_hash(Path(start)) == tuned.get("base"):
-            folder = Path(start)
+        if model_hash(Path(tuned.model_name_or_path)) == tuned.base:
+            folder = Path(tuned.model_name_or_path)
 
 
-def tuning_record(folder: Path) -> dict[str, Any]:
-    """What fine-tuning recorded in the folder of its model; empty when it was not tuned."""
-    for name in TUNINGS:
+def tuning_record(folder: Path) -> AnyTuned | None:
+    """The record of fine-tuning in the folder of a model; None when it was not tuned.
+
+    Raises `InputError` for a damaged one.
+    """
+    for name, kind in TUNINGS.items():
         if (folder / name).is_file():
-            value = read_json(folder / name)
-            if not isinstance(value, dict):
-                raise InputError(f"{folder / name}: is no record of a fine-tuning")
-            return value
-    return {}
+            return kind.load(folder / name)
+    return None

@@ -4,7 +4,13 @@ A text of a record or of the command line is shown as it is: nothing in it becom
 """
 
 import re
+from pathlib import Path
+from typing import Any
 
+import jinja2
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
 # Within a word an underscore is no markup.
 _MARKUP = re.compile(r"[\\`*\[\]<>|~$&#!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
@@ -40,3 +46,33 @@ def fenced(text: str, language: str = "") -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"
+
+
+def render(template: str, /, **values: Any) -> str:
+    """The Markdown of a template, in which every text of ``values`` is escaped.
+
+    Its filters: ``n`` and ``g`` format numbers, ``fenced`` makes a block of code, and ``markdown``
+    takes a text as it is.
+    """
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=_escaped,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "fenced": lambda text, language: Markup(fenced(text, language)),  # noqa: S704
+        "g": "{:.6g}".format,
+        "markdown": Markup,
+        "n": "{:,}".format,
+    }
+    return environment.get_template(template).render(values).strip() + "\n"
+
+
+def _escaped(value: Any) -> Any:
+    """What a template prints: a text is escaped unless it is marked as Markdown."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return Markup(escape(value))  # noqa: S704
+    return value

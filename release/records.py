@@ -1,168 +1,156 @@
-"""The folder of a pipeline's run in; everything its stages recorded out, as one dictionary."""
+"""The records of a run: where their files are, and the models loaded from them.
 
-from collections.abc import Sequence
+The report and the card both read a run through `RunRecords`, so that a damaged record ends either
+of them in the same line.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Self
+
+import pydantic
 
 from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, History
-from tinymathreason import provenance
+from release.lineage import TUNINGS, AnyTuned, tuning_record
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, read_json_lines, whole
-
-SAMPLES = 3
-"""Right answers that a report shows, and wrong ones."""
-_ACCURACY = ("task", "metric", "value", "low", "high", "n", "shots", "form")
-_SAMPLE = ("question", "completions", "expected", "correct")
-_STAGE = ("command", "commit", "seconds", "peak_bytes")
+from tinymathreason.files import read_json, whole
+from tinymathreason.records.base import Positive, Record
+from tinymathreason.records.conversion import Conversion
+from tinymathreason.records.evaluation import Results
+from tinymathreason.records.mixture import Mixture
+from tinymathreason.records.pretraining import Configuration, Start, Starts
+from tinymathreason.records.stage import Stage
+from tinymathreason.records.tuning import Examples, TuningRun
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""
 
 
-def collect(run: Path) -> dict[str, Any]:
-    """What the report shows, read from the stages' own records; nothing is measured here.
+@dataclass(frozen=True)
+class Folders:
+    """Where the records of a run are. A folder that does not exist holds none."""
 
-    Raises `InputError` naming the record that is missing.
-    """
-    stages = {path.stem: read_json(path) for path in whole(run / "stages", "*.json")}
-    if not stages:
-        raise InputError(f"{run}: no stage was run there; run a pipeline first")
-    for name, stage in stages.items():
-        if not stage["finished"]:
-            raise InputError(f"{run}: stage {name} is not finished; run the pipeline again")
-    in_order = sorted(
-        stages, key=lambda name: stages[name].get("attempts", [{}])[0].get("started", 0)
-    )
-    manifest = read_json(run / "mixture" / "manifest.json")
-    conversion = read_json(run / "base" / "conversion.json")
-    if not conversion.get("parity"):
-        raise InputError(f"{run}: the conversion was not proven; convert without --skip-parity")
-    sft = read_json(run / "sft" / "model" / "sft.json")
-    pretrain_train, pretrain_eval, pretrain_tokens = pretrain_curves(run / "pretrain")
-    curves = {
-        "pretrain": {"train": pretrain_train, "eval": pretrain_eval},
-        "sft": {"train": _history(sft, "loss"), "eval": _history(sft, "eval_loss")},
-    }
-    for stage, splits in curves.items():
-        for split, curve in splits.items():
-            if not curve:
-                raise InputError(f"{run}: stage {stage} recorded no {split} loss")
-    return {
-        "run": str(run),
-        "stages": {name: {key: stages[name].get(key) for key in _STAGE} for name in in_order},
-        "data": _mixture(manifest),
-        "sft_data": _sft_data(run / "sft"),
-        "seconds": {name: stage["seconds"] for name, stage in stages.items()},
-        "peak_bytes": {name: stage["peak_bytes"] for name, stage in stages.items()},
-        "tokens": {
-            "data": sum(source["tokens"] for source in manifest["sources"].values()),
-            "pretrain": pretrain_tokens,
-            "sft": sft["tokens"],
-        },
-        "parameters": conversion["parameters"],
-        "parity": conversion["parity"],
-        "loss": {
-            stage: {split: {"first": c[0][1], "last": c[-1][1]} for split, c in splits.items()}
-            for stage, splits in curves.items()
-        },
-        "curves": curves,
-        "accuracy": _accuracies(run),
-        "samples": _samples(run / "evaluation" / "sft" / "samples.jsonl"),
-        **provenance.record().model_dump(),
-    }
+    mixture: Path
+    pretrain: Path
+    base: Path
+    """Of the converted model."""
+    model: Path
+    """Of the tuned model; that of ``base`` where none was tuned."""
+    evaluation: Path
+    stages: Path
+
+    @classmethod
+    def of(cls, run: Path) -> Self:
+        """The folders of a pipeline's run."""
+        return cls(
+            mixture=run / "mixture",
+            pretrain=run / "pretrain",
+            base=run / "base",
+            model=run / "sft" / "model",
+            evaluation=run / "evaluation",
+            stages=run / "stages",
+        )
+
+    @property
+    def tuning(self) -> str | None:
+        """The name of the record of fine-tuning; None for a base model."""
+        return next((name for name in TUNINGS if (self.model / name).is_file()), None)
+
+
+class ModelConfig(pydantic.BaseModel):
+    """``config.json`` of a Llama in transformers' format; its other keys are not read."""
+
+    model_config = pydantic.ConfigDict(strict=True, protected_namespaces=())
+
+    architectures: Annotated[list[str], pydantic.Field(min_length=1)]
+    hidden_size: Positive
+    num_hidden_layers: Positive
+    num_attention_heads: Positive
+    num_key_value_heads: Positive
+    head_dim: Positive | None = None
+    intermediate_size: Positive
+    vocab_size: Positive
+    max_position_embeddings: Positive
+    tie_word_embeddings: bool = False
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The configuration in a model's folder; `InputError` names the file and the field."""
+        path = folder / "config.json"
+        try:
+            return cls.model_validate(read_json(path))
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"])) or "its content"
+            raise InputError(f"{path}: {field}: {first['msg']}") from error
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """The records of a run; None, or nothing, for those that do not exist."""
+
+    folders: Folders
+    mixture: Mixture | None
+    configuration: Configuration | None
+    starts: list[Start]
+    """The starts of pretraining, in order."""
+    conversion: Conversion | None
+    tuned: AnyTuned | None
+    examples_path: Path
+    """The file of ``examples``, whether it exists or not."""
+    examples: Examples | None
+    results: dict[Path, Results]
+    """The evaluations, by their file."""
+    stages: dict[str, Stage]
+    """In the order in which they were started."""
+
+    @classmethod
+    def load(cls, folders: Folders) -> Self:
+        """Load every record. Raises `InputError` naming the file and the field of a damaged one."""
+        starts = _optional(Starts, folders.pretrain / "provenance.json")
+        stages = {path.stem: Stage.load(path) for path in whole(folders.stages, "*.json")}
+        started = sorted(stages.items(), key=lambda item: (item[1].attempts[0].started, item[0]))
+        examples_path = examples_folder(folders.model.parent) / "manifest.json"
+        return cls(
+            folders=folders,
+            mixture=_optional(Mixture, folders.mixture / "manifest.json"),
+            configuration=_optional(Configuration, folders.pretrain / "config.json"),
+            starts=starts.starts if starts else [],
+            conversion=_optional(Conversion, folders.base / "conversion.json"),
+            tuned=tuning_record(folders.model),
+            examples_path=examples_path,
+            examples=_optional(Examples, examples_path),
+            results={
+                path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")
+            },
+            stages=dict(started),
+        )
+
+
+def _optional[R: Record](kind: type[R], path: Path) -> R | None:
+    return kind.load(path) if path.is_file() else None
+
+
+def examples_folder(run: Path) -> Path:
+    """The folder of a fine-tuning's examples: its ``data``, or the one that the user named."""
+    inputs = _optional(TuningRun, run / "inputs.json")
+    named = inputs.values.get("data_dir") if inputs else None
+    return Path(named) if isinstance(named, str) and named else run / "data"
 
 
 def pretrain_curves(run: Path) -> tuple[Curve, Curve, int]:
     """Training and held-out loss by step, and the tokens trained on, from TensorBoard events.
 
-    ``run`` is the folder of a pretraining run. After a resume a step may have been written twice;
-    the later value is the one that counted.
+    ``run`` is the folder of a pretraining run. A step that was repeated after a resume counts once,
+    with its last value.
     """
     history = History(str(run))
     history.update()
-    found = {tag: history.series(tag) for tag in (LOSS, HELD_OUT, WEIGHTS)}
-    missing = [tag for tag, series in found.items() if not len(series.steps)]
-    if missing:
+    series = {tag: history.series(tag) for tag in (LOSS, HELD_OUT, WEIGHTS)}
+    if missing := [tag for tag in series if not len(series[tag].steps)]:
         raise InputError(f"{run}: no TensorBoard events of {', '.join(missing)}")
     train, held_out = (
-        list(zip(found[tag].steps.tolist(), found[tag].values.tolist(), strict=True))
+        list(zip(series[tag].steps.tolist(), series[tag].values.tolist(), strict=True))
         for tag in (LOSS, HELD_OUT)
     )
-    return train, held_out, int(found[WEIGHTS].values.sum())
-
-
-def _history(sft: dict[str, Any], key: str) -> Curve:
-    return [(entry["step"], entry[key]) for entry in sft["history"] if key in entry]
-
-
-def _mixture(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By source of pretraining: tokens, the weight in training and documents by their fate."""
-    planned = manifest.get("recipe", {}).get("sources", {})
-    return {
-        name: {
-            "tokens": source["tokens"],
-            "weight": planned.get(name, {}).get("weight"),
-            "documents": source.get("documents"),
-        }
-        for name, source in manifest["sources"].items()
-    }
-
-
-def flat(value: Any) -> Any:
-    """A record with the fields of its provenance beside its own."""
-    if isinstance(value, dict) and isinstance(value.get("provenance"), dict):
-        return {**value["provenance"], **value}
-    return value
-
-
-def examples_folder(run: Path) -> Path:
-    """Where the examples of a run of fine-tuning are: in its ``data``, or where it was told."""
-    inputs = read_json(run / "inputs.json") if (run / "inputs.json").is_file() else {}
-    chosen = inputs.get("values", {}).get("data_dir")
-    return Path(chosen) if chosen else run / "data"
-
-
-def _sft_data(run: Path) -> dict[str, dict[str, Any]] | None:
-    """By source of fine-tuning: tokens, examples by their fate; None when nothing tells of them."""
-    path = examples_folder(run) / "manifest.json"
-    if not path.is_file():
-        return None
-    keys = ("read", "kept", "rejected")
-    return {
-        name: {
-            "tokens": source["tokens"],
-            "weight": None,
-            "documents": {key: source[key] for key in keys},
-        }
-        for name, source in read_json(path)["sources"].items()
-    }
-
-
-def _accuracies(run: Path) -> dict[str, dict[str, Any]]:
-    """By model: its primary metric with the interval and how it was asked, and all metrics."""
-    found = {}
-    for path in whole(run / "evaluation", "*/results.json"):
-        result = read_json(path)
-        found[path.parent.name] = {
-            **_only(result, _ACCURACY, path),
-            "interval": result.get("interval", "Wilson"),
-            "metrics": result.get("metrics", {}),
-        }
-    return found
-
-
-def _samples(path: Path) -> list[dict[str, Any]]:
-    """The tuned model's first right answers, then its first wrong ones."""
-    right: list[dict[str, Any]] = []
-    wrong: list[dict[str, Any]] = []
-    for line in read_json_lines(path):
-        sample = _only(line, _SAMPLE, path)
-        (right if sample["correct"] else wrong).append(sample)
-    return right[:SAMPLES] + wrong[:SAMPLES]
-
-
-def _only(record: dict[str, Any], keys: Sequence[str], path: Path) -> dict[str, Any]:
-    """Those ``keys`` of a record; `InputError` when an older evaluation has left one out."""
-    if missing := [key for key in keys if key not in record]:
-        raise InputError(f"{path}: has no {', '.join(missing)}; remove its folder, evaluate again")
-    return {key: record[key] for key in keys}
+    return train, held_out, int(series[WEIGHTS].values.sum())

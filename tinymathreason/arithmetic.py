@@ -1,7 +1,8 @@
-"""Grade-school word problems with worked steps, and sentences of number facts, from a seed.
+"""Generates grade-school word problems with worked steps, and sentences of number facts.
 
-The generator is unlimited and its answers are exact. A problem is *held out* by a hash of its
-question, so training and held-out problems are disjoint whatever the seeds or the counts.
+The generators are endless, depend only on a seed, and their answers are exact. A hash of its
+question decides whether a problem is *held out*, so training and held-out problems are disjoint for
+all seeds and counts.
 """
 
 import hashlib
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from tinymathreason.answers import final_line
 
 HELD_OUT_ONE_IN = 8
-"""One question in this many belongs to the held-out split."""
+"""One question out of this many belongs to the held-out split."""
 LARGEST_CHANGE = 7
-"""Largest number that a step adds or takes away; two cores learn sums up to 30 in minutes. The
-least is 2, since the sentences speak of several things."""
+"""Largest number that a step adds or subtracts: two cores learn sums up to 30 in minutes. The
+smallest is 2, as the sentences are in the plural."""
 
 NAMES = ("Ada", "Ben", "Cora", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ivy", "Jack", "Kim", "Leo")
 ITEMS = ("apples", "books", "cards", "coins", "eggs", "kites", "pens", "rocks", "shells", "toys")
@@ -58,7 +59,7 @@ def _steps(first: str, second: str) -> str:
 
 
 def _event(rng: random.Random, who: str, items: str, have: int) -> tuple[str, str, int]:
-    """A gain or a loss: its sentence, its equation and what is left; never below zero."""
+    """A gain or a loss: its sentence, its equation, and the new number, which is never negative."""
     if have > 1 and rng.random() < 0.5:
         n = rng.randint(2, min(LARGEST_CHANGE, have))
         sentence, equation, left = rng.choice(LOSSES), f"{have} - {n} = {have - n}", have - n
@@ -130,8 +131,8 @@ TEMPLATES: tuple[Callable[[random.Random], WordProblem], ...] = (
 def problems(seed: int, held_out: bool = False) -> Iterator[WordProblem]:
     """Endless problems of one split; the same seed gives the same problems.
 
-    Questions of the training split may repeat; those of the held-out split are all different, so
-    that an accuracy over n of them is over n independent problems.
+    Training questions may repeat. Held-out questions are all different, so that an accuracy over n
+    of them is over n different problems.
     """
     rng = random.Random(f"arithmetic {seed} {held_out}")
     seen: set[str] = set()
@@ -145,12 +146,12 @@ def problems(seed: int, held_out: bool = False) -> Iterator[WordProblem]:
 
 
 def plain_problem(question: str, solution: str) -> str:
-    """A problem as plain text: a pretraining document, and the prompt of a base model."""
+    """A problem as plain text, for a pretraining document or for the prompt of a base model."""
     return f"Question: {question}\nAnswer:{' ' if solution else ''}{solution}"
 
 
 def problem_documents(seed: int) -> Iterator[str]:
-    """Endless pretraining documents, each one worked problem of the training split."""
+    """Endless pretraining documents, each with one worked problem of the training split."""
     for problem in problems(seed):
         yield plain_problem(problem.question, problem.solution)
 
@@ -174,7 +175,7 @@ def _fact(rng: random.Random) -> str:
 
 
 def fact_documents(seed: int) -> Iterator[str]:
-    """Endless pretraining documents, each eight plain sentences of number facts."""
+    """Endless pretraining documents, each with eight sentences of number facts."""
     rng = random.Random(f"facts {seed}")
     while True:
         yield " ".join(_fact(rng) for _ in range(8))

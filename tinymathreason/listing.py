@@ -1,7 +1,7 @@
-"""A path or a pattern in, here or remote; the files that it names, none left out in silence, out.
+"""Lists the local or remote files that a path or a glob names, and leaves none out silently.
 
-What exists under a pattern's own spelling is a path: ``d[1]/*.jsonl`` are the files of ``d[1]``,
-if there is such a folder.
+A part of a glob that exists under its exact spelling is a path: ``d[1]/*.jsonl`` are the files of
+``d[1]`` if there is such a folder.
 """
 
 import glob
@@ -21,36 +21,36 @@ VERSIONS = (
     "etag", "ETag", "md5Hash", "blob_id", "mtime", "updated", "LastModified", "last_modified",
     "modified", "created",
 )  # fmt: skip
-"""What remote systems call that which changes with a file's content, the surest first."""
+"""Fields of remote systems that change with a file's content, the most reliable first."""
 MAGIC = re.compile(r"[*?[]")
-"""What makes a component of a path a pattern."""
+"""Characters that make a component of a path a pattern."""
 
 
 class UnreachableError(InputError):
-    """What another machine holds cannot be had."""
+    """Something on another machine cannot be reached."""
 
 
 class File(NamedTuple):
     """A file that a path or a pattern names."""
 
     path: str
-    """Where it is; an address when it is remote."""
+    """Its path, or its address if it is remote."""
     size: int
-    """Its bytes; 0 with a fault."""
+    """Its size in bytes; 0 if it has a fault."""
     version: int | str | None
-    """Changes with its content: nanoseconds of its last change here, or what its system tells."""
+    """Changes with its content: modification time in nanoseconds, or a remote system's field."""
     fault: str | None = None
-    """Why it cannot be read, in words."""
+    """Why it cannot be read, in words; None if it can."""
 
 
 @contextmanager
 def reaching(what: str) -> Iterator[None]:
-    """Turn whatever goes wrong into one line; the libraries log each of their attempts."""
+    """Turn any error in the block into an `UnreachableError`, and silence the libraries' logs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
-    except Exception as error:  # each library raises its own kinds
+    except Exception as error:  # each library raises its own classes
         raise UnreachableError(f"{what}: {error}") from error
     finally:
         logging.disable(before)
@@ -62,30 +62,30 @@ def is_remote(path: str) -> bool:
 
 
 def list_files(name: str, pattern: str, skip: bool = False) -> list[File]:
-    """The files that ``pattern`` names, here or remote, sorted by name.
+    """The local or remote files that ``pattern`` names, sorted by name.
 
     Raises `InputError` naming ``name`` when there are none, when the place cannot be reached, and
-    for what matches and cannot be read, unless ``skip``: then it is listed with its fault.
+    when a match cannot be read; with ``skip`` such a match is listed with its fault instead.
     """
-    found = _remote(name, pattern) if is_remote(pattern) else _local(name, pattern)
-    if not found:
+    files = _remote(name, pattern) if is_remote(pattern) else _local(name, pattern)
+    if not files:
         raise InputError(f"{name}: no file matches {pattern!r}")
-    for file in found:
+    for file in files:
         if file.fault and not skip:
             raise InputError(f"{name}: {file.path} {file.fault}")
-    return found
+    return files
 
 
-def tell_empty(name: str, files: Sequence[File]) -> None:
-    """Say on the terminal which files hold nothing: it is allowed, and seldom meant."""
+def warn_empty(name: str, files: Sequence[File]) -> None:
+    """Warn on stderr of empty files, which are allowed but seldom intended."""
     empty = [file.path for file in files if not (file.size or file.fault)]
     if empty:
-        told = f"{len(empty):,} of {len(files):,} files are empty, such as {empty[0]}"
-        print(f"{name}: {told}", file=sys.stderr)
+        line = f"{len(empty):,} of {len(files):,} files are empty, such as {empty[0]}"
+        print(f"{name}: {line}", file=sys.stderr)
 
 
 def list_folder(name: str, folder: str, skip: bool = False) -> list[File]:
-    """All files below a folder, here or remote; see `list_files`."""
+    """All files below a local or remote folder; see `list_files`."""
     if not is_remote(folder):
         return list_files(name, f"{glob.escape(folder)}/**", skip)
     with reaching(f"{name}: {folder!r} cannot be listed"):
@@ -95,7 +95,7 @@ def list_folder(name: str, folder: str, skip: bool = False) -> list[File]:
 
 
 def open_file(file: str) -> IO[bytes]:
-    """The stored bytes of a file, here or remote, at random access."""
+    """Open a local or remote file for reading its stored bytes, with random access."""
     if not is_remote(file):
         return Path(file).open("rb")
     import fsspec
@@ -105,7 +105,7 @@ def open_file(file: str) -> IO[bytes]:
 
 
 def literal(path: str, exists: Callable[[str], bool] = os.path.lexists) -> int:
-    """Characters of the longest leading part of ``path`` that exists as it is written."""
+    """The length of the longest leading part of ``path`` that exists under its exact spelling."""
     end = len(path)
     while end > 0 and not exists(path[:end]):
         end = path.rfind("/", 0, end)
@@ -113,7 +113,7 @@ def literal(path: str, exists: Callable[[str], bool] = os.path.lexists) -> int:
 
 
 def as_pattern(path: str, exists: Callable[[str], bool] = os.path.lexists) -> str:
-    """``path`` as a glob in which the leading part that exists as it is written means itself."""
+    """``path`` as a glob, with the leading part escaped that exists under its exact spelling."""
     end = literal(path, exists)
     return glob.escape(path[:end]) + path[end:]
 
@@ -125,7 +125,7 @@ def _local(name: str, pattern: str) -> list[File]:
     folders = [_folder_fault(path) for path in _folders(pattern)]
     paths = sorted(glob.glob(pattern, recursive=True))
     if "**" in pattern:
-        # It matches the folders of the files that it matches.
+        # It also matches the folders of these files.
         paths = [path for path in paths if not Path(path).is_dir()]
     return sorted([*filter(None, folders), *map(_file, paths)], key=_by_path)
 
@@ -136,7 +136,7 @@ def _refuse_folder(name: str, path: str) -> list[File]:
 
 
 def _folders(pattern: str) -> Iterable[str]:
-    """What the parts before the last slash match: glob goes on in silence where it cannot look."""
+    """Matches of the parts before the last slash: glob silently skips folders it cannot read."""
     parts = pattern.split("/")
     for end in range(1, len(parts)):
         if MAGIC.search(parts[end - 1]) and "**" not in parts[:end]:
@@ -144,33 +144,33 @@ def _folders(pattern: str) -> Iterable[str]:
 
 
 def _folder_fault(path: str) -> File | None:
-    """A folder that files may be missing from; None for one that can be read, and for a file."""
+    """An unreadable folder, from which files may be missing; None for everything else."""
     if Path(path).is_symlink() and not Path(path).exists():
-        return File(path, 0, None, "is a link to nothing")
+        return File(path, 0, None, "is a broken link")
     if Path(path).is_dir() and not os.access(path, os.R_OK | os.X_OK):
-        return File(path, 0, None, "is a folder that may not be read")
+        return File(path, 0, None, "is a folder without read permission")
     return None
 
 
 def _file(path: str) -> File:
-    """A file of this machine as it is now."""
+    """The current state of a local file."""
     try:
         path.encode("utf-8")
-        found = Path(path).stat()
+        status = Path(path).stat()
     except UnicodeEncodeError:
         return File(ascii(path), 0, None, "has a name that is not UTF-8; rename it")
     except OSError as error:
         is_link = Path(path).is_symlink() and isinstance(error, FileNotFoundError)
-        why = f"is a link to nothing: {Path(path).readlink()}" if is_link else f"is lost: {error}"
-        return File(path, 0, None, why)
+        link = f"is a broken link to {Path(path).readlink()}" if is_link else None
+        return File(path, 0, None, link or f"cannot be read: {error}")
     fault = None
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         fault = "is a folder: nothing in it would be read; narrow the pattern, or use **"
-    elif not stat.S_ISREG(found.st_mode):
-        fault = "is no regular file"
+    elif not stat.S_ISREG(status.st_mode):
+        fault = "is not a regular file"
     elif not os.access(path, os.R_OK):
-        fault = "may not be read; change its permissions"
-    return File(path, 0 if fault else found.st_size, found.st_mtime_ns, fault)
+        fault = "has no read permission; change its permissions"
+    return File(path, 0 if fault else status.st_size, status.st_mtime_ns, fault)
 
 
 def _system(path: str) -> tuple[Any, str]:
@@ -183,7 +183,7 @@ def _system(path: str) -> tuple[Any, str]:
 def _remote(name: str, pattern: str) -> list[File]:
     with reaching(f"{name}: {pattern!r} cannot be listed"):
         system, path = _system(pattern)
-        if "[" in path:  # rare in names and in patterns: the others are not asked for
+        if "[" in path:  # rare, and otherwise no request is needed
             path = as_pattern(path, system.exists)
         listed = system.glob(path, detail=True)
     if "**" in pattern:
@@ -192,16 +192,16 @@ def _remote(name: str, pattern: str) -> list[File]:
 
 
 def _described(system: Any, listed: dict[str, Any]) -> list[File]:
-    found = []
+    files = []
     for path, entry in listed.items():
         version = next((entry[key] for key in VERSIONS if entry.get(key) is not None), None)
         fault = None
         if entry["type"] == "directory":
             fault = "is a folder: nothing in it would be read; narrow the pattern, or use **"
         address = system.unstrip_protocol(path)
-        told = version if isinstance(version, int | None) else str(version)
-        found.append(File(address, 0 if fault else int(entry["size"]), told, fault))
-    return sorted(found, key=_by_path)
+        version = version if isinstance(version, int | None) else str(version)
+        files.append(File(address, 0 if fault else int(entry["size"]), version, fault))
+    return sorted(files, key=_by_path)
 
 
 def _by_path(file: File) -> str:

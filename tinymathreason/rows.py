@@ -1,6 +1,7 @@
-"""Files in the schemas of public datasets, here or remote, in; rows of text out, none lost.
+"""Reads rows of text from local and remote files in the schemas of public datasets.
 
-A row that holds no text carries the reason, so that the caller decides whether that is an error.
+No row is skipped silently: one without text carries the reason, and the caller decides whether that
+is an error.
 """
 
 import codecs
@@ -14,39 +15,40 @@ from pathlib import Path
 from typing import IO, Any
 
 from tinymathreason.cli import InputError
-from tinymathreason.listing import UnreachableError, is_remote, list_files, open_file, tell_empty
+from tinymathreason.listing import UnreachableError, is_remote, list_files, open_file, warn_empty
 
 BATCH = 256
-"""Rows of a parquet file decoded at once; documents can be megabytes long."""
+"""Rows of a Parquet file that are decoded together; documents can be megabytes long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file, or what stands where rows should be."""
+    """One row of a file, or the place from which on a file is unreadable."""
 
     file: str
-    """The file, or the dataset, it comes from."""
+    """The file or the dataset."""
     number: int
-    """Its place in there, from 0."""
+    """The number of the row, from 0."""
     values: tuple[str, ...] = ()
-    """The texts under the columns asked for; empty with a reason."""
+    """The texts of the requested columns; empty if there is a reason."""
     reason: str | None = None
-    """Why there is no text: one of `data_prep.stages.documents.BAD_INPUT`."""
+    """Why there is no text: ``unreadable_file``, ``invalid_json``, ``missing_text``,
+    ``missing_id``, ``not_text``, ``invalid_unicode`` or ``empty``."""
     why: str = ""
     """The reason in words."""
     line: int | None = None
-    """Its line, from 1, in a file of lines; blank ones are no rows."""
+    """The number of its line, from 1, in a file of lines; blank lines are not rows."""
 
     @property
     def error(self) -> InputError:
-        """The reason, with the file and the row, and the line where a row is one."""
+        """The reason with the file and the row, and the line if there is one."""
         line = f" (line {self.line})" if self.line else ""
         return InputError(f"{self.file}: row {self.number} {self.why}{line}")
 
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """What stands in one row of a file, of any type, or a ``fault``: a reason, and it in words."""
+    """The content of one row, of any type, or a ``fault``: the reason, and the reason in words."""
 
     number: int
     line: int | None = None
@@ -57,13 +59,13 @@ class RawRow:
 def read_columns(
     name: str, kind: str, pattern: str, columns: Sequence[str]
 ) -> Iterator[tuple[str, ...]]:
-    """The texts under ``columns`` of every row of the files that match a glob.
+    """The texts of ``columns`` in every row of the files that match a glob.
 
-    ``kind`` is parquet, jsonl (one object a line) or json (one list of objects). Raises
-    `InputError` naming ``name``, or the file and the row, for what cannot be read.
+    ``kind`` is parquet, jsonl (one object per line) or json (one list of objects). Raises
+    `InputError` for anything unreadable, naming ``name`` or the file and the row.
     """
     files = list_files(name, pattern)
-    tell_empty(name, files)
+    warn_empty(name, files)
     for file in files:
         for row in read_file(file.path, kind, columns):
             if row.reason is not None:
@@ -72,19 +74,20 @@ def read_columns(
 
 
 def read_file(file: str, kind: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Every row of one file; after what cannot be read there is one row that says so.
+    """Every row of one file; if the rest of it is unreadable, the last row says so.
 
-    Raises `UnreachableError` when another machine stops giving the file: it may be whole.
+    Raises `UnreachableError` when a remote file cannot be fetched, as it may be intact.
     """
     for record in records(file, kind, columns):
         yield row_of(file, record, columns)
 
 
 def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Iterator[RawRow]:
-    """What stands in every row of one file; the last one has a fault when the rest is unreadable.
+    """The content of every row of one file; the last one has a fault if the rest is unreadable.
 
-    Of a parquet file only ``columns`` are read, if they are given. Raises as `read_file`, and
-    `InputError` for a parquet file without one of the columns, or with two of one name.
+    Of a Parquet file only ``columns`` are read, if they are given. Raises the errors of
+    `read_file`, and `InputError` for a Parquet file without one of the columns, or with two of
+    one name.
     """
     read = {"parquet": _parquet, "jsonl": _json_lines, "json": _json, "text": _whole}[kind]
     number = 0
@@ -98,13 +101,13 @@ def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Itera
         if not _is_damage(file, error):
             if not is_remote(file):
                 raise
-            message = f"{file}: row {number} cannot be fetched: {error}; the same command goes on"
+            message = f"{file}: row {number} cannot be fetched: {error}; run the same command again"
             raise UnreachableError(message) from error
         yield RawRow(number, fault=("unreadable_file", _unreadable(error)))
 
 
 def unreadable(file: str, number: int, error: Exception) -> Row:
-    """What stands where rows should be."""
+    """The row from which on a file is unreadable."""
     return Row(file, number, reason="unreadable_file", why=_unreadable(error))
 
 
@@ -113,7 +116,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def _is_damage(file: str, error: Exception) -> bool:
-    """Whether a file itself is at fault: Arrow says so in plain errors, without a number."""
+    """Whether the file itself is damaged: Arrow reports that as an OSError without a number."""
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return not is_remote(file)
     return type(error) is OSError and error.errno is None
@@ -122,12 +125,12 @@ def _is_damage(file: str, error: Exception) -> bool:
 def _open(file: str) -> IO[bytes]:
     """A file's content, decompressed by its suffix.
 
-    Arrow's stream, unlike zstandard's reader, tells when a compressed file ends too early.
+    Arrow's stream, unlike zstandard's reader, reports a compressed file that ends too early.
     """
     import pyarrow
 
     if not is_remote(file):
-        # Absolute: Arrow takes a relative ~ for someone's home.
+        # Absolute, since Arrow takes a relative ~ for someone's home.
         return io.BufferedReader(pyarrow.input_stream(str(Path(file).absolute())), 1 << 20)
     return decompressed(open_file(file), file, 1 << 20)
 
@@ -146,7 +149,7 @@ def _json_lines(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
     number = 0
     with _open(file) as lines:
         for place, line in enumerate(lines, 1):
-            # Where files were put together, a mark of the byte order can stand in the middle.
+            # In concatenated files, a byte order mark can also occur in the middle.
             text = line.removeprefix(codecs.BOM_UTF8)
             if not text.strip():
                 continue
@@ -175,7 +178,7 @@ def _json(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
 
 
 def _whole(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
-    """One row: the text under the first column, and the file's name under the others."""
+    """One row: the file's text in the first column, and its name in the others."""
     with _open(file) as stream:
         data = stream.read()
     try:
@@ -196,10 +199,10 @@ def _parquet(file: str, columns: Sequence[str] | None) -> Iterator[RawRow]:
             names = Counter(table.schema_arrow.names)
             for column in names if columns is None else columns:
                 if column not in names:
-                    raise InputError(f"{file}: there is no {column!r}; it has {', '.join(names)}")
+                    raise InputError(f"{file}: has no column {column!r}; it has {', '.join(names)}")
                 if names[column] > 1:
                     count = names[column]
-                    raise InputError(f"{file}: {count} columns are called {column!r}; rename them")
+                    raise InputError(f"{file}: {count} columns are named {column!r}; rename them")
             wanted = list(names if columns is None else dict.fromkeys(columns))
             number = 0
             for batch in table.iter_batches(columns=wanted, batch_size=BATCH):
@@ -217,14 +220,14 @@ def _column(batch: Any, name: str) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        # Arrow stores text unchecked: bytes stand for what is none.
+        # Arrow does not check text: some values are bytes that are not UTF-8.
         values = column.cast(pyarrow.binary()).to_pylist()
-    # Writers without a type for text store it as bytes.
+    # Some writers store text as bytes.
     return [decoded(value) if isinstance(value, bytes) else value for value in values]
 
 
 def decoded(value: bytes | None) -> str | bytes | None:
-    """The text of some bytes, or the bytes themselves when they are no UTF-8."""
+    """The text of some bytes, or the bytes themselves if they are not UTF-8."""
     try:
         return None if value is None else value.decode("utf-8")
     except UnicodeDecodeError:
@@ -232,9 +235,9 @@ def decoded(value: bytes | None) -> str | bytes | None:
 
 
 def row_of(file: str, record: RawRow, columns: Sequence[str]) -> Row:
-    """The texts under ``columns`` of a record's object, or the reason why one is none.
+    """The texts of ``columns`` in a row, or the reason why there is none.
 
-    The first column holds a text; the others may hold a number, which becomes its digits.
+    The first column must be a text; the others may be whole numbers, which become text.
     """
     bad = partial(Row, file, record.number, line=record.line)
     if record.fault is not None:
@@ -242,20 +245,20 @@ def row_of(file: str, record: RawRow, columns: Sequence[str]) -> Row:
         return bad(reason=reason, why=why)
     row = record.value
     if not isinstance(row, dict):
-        return bad(reason="invalid_json", why=f"is no object but {type(row).__name__}")
+        return bad(reason="invalid_json", why=f"is {type(row).__name__}, expected an object")
     values = []
     for k, column in enumerate(columns):
         value = row.get(column)
         if value is None:
-            found = "null there" if column in row else f"it has {', '.join(sorted(row))}"
+            present = "it is null" if column in row else f"it has {', '.join(sorted(row))}"
             reason = "missing_id" if k else "missing_text"
-            return bad(reason=reason, why=f"has no {column!r}; {found}")
+            return bad(reason=reason, why=f"has no {column!r}; {present}")
         if k and isinstance(value, int):
             value = str(value)
         if isinstance(value, bytes):
-            return bad(reason="invalid_unicode", why=f"holds no UTF-8 under {column!r}")
+            return bad(reason="invalid_unicode", why=f"has invalid UTF-8 in {column!r}")
         if not isinstance(value, str):
             kind = type(value).__name__
-            return bad(reason="not_text", why=f"holds {kind} under {column!r}, not text")
+            return bad(reason="not_text", why=f"has {kind} in {column!r}, expected text")
         values.append(value)
     return bad(tuple(values))

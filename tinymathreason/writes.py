@@ -26,7 +26,7 @@ def failed_write(error: BaseException, place: Path, then: str = "") -> "WriteErr
     if isinstance(error, InputError):
         line = str(error) if isinstance(error, WriteError) else None
     else:
-        line = disk.told(error, place) if disk.failure(error) is not None else None
+        line = disk.explain(error, place) if disk.failure(error) is not None else None
     if line is None:
         return None
     return WriteError(f"{line}; {then}" if then else line)
@@ -45,7 +45,7 @@ def writing(place: Path, needed: int | None = None) -> Iterator[None]:
     except Exception as error:
         if disk.failure(error) is None:
             raise
-        raise WriteError(disk.told(error, place, needed)) from error
+        raise WriteError(disk.explain(error, place, needed)) from error
 
 
 def check_room(folder: Path, needed: int = 0, largest: int = 0, remedy: str = "") -> None:
@@ -62,12 +62,12 @@ def check_room(folder: Path, needed: int = 0, largest: int = 0, remedy: str = ""
             file.flush()
     except OSError as error:
         # Without the name of the file that was tried.
-        raise WriteError(disk.told(OSError(error.errno, error.strerror), folder)) from error
+        raise WriteError(disk.explain(OSError(error.errno, error.strerror), folder)) from error
     most, room = disk.limit(), disk.free(disk.existing(folder))
     line = ""
     if most is not None and largest > most:
-        line = disk.told(OSError(errno.EFBIG, os.strerror(errno.EFBIG)), folder, largest)
+        line = disk.explain(OSError(errno.EFBIG, os.strerror(errno.EFBIG)), folder, largest)
     elif needed > room:
-        line = disk.told(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), folder, needed)
+        line = disk.explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), folder, needed)
     if line:
         raise WriteError(f"{line}, or {remedy}" if remedy else line)

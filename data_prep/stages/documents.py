@@ -104,7 +104,7 @@ class Normalise(Judge):
                 return None
             reason = "empty"
         if self.work.recipe.on_bad_input == "fail":
-            words = {"invalid_unicode": "holds half a character", "empty": "holds no text"}
+            words = {"invalid_unicode": "has an unpaired surrogate", "empty": "is empty"}
             place = document.metadata
             raise Row(place["file"], place["row"], why=words[reason], line=place["line"]).error
         return reason

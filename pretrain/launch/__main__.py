@@ -106,8 +106,7 @@ def print_commands(tpu: Slice, planned: Plan) -> None:
 def status(arguments: argparse.Namespace) -> None:
     """Print the states of the slice and its hosts, and the newest saved step."""
     tpu = named_slice(arguments)
-    if arguments.dry_run:
-        print(shlex.join(tpu.describe()), shlex.join(tpu.ssh(PROBE)), sep="\n")
+    if dry_run(arguments, tpu.describe(), tpu.ssh(PROBE)):
         return
     state = tpu.state()
     print(f"{tpu.name}: {state}")
@@ -132,8 +131,7 @@ def logs(arguments: argparse.Namespace) -> None:
     tpu = named_slice(arguments)
     words = ["tail", "-n", str(arguments.lines), *(["-F"] if arguments.follow else []), LOG]
     command = tpu.ssh(shlex.join(words), worker=str(arguments.worker))
-    if arguments.dry_run:
-        print(shlex.join(command))
+    if dry_run(arguments, command):
         return
     output(command, shown=True)
 
@@ -142,8 +140,7 @@ def stop(arguments: argparse.Namespace) -> None:
     """Let the training save and end; the slice stays."""
     tpu = named_slice(arguments)
     command = tpu.ssh(on_host("stop"))
-    if arguments.dry_run:
-        print(shlex.join(command), shlex.join(tpu.ssh(PROBE)), sep="\n")
+    if dry_run(arguments, command, tpu.ssh(PROBE)):
         return
     output(command)
     hosts = tpu.probe()
@@ -165,14 +162,20 @@ def stop(arguments: argparse.Namespace) -> None:
 def delete(arguments: argparse.Namespace) -> None:
     """Delete the slice, even while it trains."""
     tpu = named_slice(arguments)
-    if arguments.dry_run:
-        print(shlex.join(tpu.delete()))
+    if dry_run(arguments, tpu.delete()):
         return
     if tpu.state() == ABSENT:
         print(f"{tpu.name}: there is no such slice")
         return
     output(tpu.delete())
     print(f"{tpu.name} is deleted")
+
+
+def dry_run(arguments: argparse.Namespace, *commands: Sequence[str]) -> bool:
+    """Whether the commands are only to be printed, which this then does."""
+    if arguments.dry_run:
+        print(*map(shlex.join, commands), sep="\n")
+    return bool(arguments.dry_run)
 
 
 def named_slice(arguments: argparse.Namespace) -> Slice:

@@ -167,12 +167,9 @@ class Program:
                 position = int(counter.attribute("index"))
                 start = within.element(loop.operands[0], position)
                 step = body.element(body.root, position)
-                values = [
-                    within.constant(start.name),
-                    condition.constant(test.operands[1]),
-                    *(body.constant(name) for name in step.operands),
-                ]
-                first, bound, *steps = values
+                first = within.constant(start.name)
+                bound = condition.constant(test.operands[1])
+                steps = [body.constant(name) for name in step.operands]
                 growth = [value for value in steps if value is not None]
                 if first is not None and bound is not None and len(growth) == 1:
                     return math.ceil((bound - first) / growth[0])

@@ -3,8 +3,13 @@
 import hashlib
 import math
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from release.records import RunRecords
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
 
 LICENSES = """
     apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
@@ -43,6 +48,48 @@ def edited(text: str, line: re.Match[str]) -> bool:
     """Whether a card, in which `STATED` found this line, is no more as it was written."""
     above = text[: line.start()]
     return f"{above}{stated(line[1], line[2], above)}\n" != text
+
+
+def front_matter(
+    records: RunRecords,
+    name: str,
+    license_id: str,
+    datasets: Iterable[str],
+    results: "Sequence[EvalResult]",
+) -> "ModelCardData":
+    """The metadata that the hub reads; datasets and the base model only by their names there."""
+    from huggingface_hub import ModelCardData
+
+    tuned = records.tuned
+    return ModelCardData(
+        language=["en"],
+        license=license_id,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["math", "reasoning", *([tuned.kind] if tuned else []), "llama", "pytorch"],
+        datasets=list(dict.fromkeys(datasets)) or None,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        base_model=hub_base(records),
+        model_name=name if results else None,
+        eval_results=list(results) or None,
+    )
+
+
+def hub_base(records: RunRecords) -> str | None:
+    """The hub's name of the model that the tuning started from; None for a folder of ours."""
+    tuned = records.tuned
+    # The record has the weights' hash for a folder, and the revision for a model of the hub.
+    if tuned is None or re.fullmatch("[0-9a-f]{64}", tuned.base):
+        return None
+    return tuned.model_name_or_path if HUB_ID.fullmatch(tuned.model_name_or_path) else None
+
+
+def finished(front: "ModelCardData", body: str, model: str, asking: str) -> str:
+    """Front matter, text and the line by which a card of ours is recognised."""
+    text = f"---\n{front.to_yaml()}\n---\n\n{body}\n"
+    if wrong := problems(text):
+        raise AssertionError(f"a card that the hub would refuse: {'; '.join(wrong)}")
+    return f"{text}{stated(model, asking, text)}\n"
 
 
 def problems(text: str) -> list[str]:

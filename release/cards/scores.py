@@ -1,13 +1,16 @@
-"""The evaluations of a run in; their table, and the results for a card's metadata, out."""
+"""The evaluations of a card: their table, and the results for its metadata."""
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from release.cards.facts import Facts, Places, Record, listed, say, share
+from release.cards.left_out import LeftOut
 from release.cards.metadata import HUB_ID
-from release.cards.sources import hub_dataset, name_of
+from release.cards.sources import dataset_name, hub_dataset
 from release.markdown import escape, one_line
-from tinymathreason.files import whole
+from release.records import RunRecords
 from tinymathreason.provenance import asking_hash
+from tinymathreason.records.evaluation import Decoding, Estimate, Results
 from tinymathreason.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -18,173 +21,130 @@ HUB_METRICS = {"strict": "exact_match", "flexible": "exact_match", "acc": "accur
 HEAD = ["model", "task", "metric", "value", "95 % interval", "n", "shots", "form", "decoding"]
 
 
-def scores(facts: Facts, places: Places, sha256: str) -> dict[str, Any]:
-    """Every evaluation of the model whose weights have this hash, and of its base.
+@dataclass
+class Scores:
+    """The evaluations of a model and of the model that it was tuned from."""
 
-    Those of other weights, or asked otherwise than the model is now, are left out and named.
+    table: str = ""
+    measured: list[str] = field(default_factory=list)
+    """How each evaluation of this model was made."""
+    results: list["EvalResult"] = field(default_factory=list)
+    """Rows of the metadata."""
+    commands: list[list[str]] = field(default_factory=list)
+
+
+def scores(records: RunRecords, sha256: str, left_out: LeftOut) -> Scores:
+    """The evaluations of the model whose weights have this hash, and of its base.
+
+    Those of other weights, or of another tokenizer or template than the model has now, are left
+    out.
     """
-    rows: list[list[str | None]] = []
-    measured: list[str] = []
-    results: list[EvalResult] = []
-    commands: list[list[str]] = []
-    paths = whole(places.evaluation, "*/results.json")
-    if not paths:
-        facts.lack("accuracy", f"{places.evaluation}: no evaluation there")
-    base = _base_hash(places)
-    for path in paths:
-        record = facts.record(path)
-        name = path.parent.name
-        weights = record.take(f"evaluation {name}", "model_sha256", kind=str)
-        if weights not in (sha256, base):
-            if weights is not None:
-                facts.lack(f"evaluation {name}", f"{path} is of other weights")
+    scores, rows = Scores(), []
+    for path, results in records.results.items():
+        mine = results.model_sha256 == sha256
+        if reason := _not_of(records, path, results, mine):
+            left_out.add(f"evaluation {path.parent.name}", reason)
             continue
-        mine = weights == sha256
-        asking = record.take(f"tokenizer of evaluation {name}", "asking_sha256", kind=str)
-        folder = places.model if mine else places.base
-        if asking is None:
-            continue
-        if folder.is_dir() and asking != asking_hash(folder):
-            facts.lack(
-                f"evaluation {name}",
-                f"{path} is of another tokenizer, template or generation configuration",
-            )
-            continue
-        commands.append(record.maybe("command", kind=list) or [])
-        figures = list(_metrics(record, name))
-        for metric, part in figures:
-            rows.append(["this model" if mine else "its base", *_row(record, name, metric, part)])
-        if not mine:
-            continue
-        measured += [text] if (text := _how(record, name)) else []
-        results += [r for metric, part in figures if (r := _result(record, name, metric, part))]
-    return {
-        "table": markdown_table(HEAD, rows),
-        "measured": measured,
-        "results": results,
-        "commands": commands,
-    }
+        scores.commands.append(results.provenance.command)
+        for metric, estimate in _metrics(results):
+            rows.append(["this model" if mine else "its base", *_row(results, metric, estimate)])
+            if mine:
+                scores.results += _hub_results(results, metric, estimate)
+        if mine:
+            scores.measured.append(f"{path.parent.name}: {_how(results)}.")
+    scores.table = markdown_table(HEAD, rows)
+    return scores
 
 
-def _base_hash(places: Places) -> str | None:
-    """Of the weights that the model was tuned from."""
-    if places.tuning is None:
-        return None
-    found = Facts().record(places.model / places.tuning).maybe("base")
-    return str(found) if found else None
+def _not_of(records: RunRecords, path: Path, results: Results, mine: bool) -> str | None:
+    """Why an evaluation is not of this model or of its base; None when it is."""
+    if not mine and not (records.tuned and results.model_sha256 == records.tuned.base):
+        return f"{path} is of other weights"
+    folder = records.folders.model if mine else records.folders.base
+    if folder.is_dir() and results.asking_sha256 != asking_hash(folder):
+        return f"{path} is of another tokenizer, template or generation configuration"
+    return None
 
 
-def _metrics(record: Record, name: str) -> list[tuple[str, Record]]:
-    """Each metric with its part of the record, the primary one first."""
-    primary = record.take(f"metric of evaluation {name}", "metric", kind=str)
-    every = record.maybe("metrics")
-    others = every if isinstance(every, dict) else {}
-    found = [] if primary is None else [(primary, record)]
-    return found + [(m, record.under("metrics", m)) for m in others if m != primary]
+def _metrics(results: Results) -> list[tuple[str, Estimate]]:
+    """Every metric, the first one of the benchmark at the head."""
+    first = Estimate(**{name: getattr(results, name) for name in Estimate.model_fields})
+    others = [(name, e) for name, e in results.metrics.items() if name != results.metric]
+    return [(results.metric, first), *others]
 
 
-def _row(record: Record, name: str, metric: str, part: Record) -> list[str | None]:
-    of = f"of evaluation {name}"
-    value, low, high = (
-        part.take(f"{figure} {of}", key)
-        for figure, key in (("value", "value"), ("interval", "low"), ("interval", "high"))
-    )
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _row(results: Results, metric: str, estimate: Estimate) -> list[str]:
     return [
-        say("{}", record.take(f"task {of}", "task", kind=str)),
+        escape(results.task),
         escape(metric),
-        share(value),
-        None if low is None or high is None else f"{share(low)} to {share(high)}",
-        say("{:,}", part.take(f"number of problems {of}", "n")),
-        say("{:,}", record.take(f"shots {of}", "shots")),
-        say("{}", record.take(f"form {of}", "form", kind=str)),
-        _decoding(record, of),
+        _percent(estimate.value),
+        f"{_percent(estimate.low)} to {_percent(estimate.high)}",
+        f"{estimate.n:,}",
+        f"{results.shots:,}",
+        results.form,
+        escape(_decoding(results.decoding)),
     ]
 
 
-def _decoding(record: Record, of: str) -> str | None:
-    if record.take(f"decoding {of}", "decoding", kind=dict) is None:
-        return None
-    part = record.under("decoding")
-    if by := part.maybe("by", kind=str):
-        return listed(
-            say("by {}", by),
-            say("{}", part.maybe("dtype", kind=str)),
-            say("{}", part.maybe("backend", kind=str)),
-        )
-    sampled = part.take(f"decoding {of}", "do_sample", kind=bool)
-    samples = part.maybe("samples", kind=int)
-    words = None
-    if sampled is not None:
-        words = "greedy"
-        if sampled:
-            temperature = part.take(f"temperature {of}", "temperature")
-            words = say("sampled at temperature {:g}", temperature) or "sampled"
-    return listed(
-        words,
-        say("up to {:,} tokens", part.take(f"longest answer {of}", "max_gen_toks")),
-        say("{:,} samples a problem", samples) if samples not in (None, 1) else None,
-        say("seed {}", part.maybe("seed", kind=int)) if sampled else None,
-        say("{}", part.maybe("dtype", kind=str)),
-        say("{}", part.maybe("backend", kind=str)),
-    )
+def _decoding(decoding: Decoding) -> str:
+    words = [f"by {decoding.by}"]
+    if decoding.by == "generation":
+        words = ["greedy"]
+        if decoding.do_sample:
+            words = [f"sampled at temperature {decoding.temperature or 1:g}"]
+        if decoding.max_gen_toks:
+            words.append(f"up to {decoding.max_gen_toks:,} tokens")
+        if decoding.samples > 1:
+            words.append(f"{decoding.samples:,} samples a problem")
+        if decoding.do_sample:
+            words.append(f"seed {decoding.seed}")
+    return ", ".join([*words, decoding.dtype, decoding.backend])
 
 
-def _how(record: Record, name: str) -> str | None:
-    """How the model of the card was asked, on one line."""
-    of = f"of evaluation {name}"
-    data = record.maybe("dataset", "path", kind=str) or record.maybe("data", kind=str)
-    rows = record.take(f"hash of the data {of}", "dataset", "sha256", kind=str)
-    limit = record.maybe("limit", kind=int)
-    template = None
-    if record.maybe("form") == "chat":
-        template = record.take(f"hash of the template {of}", "template_sha256", kind=str)
-    found = listed(
-        say("data {}", name_of(data)) if data else None,
-        say("its rows of SHA-256 {}", rows and rows[:16]),
-        say("its first {:,} problems", limit),
-        say("prompt {}", record.take(f"version of the prompt {of}", "prompt_version", kind=str)),
-        say("chat template of SHA-256 {}", template and template[:16]),
-        say("prompts cut to the context: {:,}", record.maybe("cut_prompts", kind=int) or None),
-        say("commit {}", record.maybe("commit", kind=str)),
-    )
-    return f"{escape(name)}: {found}." if found else None
+def _how(results: Results) -> str:
+    """How the model of the card was asked."""
+    data, limit = results.dataset.path or results.request.data, results.request.limit
+    words = {
+        "data": dataset_name(data) if data else None,
+        "its rows of SHA-256": results.dataset.sha256[:16],
+        "its first": f"{limit:,} problems" if limit else None,
+        "prompt": results.prompt_version,
+        "chat template of SHA-256": results.template_sha256 and results.template_sha256[:16],
+        "prompts cut to the context:": results.cut_prompts and f"{results.cut_prompts:,}",
+        "commit": results.provenance.commit,
+    }
+    return ", ".join(f"{name} {value}" for name, value in words.items() if value)
 
 
-def _dataset(record: Record) -> tuple[str, str | None] | None:
+def _dataset(results: Results) -> tuple[str, str | None] | None:
     """The hub's name of the data and its commit; None for files of this machine."""
-    data = record.maybe("data", kind=str) or record.maybe("asked", "data", kind=str)
-    path = str(data or record.maybe("dataset", "path"))
-    # A folder that was named may look like a name on the hub.
-    named = data is None and "/" in path and HUB_ID.fullmatch(path)
+    path = results.request.data or results.dataset.path or ""
+    # A folder that the user named may look like a name on the hub.
+    named = results.request.data is None and "/" in path and HUB_ID.fullmatch(path)
     return hub_dataset(path) or ((path, None) if named else None)
 
 
-def _result(record: Record, name: str, metric: str, part: Record) -> "EvalResult | None":
-    """A row of the model-index; None without a task or a value, which are named before."""
+def _hub_results(results: Results, metric: str, estimate: Estimate) -> list["EvalResult"]:
+    """The row of the model-index; none for a task or a metric without a visible name."""
     from huggingface_hub import EvalResult
 
-    value = part.take(f"value of evaluation {name}", "value")
-    task, metric = one_line(record.maybe("task", kind=str) or ""), one_line(metric)
-    if value is None or not task or not metric:
-        return None
-    dataset, commit = _dataset(record) or (task, None)
-    shots, form = record.maybe("shots"), record.maybe("form")
-    asked = ", ".join(
-        words
-        for words in (
-            one_line(form) if isinstance(form, str) else "",
-            f"{shots}-shot" if isinstance(shots, int) else "",
+    task, metric = one_line(results.task), one_line(metric)
+    if not task or not metric:
+        return []
+    dataset, commit = _dataset(results) or (task, None)
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=dataset,
+            dataset_name=task,
+            dataset_revision=commit,
+            metric_type=HUB_METRICS.get(metric, metric),
+            metric_value=estimate.value,
+            metric_name=f"{metric} ({results.form}, {results.shots}-shot)",
+            metric_args={"low": estimate.low, "high": estimate.high, "n": estimate.n},
         )
-        if words
-    )
-    interval = {key: part.maybe(key) for key in ("low", "high", "n")}
-    return EvalResult(
-        task_type="text-generation",
-        dataset_type=dataset,
-        dataset_name=task,
-        dataset_revision=commit,
-        metric_type=HUB_METRICS.get(metric, metric),
-        metric_value=value,
-        metric_name=f"{metric} ({asked})" if asked else metric,
-        metric_args={k: v for k, v in interval.items() if isinstance(v, (int, float))} or None,
-    )
+    ]

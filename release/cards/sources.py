@@ -1,133 +1,129 @@
-"""The manifests of the data in; what was read, kept and rejected, and why, out."""
+"""The data of a card: its sources, what was rejected, and which benchmarks were looked for."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from release.cards.facts import Facts, Places, Record, last_start, say
+from release.cards.left_out import LeftOut
 from release.cards.metadata import HUB_ID
 from release.markdown import escape
+from release.records import RunRecords
 from tinymathreason.provenance import file_hash
+from tinymathreason.records.mixture import Benchmark, RecipeSource
+from tinymathreason.records.tuning import Sft
 from tinymathreason.tables import markdown_table
 
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/")
 _COMMIT = 10
+"""Characters of a commit that are shown."""
 
 
-def mixture(facts: Facts, places: Places) -> dict[str, Any]:
-    """The sources of pretraining: counts, what was rejected and why, benchmarks looked for."""
-    path = places.mixture / "manifest.json"
-    record = facts.record(path)
-    trained_on = last_start(facts, places).maybe("mixture", "manifest_sha256")
-    if record.value is not None and trained_on not in (None, file_hash(path)):
-        facts.lack("the data of pretraining", f"{path} is not of the mixture that was trained on")
-        return {"table": None}
-    sources = record.take("sources of pretraining", "sources", kind=dict) or {}
-    recipe = record.under("recipe")
-    weights = {name: recipe.maybe("sources", name, "weight") for name in sources}
-    total = sum(w for w in weights.values() if isinstance(w, (int, float)))
-    rows, rejected = [], []
-    for name in sources:
-        one = record.under("sources", name)
-        weight = recipe.take("weights of the sources", "sources", name, "weight")
-        rows.append(
-            [
-                escape(name),
-                origin(recipe.maybe("sources", name)),
-                say("{:.3g} %", weight and 100 * weight / total),
-                say("{:,}", one.take("documents read", "documents", "read")),
-                say("{:,}", one.take("documents kept", "documents", "kept")),
-                say("{:,}", one.take("tokens of a source", "tokens")),
-                say("{:.3g}", record.take("passes over the sources", "epochs", name)),
-            ]
-        )
-        reasons = one.take("documents rejected", "documents", "rejected", kind=dict)
-        rejected += reasons_rows(name, reasons)
-    head = ["source", "from", "weight", "documents read", "kept", "tokens", "passes planned"]
-    return {
-        "table": markdown_table(head, rows),
-        "rejected": markdown_table(["source", "reason", "documents"], rejected),
-        "contamination": contamination(
-            facts, recipe, "pretraining", sources and rejected, "documents"
-        ),
-        "datasets": datasets(recipe.maybe("sources")),
-    }
-
-
-def examples(facts: Facts, places: Places) -> dict[str, Any]:
-    """The fine-tuning set: counts, what was rejected and why, benchmarks looked for."""
-    assert places.tuning
-    tuned = facts.record(places.model / places.tuning)
-    path = places.examples / "manifest.json"
-    record = facts.record(path)
-    if record.value is not None and tuned.maybe("manifest") not in (None, file_hash(path)):
-        facts.lack("origin of the examples", f"{path} is not of the examples that were trained on")
-        record = Record(facts, str(path), {})
-    data = record.under("inputs", "data")
-    counts = tuned.take("examples of fine-tuning", "counts", kind=dict) or {}
-    rows, rejected = [], []
-    for name in counts:
-        one = tuned.under("counts", name)
-        rows.append(
-            [
-                escape(name),
-                origin(data.maybe("sources", name)),
-                *(
-                    say("{:,}", one.take(f"examples: {label}", key))
-                    for label, key in (
-                        ("read", "read"),
-                        ("kept", "kept"),
-                        ("to train on", "train"),
-                        ("held out", "eval"),
-                        ("tokens", "tokens"),
-                    )
-                ),
-            ]
-        )
-        rejected += reasons_rows(name, one.take("examples rejected", "rejected", kind=dict))
-    head = ["source", "from", "examples read", "kept", "to train on", "held out", "tokens"]
-    return {
-        "table": markdown_table(head, rows),
-        "rejected": markdown_table(["source", "reason", "examples"], rejected),
-        "contamination": contamination(facts, data, "fine-tuning", counts and rejected, "examples"),
-        "datasets": datasets(data.maybe("sources")),
-    }
-
-
-def reasons_rows(name: str, reasons: Mapping[str, int] | None) -> list[list[str | None]]:
-    """Rows of a table of what was rejected."""
-    return [
-        [escape(name), escape(why.replace("_", " ")), f"{n:,}"]
-        for why, n in (reasons or {}).items()
-    ]
-
-
-def contamination(facts: Facts, recipe: Record, stage: str, rejected: Any, what: str) -> str | None:
-    """Which benchmarks' questions were looked for, and how many documents held one."""
-    asked = recipe.take(f"benchmarks looked for in {stage}", "decontaminate", kind=list)
-    if asked is None:
+def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
+    """The sources of pretraining; None without a record of the mixture that was trained on."""
+    mixture, path = records.mixture, records.folders.mixture / "manifest.json"
+    if mixture is None:
         return None
-    if not asked:
-        return f"{stage.capitalize()}: no benchmark's questions were looked for."
-    names = ", ".join(sorted({escape(name_of(str(one.get("path")))) for one in asked}))
-    number = sum(int(row[2].replace(",", "")) for row in rejected or [] if row[1] == "contaminated")
+    start = records.starts[-1].mixture if records.starts else None
+    if start and start.manifest_sha256 not in (None, file_hash(path)):
+        left_out.add("the data of pretraining", f"{path} is not of the mixture that was trained on")
+        return None
+    recipe = mixture.recipe.sources
+    total = sum(source.weight for source in recipe.values())
+    rows = []
+    for name, source in mixture.sources.items():
+        planned, passes = recipe.get(name), mixture.epochs.get(name)
+        rows.append(
+            [
+                escape(name),
+                origin(planned),
+                f"{100 * planned.weight / total:.3g} %" if planned else None,
+                f"{source.documents.read:,}",
+                f"{source.documents.kept:,}",
+                f"{source.tokens:,}",
+                None if passes is None else f"{passes:.3g}",
+            ]
+        )
+    head = ["source", "from", "weight", "documents read", "kept", "tokens", "passes planned"]
+    rejected = {name: source.documents.rejected for name, source in mixture.sources.items()}
+    return {
+        "title": "Pretraining",
+        "table": markdown_table(head, rows),
+        "rejected": _rejected(rejected, "documents"),
+        "contamination": contamination(
+            "Pretraining", mixture.recipe.decontaminate, rejected, "documents"
+        ),
+        "datasets": datasets(recipe.values()),
+    }
+
+
+def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
+    """The sources of supervised fine-tuning; None for another fine-tuning."""
+    tuned, examples, path = records.tuned, records.examples, records.examples_path
+    if not isinstance(tuned, Sft):
+        left_out.add("sources of fine-tuning", "only the record of supervised fine-tuning has them")
+        return None
+    if examples and tuned.manifest != file_hash(path):
+        left_out.add(
+            "origin of the examples", f"{path} is not of the examples that were trained on"
+        )
+        examples = None
+    configured = examples.inputs.data.sources if examples else {}
+    rows = []
+    for name, counts in tuned.counts.items():
+        numbers = (counts.read, counts.kept, counts.train, counts.eval, counts.tokens)
+        rows.append([escape(name), origin(configured.get(name)), *(f"{n:,}" for n in numbers)])
+    head = ["source", "from", "examples read", "kept", "to train on", "held out", "tokens"]
+    rejected = {name: counts.rejected for name, counts in tuned.counts.items()}
+    benchmarks = examples.inputs.data.decontaminate if examples else None
+    return {
+        "title": "Fine-tuning",
+        "table": markdown_table(head, rows),
+        "rejected": _rejected(rejected, "examples"),
+        "contamination": contamination("Fine-tuning", benchmarks, rejected, "examples"),
+        "datasets": datasets(configured.values()),
+    }
+
+
+def _rejected(rejected: Mapping[str, Mapping[str, int]], unit: str) -> str:
+    """A table of what was rejected, by source and reason."""
+    rows = [
+        [escape(name), escape(reason.replace("_", " ")), f"{count:,}"]
+        for name, counts in rejected.items()
+        for reason, count in counts.items()
+    ]
+    return markdown_table(["source", "reason", unit], rows)
+
+
+def contamination(
+    stage: str,
+    benchmarks: Iterable[Benchmark] | None,
+    rejected: Mapping[str, Mapping[str, int]],
+    unit: str,
+) -> str | None:
+    """Which benchmarks' questions were looked for, and how many documents contained one."""
+    if benchmarks is None:
+        return None
+    names = sorted({dataset_name(benchmark.path) for benchmark in benchmarks})
+    if not names:
+        return f"{stage}: no benchmark's questions were looked for."
+    number = sum(counts.get("contaminated", 0) for counts in rejected.values())
     return (
-        f"{stage.capitalize()}: the questions of {names} were looked for; {number:,} {what} held "
-        "one and were rejected."
+        f"{stage}: the questions of {', '.join(names)} were looked for; {number:,} {unit} held one "
+        "and were rejected."
     )
 
 
-def datasets(sources: Any) -> list[str]:
-    """The hub's names of the datasets among a recipe's sources."""
-    found: dict[str, None] = {}
-    for source in (sources or {}).values() if isinstance(sources, dict) else ():
-        path = str(source.get("path"))
-        if match := _DATASET.match(path):
-            found[match[1]] = None
-        elif source.get("format") == "hf" and re.fullmatch(r"[\w-]+/[\w.-]+", path):
-            found[path] = None
-    return [name for name in found if HUB_ID.fullmatch(name)]
+def datasets(sources: Iterable[RecipeSource]) -> list[str]:
+    """The hub's names of the datasets among the sources of a recipe."""
+    names: dict[str, None] = {}
+    for source in sources:
+        path = source.path or ""
+        if dataset := hub_dataset(path):
+            names[dataset[0]] = None
+        elif source.format == "hf" and re.fullmatch(r"[\w-]+/[\w.-]+", path):
+            names[path] = None
+    return [name for name in names if HUB_ID.fullmatch(name)]
 
 
 def hub_dataset(path: str) -> tuple[str, str | None] | None:
@@ -136,19 +132,19 @@ def hub_dataset(path: str) -> tuple[str, str | None] | None:
     return (match[1], match[2]) if match else None
 
 
-def origin(source: Any) -> str | None:
-    """Where a recipe's source comes from."""
-    if not isinstance(source, dict):
+def origin(source: RecipeSource | None) -> str | None:
+    """Where a source comes from, in Markdown."""
+    if source is None:
         return None
-    if source.get("format") == "arithmetic":
+    if source.format == "arithmetic":
         return "made by data\\_prep.arithmetic"
-    if source.get("format") == "generator":
-        return say("made by the generator {}", source.get("path"))
-    return say("{}", name_of(str(source.get("path"))))
+    name = escape(dataset_name(source.path or ""))
+    return f"made by the generator {name}" if source.format == "generator" else name
 
 
-def name_of(path: str) -> str:
+def dataset_name(path: str) -> str:
     """A dataset by its name and commit; a file of this machine without the folders above it."""
-    if match := _DATASET.match(path):
-        return match[1] + (f" at {match[2][:_COMMIT]}" if match[2] else "")
+    if dataset := hub_dataset(path):
+        name, commit = dataset
+        return f"{name} at {commit[:_COMMIT]}" if commit else name
     return "/".join(Path(path).parts[-2:]) if path.startswith("/") else path

@@ -1,6 +1,5 @@
 """A model's folder in; what must be mended before the world may have it out."""
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from tinymathreason import disk
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, whole
 from tinymathreason.provenance import asking_hash, model_hash
+from tinymathreason.records.conversion import Conversion
 
 CARD = "README.md"
 _BELONGS = re.compile(
@@ -79,7 +79,7 @@ def _checked(name: str, check: Callable[[Path, Finding], None], folder: Path) ->
     try:
         check(folder, found)
     except (InputError, OSError) as error:
-        line = str(error) if isinstance(error, InputError) else disk.told(error)
+        line = str(error) if isinstance(error, InputError) else disk.explain(error)
         found.problems.append(" ".join(line.split()))
     return found
 
@@ -179,41 +179,33 @@ def _parity(folder: Path, found: Finding, given: Path | None) -> None:
     path = given or parity_record(folder)
     if path is None:
         raise InputError(f"no {PARITY} in the folder or in that of its base: name it by --parity")
-    record = read_json(path)
-    parity = record.get("parity") if isinstance(record, dict) else None
-    keys = ("max_abs_diff", "scale", "tolerance", "mean_kl", "kl_tolerance", "argmax_agreement")
-    if not isinstance(parity, dict) or any(not _number(parity.get(key)) for key in keys):
+    conversion = Conversion.load(path)
+    if conversion.parity is None:
         raise InputError(f"{path}: no proof in it; convert without --skip-parity")
-    # Written so that a NaN fails.
-    close = parity["max_abs_diff"] < parity["tolerance"] * parity["scale"]
-    if not (close and parity["mean_kl"] < parity["kl_tolerance"]) or (
-        parity["argmax_agreement"] != 1
-    ):
+    if not conversion.parity.accepted:
         found.problems.append(f"{path}: the conversion did not agree with MaxText's model")
     count = weights.Tensors(folder).parameters
-    if record.get("parameters") != count:
+    if conversion.parameters != count:
         found.problems.append(
-            f"{path}: is of a model of {record.get('parameters')} parameters, this one has {count}"
+            f"{path}: is of a model of {conversion.parameters} parameters, this one has {count}"
         )
-    _check_proven(folder, found, path, record.get("model_sha256"))
-    found.told = f"{path}: logits within {parity['max_abs_diff']:.1e}"
+    _check_proven(folder, found, path, conversion.model_sha256)
+    found.told = f"{path}: logits within {conversion.parity.max_abs_diff:.1e}"
 
 
-def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None:
+def _check_proven(folder: Path, found: Finding, path: Path, proven: str) -> None:
     """The weights with the proof are the model's, or those it was tuned from."""
-    if not isinstance(proven, str):
-        raise InputError(f"{path}: tells not which weights it proves; convert again, with --force")
-    tuned = tuning_record(folder).get("model_sha256")
-    if tuned not in (None, model_hash(folder)):
+    record = tuning_record(folder)
+    if record and record.model_sha256 != model_hash(folder):
         found.problems.append("the record of its fine-tuning is of other weights")
     known = set()
     for place in lineage(folder):
         known.add(model_hash(place))
-        if base := tuning_record(place).get("base"):
-            known.add(str(base))
+        if tuned := tuning_record(place):
+            known.add(tuned.base)
     if proven in known:
         return
-    # Of a model that began with one of the hub, the record holds a revision.
+    # For a model that was tuned from one of the hub, the record has a revision.
     revisions = [base for base in known if not re.fullmatch("[0-9a-f]{64}", base)]
     if revisions:
         found.warnings.append(
@@ -221,10 +213,6 @@ def _check_proven(folder: Path, found: Finding, path: Path, proven: Any) -> None
         )
     else:
         found.problems.append(f"{path}: proves other weights than these or those they came from")
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _generation(folder: Path, found: Finding) -> None:

@@ -6,14 +6,16 @@ python -m release.report --run RUN_DIR [--bars FILE]
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from release.markdown import escape, fenced
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json, write_text
-from tinymathreason.records.provenance import Processor
+from tinymathreason.files import write_text
 from tinymathreason.tables import markdown_table
+
+if TYPE_CHECKING:
+    from tinymathreason.records.report import Report
 
 LABELS = {
     "data": "data preparation",
@@ -23,58 +25,57 @@ LABELS = {
     "evaluate_base": "evaluation, base",
     "evaluate_sft": "evaluation, tuned",
 }
+_ORDER = {name: number for number, name in enumerate(LABELS)}
 
 
-def table(record: dict[str, Any]) -> str:
-    """The report's table in Markdown: a row a stage, then what came out of the run."""
-    rows = []
+def table(report: "Report") -> str:
+    """The report's table in Markdown: a row for each stage, and what came of it."""
+    parity = report.parity
     results = {
-        "data": "",
-        "pretrain": f"{record['parameters']:,} parameters",
-        "conversion": f"max abs difference {record['parity']['max_abs_diff']:.1e}, "
-        f"argmax agreement {record['parity']['argmax_agreement']:.3f}",
-        "sft": "",
+        "pretrain": f"{report.parameters:,} parameters",
+        "conversion": f"max abs difference {parity.max_abs_diff:.1e}, "
+        f"argmax agreement {parity.argmax_agreement:.3f}",
     }
-    for name, accuracy in record["accuracy"].items():
+    for name, accuracy in report.accuracy.items():
         results[f"evaluate_{name}"] = (
-            f"{escape(accuracy['task'])}: {accuracy['value']:.1%} "
-            f"({accuracy['low']:.1%} to {accuracy['high']:.1%}, n = {accuracy['n']})"
+            f"{escape(accuracy.task)}: {accuracy.value:.1%} "
+            f"({accuracy.low:.1%} to {accuracy.high:.1%}, n = {accuracy.n})"
         )
-    for name in (*LABELS, *sorted(record["seconds"].keys() - LABELS.keys())):
-        if name not in record["seconds"]:
-            continue
-        loss = record["loss"].get(name, {}).get("eval")
-        tokens = record["tokens"].get(name)
+    tokens = dict(report.tokens)
+    rows = []
+    for name in sorted(report.stages, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
+        stage, loss = report.stages[name], report.loss.get(name)
         rows.append(
             [
                 LABELS.get(name, escape(name)),
-                f"{record['seconds'][name]:.0f}",
-                f"{record['peak_bytes'][name] / 2**30:.2f}",
-                f"{tokens:,.0f}" if tokens else None,
-                f"{loss['first']:.3f} to {loss['last']:.3f}" if loss else None,
+                f"{stage.seconds:.0f}",
+                f"{stage.peak_bytes / 2**30:.2f}",
+                f"{tokens[name]:,.0f}" if name in tokens else None,
+                f"{loss.eval.first:.3f} to {loss.eval.last:.3f}" if loss else None,
                 results.get(name),
             ]
         )
-    total, peak = sum(record["seconds"].values()), max(record["peak_bytes"].values())
+    total, peak = sum(report.seconds.values()), max(report.peak_bytes.values())
     rows.append(["in total", f"{total:.0f}", f"{peak / 2**30:.2f}", None, None, None])
     head = ["stage", "seconds", "peak GiB", "tokens", "held-out loss", "result"]
     return markdown_table(head, rows)
 
 
-def document(record: dict[str, Any]) -> str:
+def document(report: "Report") -> str:
     """The whole report as Markdown."""
-    parts = [f"# Report of {escape(record['run'])}", table(record), "![loss curves](losses.png)"]
-    if kinds := sorted({found["interval"] for found in record["accuracy"].values()}):
+    parts = [f"# Report of {escape(report.run)}", table(report), "![loss curves](losses.png)"]
+    if kinds := sorted({accuracy.interval for accuracy in report.accuracy.values()}):
         parts.append(f"Intervals are 95 % {escape(' or '.join(kinds))} intervals.")
     parts.append("## Generated solutions\n\nThe first right ones, then the first wrong ones.")
-    for sample in record["samples"]:
-        verdict = "right" if sample["correct"] else f"wrong, expected {sample['expected']}"
-        question = escape(sample["question"])
+    for sample in report.samples:
+        verdict = "right" if sample.correct else f"wrong, expected {sample.expected}"
+        question = escape(sample.question)
         parts += [f"**{question}**"] if question else []
-        parts += [fenced(sample["completions"][0]), f"({escape(verdict)})"]
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    where = processor.describe(Processor(**record["processor"]))
-    parts.append(escape(f"Commit {record['commit']}; {versions}; {where}; {record['time']}."))
+        parts += [fenced(sample.completions[0]), f"({escape(verdict)})"]
+    made = report.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    where = processor.describe(made.processor)
+    parts.append(escape(f"Commit {made.commit}; {versions}; {where}; {made.time}."))
     return "\n\n".join(parts) + "\n"
 
 
@@ -88,25 +89,29 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     run = arguments.run
 
-    from release.records import collect
     from release.report import bars, charts
+    from release.report.collect import collect
     from release.report.page import page
 
     accepted = bars.load(arguments.bars) if arguments.bars else {}
-    record = collect(run)
+    report = collect(run)
+    texts = {
+        "report.json": report.text(),
+        "report.md": document(report),
+        "report.html": page(report),
+    }
     charts.losses_png(
         {
-            LABELS[s]: {"training": c["train"], "held out": c["eval"]}
-            for s, c in record["curves"].items()
+            LABELS[name]: {"training": splits.train, "held out": splits.eval}
+            for name, splits in report.curves.items()
         },
         run / "losses.png",
     )
-    write_json(run / "report.json", record)
-    write_text(run / "report.md", document(record))
-    write_text(run / "report.html", page(record))
-    print(f"\n{table(record)}\n")
+    for name, text in texts.items():
+        write_text(run / name, text)
+    print(f"\n{table(report)}\n")
     print(f"Report: {run / 'report.md'}\nPage: {run / 'report.html'}")
-    if missed := bars.missed(record, accepted):
+    if missed := bars.missed(report.as_json(), accepted):
         raise InputError(f"{run} misses its bars: {'; '.join(missed)}")
 
 

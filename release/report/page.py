@@ -11,11 +11,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from release.markdown import visible
+from release.markdown import TEMPLATES, visible
 from release.report import charts
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
-from tinymathreason.records.provenance import Processor
+from tinymathreason.records.conversion import Parity
+from tinymathreason.records.report import Accuracy, Report, SourceSummary
 
 STAGES = {
     "data": "Data preparation",
@@ -26,7 +27,6 @@ STAGES = {
     "evaluate_sft": "Evaluation, tuned",
 }
 MODELS = {"base": "Base model", "sft": "Tuned model"}
-TEMPLATES = Path(__file__).parent.parent / "templates"
 _PARITY = {
     "max_abs_diff": "largest difference of two logits",
     "scale": "largest logit",
@@ -36,8 +36,8 @@ _PARITY = {
 }
 
 
-def page(record: dict[str, Any]) -> str:
-    """The whole page from what `release.records.collect` returns.
+def page(record: Report) -> str:
+    """The whole page of a report.
 
     A part of which the run has no record is one line that says so.
     """
@@ -56,17 +56,17 @@ def page(record: dict[str, Any]) -> str:
     css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.jinja").render(
         record=record,
-        name=Path(record["run"]).name,
+        name=Path(record.run).name,
         css=Markup(css + STYLE),  # noqa: S704 (ours)
         figures=list(_figures(record)),
         stages=list(_stages(record)),
-        sets={"pretraining": _sources(record["data"]), "tuning": _sources(record["sft_data"])},
+        sets={"pretraining": _sources(record.data), "tuning": _sources(record.sft_data)},
         trainings=list(_trainings(record)),
-        accuracy=_accuracy(record["accuracy"]),
-        parity=list(_parity(record["parity"])),
-        right=[sample for sample in record["samples"] if sample["correct"]],
-        wrong=[sample for sample in record["samples"] if not sample["correct"]],
-        processor=processor.describe(Processor(**record["processor"])),
+        accuracy=_accuracy(record.accuracy),
+        parity=list(_parity(record.parity)),
+        right=[sample for sample in record.samples if sample.correct],
+        wrong=[sample for sample in record.samples if not sample.correct],
+        processor=processor.describe(record.provenance.processor),
     )
 
 
@@ -97,122 +97,112 @@ def _model(name: str) -> str:
     return MODELS.get(name, name.replace("_", " "))
 
 
-def _figures(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _figures(record: Report) -> Iterator[tuple[str, str]]:
     """The figures at the head of the page, by their labels."""
-    yield "parameters", f"{record['parameters']:,}"
-    yield "tokens of pretraining", f"{record['tokens']['pretrain']:,}"
-    yield "all stages", _unbroken(units.duration)(sum(record["seconds"].values()))
-    yield "peak memory", _unbroken(units.memory)(max(record["peak_bytes"].values()))
-    for model, result in record["accuracy"].items():
-        yield f"{_model(model).lower()}, {result['task']}", percent(result["value"])
+    yield "parameters", f"{record.parameters:,}"
+    yield "tokens of pretraining", f"{record.tokens.pretrain:,}"
+    yield "all stages", _unbroken(units.duration)(sum(record.seconds.values()))
+    yield "peak memory", _unbroken(units.memory)(max(record.peak_bytes.values()))
+    for model, result in record.accuracy.items():
+        yield f"{_model(model).lower()}, {result.task}", percent(result.value)
 
 
-def _stages(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _stages(record: Report) -> Iterator[dict[str, Any]]:
     """Each stage with its result in a few words, and its share of the longest stage's time."""
-    sources = len(record["data"])
+    sources = len(record.data)
     results = {
-        "data": f"{record['tokens']['data']:,} tokens from {sources} source{'s' * (sources != 1)}",
-        "conversion": f"logits within {record['parity']['max_abs_diff']:.1e}",
+        "data": f"{record.tokens.data:,} tokens from {sources} source{'s' * (sources != 1)}",
+        "conversion": f"logits within {record.parity.max_abs_diff:.1e}",
     }
-    for name, split in record["loss"].items():
-        results[name] = f"held-out loss {split['eval']['first']:.3g} to {split['eval']['last']:.3g}"
-    for model, result in record["accuracy"].items():
-        results[f"evaluate_{model}"] = f"{percent(result['value'])} of {result['task']}"
-    longest = max(record["seconds"].values()) or 1
-    for name, stage in record["stages"].items():
-        seconds = record["seconds"][name]
+    for name, split in record.loss.items():
+        results[name] = f"held-out loss {split.eval.first:.3g} to {split.eval.last:.3g}"
+    for model, result in record.accuracy.items():
+        results[f"evaluate_{model}"] = f"{percent(result.value)} of {result.task}"
+    longest = max(record.seconds.values()) or 1
+    for name, stage in record.stages.items():
         yield {
-            **stage,
+            **dict(stage),
             "title": _stage(name),
             "result": results.get(name, ""),
-            "seconds": seconds,
-            "peak_bytes": record["peak_bytes"][name],
-            "share": seconds / longest,
+            "share": stage.seconds / longest,
         }
 
 
-def _sources(sources: dict[str, Any] | None) -> dict[str, Any] | None:
+def _sources(sources: dict[str, SourceSummary] | None) -> dict[str, Any] | None:
     """The sources of a set with their shares of its tokens, and a table of their documents."""
     if not sources:
         return None
-    total = sum(source["tokens"] for source in sources.values())
-    counts = [source["documents"] for source in sources.values() if source["documents"]]
-    reasons = sorted({reason for count in counts for reason in count["rejected"]})
-    weighted = any(source["weight"] is not None for source in sources.values())
+    total = sum(source.tokens for source in sources.values())
+    reasons = sorted({why for source in sources.values() for why in source.documents.rejected})
+    weighted = any(source.weight is not None for source in sources.values())
     columns = ["source", "tokens kept", "share", *(["weight"] if weighted else []), "read", "kept"]
     parts, rows, start = [], [], 0.0
     for number, (name, source) in enumerate(sources.items()):
-        share = source["tokens"] / (total or 1)
+        share = source.tokens / (total or 1)
         parts.append({"name": name, "share": share, "start": start})
         start += share
         key = Markup('<span class="source"><span class="key s{}"></span>{}</span>').format(
             number % 6, visible(name)
         )
-        cells = [key, f"{source['tokens']:,}", percent(share)]
+        cells = [key, f"{source.tokens:,}", percent(share)]
         if weighted:
-            cells.append("" if source["weight"] is None else f"{source['weight']:g}")
-        if documents := source["documents"]:
-            rejected = (documents["rejected"].get(reason, 0) for reason in reasons)
-            cells += [f"{n:,}" for n in (documents["read"], documents["kept"], *rejected)]
-        else:
-            cells += ["not recorded"] * (2 + len(reasons))
+            cells.append("" if source.weight is None else f"{source.weight:g}")
+        documents = source.documents
+        rejected = (documents.rejected.get(reason, 0) for reason in reasons)
+        cells += [f"{n:,}" for n in (documents.read, documents.kept, *rejected)]
         rows.append(cells)
     return {
         "total": total,
         "sources": parts,
-        "rejected": sum(n for c in counts for n in c["rejected"].values()) if counts else None,
+        "rejected": sum(sum(s.documents.rejected.values()) for s in sources.values()),
         "columns": [*columns, *(reason.replace("_", " ") for reason in reasons)],
         "rows": rows,
     }
 
 
-def _trainings(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for name, splits in record["curves"].items():
+def _trainings(record: Report) -> Iterator[dict[str, Any]]:
+    for name, splits in record.curves.items():
         (first, last), (held_out, end) = (
-            (f"{splits[split][0][1]:.3g}", f"{splits[split][-1][1]:.3g}")
-            for split in ("train", "eval")
+            (f"{curve[0][1]:.3g}", f"{curve[-1][1]:.3g}") for curve in (splits.train, splits.eval)
         )
         chart = charts.losses(
             f"loss-{name}",
             f"{_stage(name)}: loss by step",
             f"Training loss from {first} to {last}, held-out loss from {held_out} to {end}, on a "
             "logarithmic axis.",
-            {"training": splits["train"], "held out": splits["eval"]},
+            {"training": splits.train, "held out": splits.eval},
         )
         yield {"title": _stage(name), "last": end, "chart": Markup(chart)}  # noqa: S704 (ours)
 
 
-def _accuracy(results: dict[str, Any]) -> dict[str, Any] | None:
+def _accuracy(results: dict[str, Accuracy]) -> dict[str, Any] | None:
     if not results:
         return None
     rows, bars = [], []
     for model, result in results.items():
-        label = f"{_model(model)}, {result['task']}"
-        bars.append((visible(label), result["value"], result["low"], result["high"]))
-        for metric, figures in (result["metrics"] or {result["metric"]: result}).items():
-            interval = f"{percent(figures['low'])} to {percent(figures['high'])}"
-            interval += f", {figures.get('interval', 'Wilson')}"  # older records do not name it
-            asked = (_model(model), result["task"], metric, result["form"], result["shots"])
-            rows.append([*asked, percent(figures["value"]), interval, f"{figures['n']:,}"])
+        label = f"{_model(model)}, {result.task}"
+        bars.append((visible(label), result.value, result.low, result.high))
+        for metric, figures in (result.metrics or {result.metric: result}).items():
+            interval = f"{percent(figures.low)} to {percent(figures.high)}, {result.interval}"
+            asked = (_model(model), result.task, metric, result.form, result.shots)
+            rows.append([*asked, percent(figures.value), interval, f"{figures.n:,}"])
     description = "; ".join(
         f"{label}: {percent(value)}, {percent(low)} to {percent(high)}"
         for label, value, low, high in bars
     )
     chart = charts.accuracies("accuracies", "Accuracy with 95 % intervals", description, bars)
-    kinds = sorted({result.get("interval", "Wilson") for result in results.values()})
+    kinds = sorted({result.interval for result in results.values()})
     return {"rows": rows, "chart": Markup(chart), "intervals": " or ".join(kinds)}  # noqa: S704
 
 
-def _parity(parity: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _parity(parity: Parity) -> Iterator[tuple[str, str, str]]:
     """Rows of a measure, its value and its limit."""
-    limits = {"max_abs_diff": "tolerance", "mean_kl": "kl_tolerance"}
+    limits = {
+        "max_abs_diff": f"{parity.tolerance:.0e} of the largest logit",
+        "mean_kl": f"{parity.kl_tolerance:.0e}",
+    }
     for key, words in _PARITY.items():
-        if key not in parity:
-            continue
-        limit = parity.get(limits.get(key, ""))
-        bound = f"{limit:.0e}" if limit is not None else ""
-        if key == "max_abs_diff" and bound:
-            bound += " of the largest logit"
+        value = getattr(parity, key)
         share = key == "argmax_agreement"
-        value = f"{100 * parity[key]:.6g}\u00a0%" if share else f"{parity[key]:,.4g}"
-        yield words, value, bound
+        shown = f"{100 * value:.6g}\u00a0%" if share else f"{value:,.4g}"
+        yield words, shown, limits.get(key, "")

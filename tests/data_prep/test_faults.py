@@ -88,12 +88,12 @@ def test_bad_input_is_one_line_of_the_command(tmp_path, sources, workers: int) -
 
 
 BAD_LINES = {
-    "null": (b'{"text": null, "id": "n"}', "has no 'text'; null there"),
+    "null": (b'{"text": null, "id": "n"}', "has no 'text'; it is null"),
     "missing": (b'{"id": "n"}', "has no 'text'; it has id"),
-    "empty": (b'{"text": " \\n", "id": "n"}', "holds no text"),
-    "type": (b'{"text": 7, "id": "n"}', "holds int under 'text', not text"),
+    "empty": (b'{"text": " \\n", "id": "n"}', "is empty"),
+    "type": (b'{"text": 7, "id": "n"}', "has int in 'text', expected text"),
     "broken": (b'{"text": "x', "is not JSON"),
-    "half": (b'{"text": "\\ud800", "id": "n"}', "holds half a character"),
+    "half": (b'{"text": "\\ud800", "id": "n"}', "has an unpaired surrogate"),
 }
 
 
@@ -117,7 +117,7 @@ def test_bad_parquet_is_refused_by_file_and_row(tmp_path, monkeypatch, fault) ->
     write_column(tmp_path / "0.parquet", cells)
     bad = tmp_path / "1.parquet"
     write_column(bad, [*cells[:7], b"\xff\xff"])
-    words = "row 7 holds no UTF-8 under 'text'"
+    words = "row 7 has invalid UTF-8 in 'text'"
     if fault == "truncated":
         bad.write_bytes(bad.read_bytes()[:-5])
         words = "row 0 is the first of an unreadable part"
@@ -265,7 +265,7 @@ def test_what_matches_and_cannot_be_read_is_an_error_or_counted(
     (tmp_path / "a-1.jsonl").symlink_to(tmp_path / "gone")
     (tmp_path / "a-2").mkdir()
     path = write_recipe(tmp_path, sources, executor={"workers": 1})
-    with pytest.raises(InputError, match=r"sources\.web\.path: .*a-1\.jsonl is a link to nothing"):
+    with pytest.raises(InputError, match=r"sources\.web\.path: .*a-1\.jsonl is a broken link"):
         build(load(Recipe, path))
     manifest = build(load(Recipe, path, ["on_bad_input=skip"]))
     found = manifest["sources"]["web"]["documents"]

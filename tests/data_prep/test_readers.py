@@ -212,11 +212,11 @@ def test_no_file_is_told(tmp_path) -> None:
     ("line", "reason", "words"),
     [
         (b'{"txt": 1}', "missing_text", "row 1 has no 'text'; it has txt"),
-        (b'{"text": null}', "missing_text", "row 1 has no 'text'; null there"),
-        (b'{"text": 5}', "not_text", "row 1 holds int under 'text', not text"),
-        (b'{"text": ["a"]}', "not_text", "row 1 holds list"),
+        (b'{"text": null}', "missing_text", "row 1 has no 'text'; it is null"),
+        (b'{"text": 5}', "not_text", "row 1 has int in 'text', expected text"),
+        (b'{"text": ["a"]}', "not_text", "row 1 has list"),
         (b'{"text"', "invalid_json", "row 1 is not JSON"),
-        (b"[1]", "invalid_json", "row 1 is no object but list"),
+        (b"[1]", "invalid_json", "row 1 is list, expected an object"),
         (b'{"text": "\xff"}', "invalid_unicode", "row 1 is not UTF-8"),
         (b"9" * 5000, "invalid_json", "row 1 is not JSON"),
         (b"[" * 200_000, "invalid_json", "row 1 is not JSON"),
@@ -245,7 +245,7 @@ def test_bad_cells_of_parquet_are_named_and_the_others_read(tmp_path) -> None:
     found = rows("parquet", f"{tmp_path}/a.parquet")[0]
     assert [row.reason for row in found] == [None, "invalid_unicode", "missing_text", None, None]
     assert [row.values for row in found if row.values] == [("good",), ("",), ("\u00e9",)]
-    assert str(found[1].error) == f"{tmp_path}/a.parquet: row 1 holds no UTF-8 under 'text'"
+    assert str(found[1].error) == f"{tmp_path}/a.parquet: row 1 has invalid UTF-8 in 'text'"
     numbers = pyarrow.table({"text": [1.5]})
     pyarrow.parquet.write_table(numbers, tmp_path / "b.parquet")
     assert rows("parquet", f"{tmp_path}/b.parquet")[0][0].reason == "not_text"
@@ -282,7 +282,7 @@ def test_truncated_parquet_is_told(tmp_path) -> None:
 
 def test_missing_column_is_told(tmp_path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"body": TEXTS}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"there is no 'text'; it has body"):
+    with pytest.raises(InputError, match=r"has no column 'text'; it has body"):
         rows("parquet", f"{tmp_path}/a.parquet")
 
 
@@ -308,7 +308,7 @@ def test_errors_name_the_row_and_the_line_beyond_blank_ones(tmp_path) -> None:
     path = tmp_path / "lines.json"
     path.write_bytes(b'\n{"text": "a"}\n\n{"text": 1}\n{\n\n{"text": "\xff"}\n')
     _, number, broken, half = rows("jsonl", path)[0]
-    assert str(number.error) == f"{path}: row 1 holds int under 'text', not text (line 4)"
+    assert str(number.error) == f"{path}: row 1 has int in 'text', expected text (line 4)"
     assert str(broken.error).startswith(f"{path}: row 2 is not JSON: ")
     assert str(broken.error).endswith(" (line 5)")
     assert str(half.error).startswith(f"{path}: row 3 is not UTF-8: ")
@@ -348,7 +348,7 @@ def test_two_columns_of_one_name_are_refused_where_they_are_asked_for(tmp_path) 
     columns = [pyarrow.array(TEXTS)] * 4
     table = pyarrow.Table.from_arrays(columns, names=["text", "other", "text", "other"])
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=r"a\.parquet: 2 columns are called 'text'; rename them"):
+    with pytest.raises(InputError, match=r"a\.parquet: 2 columns are named 'text'; rename them"):
         rows("parquet", tmp_path / "a.parquet")
     table = pyarrow.Table.from_arrays(columns[:3], names=["text", "other", "other"])
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evaluation.compare import compare, main, mcnemar, newcombe
 from evaluation.interval import wilson
+from tests.support import records
 from tinymathreason.cli import InputError
 
 counts = st.tuples(*[st.integers(0, 300)] * 4).filter(any)
@@ -91,17 +92,17 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(shares) -> None:
 def write(folder: Path, right: str, task: str = "gsm8k", **changes) -> Path:
     """An evaluation's folder: 1 and 0 for right and wrong answers to problems 0, 1, ..."""
     folder.mkdir()
-    (folder / "results.json").write_text(json.dumps({"task": task, "metric": "strict"}))
+    records.results(task=task).write(folder / "results.json")
     lines = []
     for i, verdict in enumerate(right):
-        sample = {
-            "id": i,
-            "question": f"question {i}\u2028",
-            "expected": str(i),
-            "completions": [f"{folder.name} says {verdict} to {i}\x1b[2J\ud800"],
-            "metrics": {"strict": float(verdict), "flexible": 1.0, "mean": 0.5},
-        }
-        lines.append(json.dumps({**sample, **changes}) + "\n")
+        sample = records.sample(
+            id=i,
+            question=f"question {i}\u2028",
+            expected=str(i),
+            completions=[f"{folder.name} says {verdict} to {i}\x1b[2J\ufff9"],
+            metrics={"strict": float(verdict), "flexible": 1.0, "mean": 0.5},
+        )
+        lines.append(json.dumps({**sample.as_json(), **changes}) + "\n")
     (folder / "samples.jsonl").write_text("".join(lines))
     return folder
 
@@ -153,8 +154,8 @@ def test_the_order_of_the_lines_does_not_matter(tmp_path) -> None:
         ({"question": "?"}, "different problems: question 'question 0.*' in .*a, '\\?' in .*b"),
         ({"expected": "7"}, "different problems: expected '0' in .*a, '7' in .*b"),
         ({"id": 0}, "samples.jsonl:2: a second problem 0"),
-        ({"id": "x"}, "samples.jsonl:1: 'id' is not a number"),
-        ({"metrics": None}, "'metrics' is not a mapping"),
+        ({"id": "x"}, "samples.jsonl:1: id: Input should be a valid integer"),
+        ({"metrics": None}, "samples.jsonl:1: metrics: Input should be a valid dictionary"),
         ({"metrics": {}}, "unknown metric 'strict'"),
         ({"metrics": {"strict": 0.5}}, "problem 0 has the strict 0.5; a paired test needs 0 or 1"),
     ],
@@ -176,8 +177,8 @@ def test_broken_folders_are_one_line(tmp_path) -> None:
     for content, words in (
         ("", "no problem in it"),
         ("{", "samples.jsonl:1: not valid JSON: "),
-        ("[]", "samples.jsonl:1: no 'id' there; evaluate again"),
-        ('{"id": 0}', "samples.jsonl:1: no 'question' there"),
+        ("[]", "samples.jsonl:1: holds a list, expected an object; write it again with eval"),
+        ('{"id": 0}', "samples.jsonl:1: kind is missing"),
     ):
         (b / "samples.jsonl").write_text(content)
         with pytest.raises(InputError, match=words):
@@ -186,7 +187,7 @@ def test_broken_folders_are_one_line(tmp_path) -> None:
     with pytest.raises(InputError, match=r"samples\.jsonl: no such file"):
         compare(a, b)
     (b / "results.json").write_text("{}")
-    with pytest.raises(InputError, match=r"results\.json: no 'task' there"):
+    with pytest.raises(InputError, match=r"results\.json: kind is missing"):
         compare(a, b)
 
 
@@ -198,7 +199,7 @@ def test_the_command_tells_and_stores_the_difference(tmp_path, capsys) -> None:
     assert "B - A +30.0 points (95 % interval -11.8 to +60.1), exact McNemar p = 0.38\n" in told
     assert "B won 4 problems and lost 1; both right 2, both wrong 3\n" in told
     assert "won: problem 3, expected 3\nquestion 3" in told
-    assert "-- A:\na says 0 to 3\\x1b[2J\\ud800\n-- B:\nb says 1 to 3" in told
+    assert "-- A:\na says 0 to 3\\x1b[2J\\ufff9\n-- B:\nb says 1 to 3" in told
     assert "lost: problem 0" in told
     assert "problem 5" not in told  # the third one won
     assert "\x1b" not in told

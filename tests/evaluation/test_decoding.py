@@ -48,7 +48,7 @@ def answers(folder, form, size):
     """What evaluation keeps of each answer."""
     asked = EvalConfig("arithmetic", limit=PROBLEMS, form=form, batch_size=size, max_new_tokens=30)
     result, samples = measure.evaluate(folder, asked)
-    return result, [sample["completions"] for sample in samples]
+    return result, [sample.completions for sample in samples]
 
 
 def right(questions):
@@ -82,7 +82,7 @@ def test_an_answer_is_the_same_in_every_batch_whatever_ends_are_configured(varia
         assert generator.answer(questions, 30, size, quiet=True) == expected
         result, found = answers(folder, "chat", size)
         assert found == [[answer] for answer in expected]
-        assert {END, STOP} <= set(result["decoding"]["stop_token_ids"])
+        assert {END, STOP} <= set(result["decoding"].stop_token_ids)
 
 
 def test_in_plain_form_too_a_row_ends_by_itself(variant) -> None:
@@ -90,7 +90,7 @@ def test_in_plain_form_too_a_row_ends_by_itself(variant) -> None:
     runs = [answers(folder, "plain", size) for size in BATCHES]
     assert runs[0][1] == runs[1][1] == runs[2][1]
     # The template's end is none here, and nothing else ends these.
-    assert runs[0][0]["decoding"]["stop_token_ids"] == [END]
+    assert runs[0][0]["decoding"].stop_token_ids == [END]
     assert all(text.endswith("zzz") for (text,) in runs[0][1])
     ended = answers(variant({"eos_token_id": [END, STOP]}), "plain", 8)[1]
     assert not any("z" in text for (text,) in ended)
@@ -170,8 +170,8 @@ def test_a_result_tells_every_setting(built) -> None:
     result, _ = answers(built, "chat", 4)
     assert result["ignored_settings"] == {}
     decoding_ = result["decoding"]
-    assert decoding_.keys() >= decoding.NEUTRAL.keys()
-    assert (decoding_["repetition_penalty"], decoding_["do_sample"]) == (1.0, False)
+    assert decoding_.model_dump().keys() >= decoding.NEUTRAL.keys()
+    assert (decoding_.repetition_penalty, decoding_.do_sample) == (1.0, False)
 
 
 def test_neutral_settings_are_the_librarys_defaults() -> None:

@@ -50,8 +50,8 @@ def test_gold_answers_score_everything_and_wrong_ones_nothing(ask, data, task, f
         assert (result["value"], result["n"], result["form"]) == (value, 12, form)
         assert result["low"] <= value <= result["high"]
         assert result["metric"] in result["metrics"]
-        assert [sample["correct"] for sample in samples] == [bool(value)] * 12
-        assert (samples[3]["found"] is None) == (value == 0.0)
+        assert [sample.correct for sample in samples] == [bool(value)] * 12
+        assert (samples[3].answer is None) == (value == 0.0)
         assert (result["template_sha256"] is None) == (form == "plain")
 
 
@@ -59,16 +59,18 @@ def test_gold_answers_score_everything_and_wrong_ones_nothing(ask, data, task, f
 def test_a_base_model_and_a_tuned_one_can_be_compared(ask, data, task) -> None:
     found = [ask(Knows("x"), task, data.get(task), 12, form)[1] for form in ("chat", "plain")]
     for chat, plain in zip(*found, strict=True):
-        assert all(chat[key] == plain[key] for key in ("id", "question", "expected"))
-        assert len(chat["expected"]) < 15
+        assert all(
+            getattr(chat, key) == getattr(plain, key) for key in ("id", "question", "expected")
+        )
+        assert len(chat.expected) < 15
 
 
 @pytest.mark.parametrize("task", CHOICES)
 def test_right_choices_score_everything(ask, data, task) -> None:
     result, samples = ask(Knows(), task, data[task])
-    assert result["value"] == result["metrics"]["acc"]["value"] == 1.0
+    assert result["value"] == result["metrics"]["acc"].value == 1.0
     assert result["n"] == len(samples) == (24 if task == "mmlu" else 12)
-    assert all(sample["found"] == sample["expected"] for sample in samples)
+    assert all(sample.answer == sample.expected for sample in samples)
     assert result["form"] == "plain"
 
 
@@ -76,40 +78,40 @@ def test_guesses_score_what_chance_gives(ask, tmp_path) -> None:
     many = benchmarks.write(tmp_path, 600)
     for task in ("arc_easy", "mmlu"):
         result, _ = ask(Guesses(), task, many[task])
-        assert result["metrics"]["acc"]["low"] < 0.25 < result["metrics"]["acc"]["high"]
-        assert result["metrics"]["acc"]["high"] - result["metrics"]["acc"]["low"] < 0.08
+        assert result["metrics"]["acc"].low < 0.25 < result["metrics"]["acc"].high
+        assert result["metrics"]["acc"].high - result["metrics"]["acc"].low < 0.08
 
 
 def test_strict_and_flexible_can_differ(ask, data) -> None:
     lm = Knows("{{ messages }}", lambda solution: solution.replace("#### ", "so "))
     result, _ = ask(lm, "gsm8k", data["gsm8k"])
-    assert result["metrics"]["strict"]["value"] == 0.0
-    assert result["metrics"]["flexible"]["value"] == 1.0
+    assert result["metrics"]["strict"].value == 0.0
+    assert result["metrics"]["flexible"].value == 1.0
 
 
 def test_a_tuned_model_is_asked_the_question_and_a_base_model_after_eight_shots(ask, data) -> None:
     _, (sample, *_) = ask(Knows("{{ messages }}"), "gsm8k", data["gsm8k"])
-    assert sample["prompt"] == "<user>What is 0 plus 0?"
+    assert sample.prompt == "<user>What is 0 plus 0?"
     result, (sample, *_) = ask(Knows(), "gsm8k", data["gsm8k"])
     assert result["shots"] == 8
-    assert sample["prompt"].count("Q: ") == 9
-    assert sample["prompt"].endswith("Q: What is 0 plus 0?\nA:")
+    assert sample.prompt.count("Q: ") == 9
+    assert sample.prompt.endswith("Q: What is 0 plus 0?\nA:")
     result, (sample, *_) = ask(Knows(), "gsm8k", data["gsm8k"], shots=2)
-    assert (result["shots"], sample["prompt"].count("Q: ")) == (2, 3)
+    assert (result["shots"], sample.prompt.count("Q: ")) == (2, 3)
 
 
 def test_several_samples_give_pass_at_k_and_the_majority(ask, data) -> None:
     said = iter(["#### 0", "#### 0", "#### 7", "#### 7"] * 12)
     lm = Knows("{{ messages }}", lambda solution: next(said))
     result, samples = ask(lm, "gsm8k", data["gsm8k"], 1, samples=4)
-    assert samples[0]["all_found"] == ["0", "0", "7", "7"]
-    assert samples[0]["all_correct"] == [True, True, False, False]
-    values = {name: metric["value"] for name, metric in result["metrics"].items()}
+    assert samples[0].all_answers == ["0", "0", "7", "7"]
+    assert samples[0].all_correct == [True, True, False, False]
+    values = {name: metric.value for name, metric in result["metrics"].items()}
     assert values["strict"] == values["pass@1"] == 0.5
     assert values["pass@2"] == pytest.approx(1 - 1 / 6)
     assert (values["pass@4"], values["majority@4"]) == (1.0, 1.0)
     decoding = result["decoding"]
-    assert [decoding[k] for k in ("do_sample", "temperature", "top_k", "top_p")] == [
+    assert [getattr(decoding, k) for k in ("do_sample", "temperature", "top_k", "top_p")] == [
         True, 0.7, 0, 1.0,
     ]  # fmt: skip
 
@@ -125,14 +127,14 @@ def test_the_answer_to_a_choice_is_the_one_that_its_metric_takes(ask, tmp_path) 
     lm = Knows()
     lm.loglikelihood = lambda requests, disable_tqdm: [(-4.0 - r.idx, False) for r in requests]
     result, (sample,) = ask(lm, "arc_easy", str(path))
-    assert sample["metrics"] == {"acc": 0.0, "acc_norm": 1.0}
-    assert (sample["found"], sample["correct"]) == ("the number two", True)
-    assert result["decoding"]["by"] == "likelihood"
+    assert sample.metrics == {"acc": 0.0, "acc_norm": 1.0}
+    assert (sample.answer, sample.correct) == ("the number two", True)
+    assert result["decoding"].by == "likelihood"
 
 
 def test_several_shots_come_from_another_split(ask, data) -> None:
     result, (sample, *_) = ask(Knows(), "mmlu", data["mmlu"], shots=5)
-    assert sample["prompt"].count("Answer:") == 6
+    assert sample.prompt.count("Answer:") == 6
     assert result["shots"] == 5
     with pytest.raises(InputError, match="shots: 20 requested, 12 available"):
         ask(Knows(), "mmlu", data["mmlu"], shots=20)
@@ -216,7 +218,7 @@ def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None
         "dtype": "float32", "batch_size": "auto", "load_format": "safetensors",
         "generation_config": "vllm",
     }  # fmt: skip
-    assert lm.said.generation_config.eos_token_id == 1
+    assert lm.configured.generation_config.eos_token_id == 1
 
 
 @pytest.mark.parametrize("change", ["missing", "no tokenizer", "small", "no weights", "hub"])
@@ -253,12 +255,12 @@ def test_batches_change_no_answer(answering_dir) -> None:
 
 def check_arithmetic(samples) -> None:
     """Each answer is the one that is built in; some happen to be right, and some never stop."""
-    said = [built_model.answer(sample["question"]) for sample in samples]
-    assert [sample["found"] for sample in samples] == said
-    right = [sample["expected"] == answer for sample, answer in zip(samples, said, strict=True)]
-    assert [sample["correct"] for sample in samples] == right
+    said = [built_model.answer(sample.question) for sample in samples]
+    assert [sample.answer for sample in samples] == said
+    right = [sample.expected == answer for sample, answer in zip(samples, said, strict=True)]
+    assert [sample.correct for sample in samples] == right
     assert set(right) == {True, False}
-    assert len({len(completion) for s in samples for completion in s["completions"]}) > 1
+    assert len({len(completion) for s in samples for completion in s.completions}) > 1
 
 
 LOCAL = """
@@ -317,12 +319,12 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
         assert len(rows) == len(samples) * len({row["filter"] for row in rows})
         for row in rows:
             sample = samples[row["doc_id"]]
-            assert row["arguments"]["gen_args_0"]["arg_0"] == sample["prompt"]
+            assert row["arguments"]["gen_args_0"]["arg_0"] == sample.prompt
             for metric in row["metrics"]:
                 ours = catalogue.metric_name(metric, row["filter"])
-                assert row[metric] == sample["metrics"][ours]
-            if "by" not in result["decoding"]:
-                assert row["resps"] == [sample["completions"]]
+                assert row[metric] == sample.metrics[ours]
+            if result["decoding"].by == "generation":
+                assert row["resps"] == [sample.completions]
         if task == "arithmetic":
             check_arithmetic(samples)
 
@@ -332,6 +334,6 @@ def test_the_template_is_told_by_its_hash(answering_dir) -> None:
 
     result, _ = measure.evaluate(answering_dir, EvalConfig("arithmetic", limit=1))
     assert result["template_sha256"] == hashlib.sha256(TEMPLATE.read_bytes()).hexdigest()
-    assert result["decoding"]["max_gen_toks"] == 48
-    assert result["decoding"]["do_sample"] is False
+    assert result["decoding"].max_gen_toks == 48
+    assert result["decoding"].do_sample is False
     assert result["prompt_version"].startswith("tmr_arithmetic 1, lm-eval 0.4.")

@@ -21,6 +21,7 @@ from tinymathreason import arithmetic
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import model_hash
+from tinymathreason.records.evaluation import Results, Sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -75,15 +76,16 @@ def known(monkeypatch):
 def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path, known) -> None:
     main(["--model", str(model_dir), "--task", "arithmetic", "--limit", "3", "--output",
           str(tmp_path / "r")])  # fmt: skip
-    result = json.loads((tmp_path / "r" / "results.json").read_text())
+    result = Results.load(tmp_path / "r" / "results.json")
     needed = {"task", "metric", "value", "low", "high", "n", "shots", "form", "template_sha256",
-              "prompt_version", "decoding", "model", "model_sha256", "data", "limit", "metrics",
-              "seconds", "commit", "command", "versions", "time"}  # fmt: skip
-    assert result.keys() >= needed
-    assert result["model_sha256"] == model_hash(model_dir)
+              "prompt_version", "decoding", "model", "model_sha256", "request", "metrics",
+              "seconds", "provenance"}  # fmt: skip
+    assert result.as_json().keys() >= needed
+    assert (result.request.data, result.request.limit) == (None, 3)
+    assert result.model_sha256 == model_hash(model_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
-    samples = [json.loads(x) for x in (tmp_path / "r" / "samples.jsonl").read_text().splitlines()]
-    assert [sample["question"] for sample in samples] == [
+    samples = list(Sample.load_lines(tmp_path / "r" / "samples.jsonl"))
+    assert [sample.question for sample in samples] == [
         problem.question for problem in tasks.load("arithmetic", limit=3)
     ]
 

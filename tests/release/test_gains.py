@@ -3,18 +3,18 @@
 import pytest
 
 from release.gains import main
+from tests.support import records
 from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json
 
 
 @pytest.fixture
 def run(tmp_path):
     for name, value in (("half", 0.5), ("a", 0.65), ("b", 0.649)):
-        result = {"task": "arithmetic", "n": 1000, "form": "chat", "data": "", "limit": 1000}
-        result |= {"value": value, "low": value - 0.03, "high": value + 0.03}
-        write_json(tmp_path / f"evaluation/{name}/results.json", result)
-        write_json(tmp_path / f"stages/{name}.json", {"seconds": 123.4})
+        figures = {"value": value, "low": value - 0.03, "high": value + 0.03, "n": 1000}
+        results = records.results(request=records.request(limit=1000), **figures)
+        results.write(tmp_path / f"evaluation/{name}/results.json")
+        records.stage(seconds=123.4).write(tmp_path / f"stages/{name}.json")
     return tmp_path
 
 

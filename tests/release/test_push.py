@@ -13,12 +13,14 @@ from safetensors.numpy import load_file, save_file
 from release import push
 from release.cards.metadata import STATED, stated
 from release.checks.weights import Tensors
+from tests.support import records
 from tests.support.hub_stand_in import READER, TOKEN, Hub
 from tests.support.limits import unprivileged
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash
+from tinymathreason.records.tuning import Arguments
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -37,15 +39,6 @@ tags:
 
 It has {parameters:,} parameters.
 """
-PARITY = {
-    "max_abs_diff": 1e-5,
-    "scale": 10.0,
-    "tolerance": 1e-4,
-    "mean_kl": 1e-12,
-    "kl_tolerance": 1e-9,
-    "argmax_agreement": 1.0,
-    "positions": 508,
-}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +48,8 @@ def whole(model_dir, tmp_path_factory):
     shutil.copytree(model_dir, folder)
     parameters = Tensors(folder).parameters
     (folder / "README.md").write_text(CARD.format(parameters=parameters))
-    proof = {"parameters": parameters, "parity": PARITY, "model_sha256": model_hash(folder)}
-    write_json(folder / "conversion.json", proof)
+    proof = records.conversion(parameters=parameters, model_sha256=model_hash(folder))
+    proof.write(folder / "conversion.json")
     return folder
 
 
@@ -390,7 +383,8 @@ def test_texts_that_only_resemble_a_secret(whole) -> None:
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> None:
     secret = SECRETS[kind]
-    write_json(folder / "sft.json", {"arguments": {"hub": ["", secret]}})
+    arguments = Arguments(**dict(records.arguments()), hub=["", secret])
+    records.sft(arguments=arguments).write(folder / "sft.json")
     (folder / "README.md").write_text((folder / "README.md").read_text() + f"\n{secret}\n")
     tensors = load_file(folder / "model.safetensors")
     save_file(tensors, folder / "model.safetensors", metadata={"note": secret})
@@ -412,7 +406,9 @@ def test_a_secret_need_not_stand_alone(before) -> None:
 
 
 def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
-    write_json(folder / "sft.json", {"arguments": {"output_dir": "/home/ada/runs"}})
+    arguments = Arguments(**dict(records.arguments()), output_dir="/home/ada/runs")
+    tuned = records.sft(arguments=arguments, model_sha256=model_hash(folder))
+    tuned.write(folder / "sft.json")
     publish(folder, "--dry-run")
     told = capsys.readouterr().out
     assert "secrets: note: sft.json names a home folder under arguments.output_dir" in told
@@ -559,9 +555,10 @@ def test_a_file_of_another_form_is_one_finding(folder, unchecked, capsys) -> Non
     (folder / "README.md").write_bytes((folder / "README.md").read_bytes() + b"\xe9\n")
     write_json(folder / "sft.json", [])
     told = refused(folder, capsys).splitlines()
-    assert [line.split(" in")[0] for line in told if "refused" in line] == [
+    assert [line.split(" in UTF")[0] for line in told if "refused" in line] == [
         "card: refused: README.md is not",
-        f"parity: refused: {folder / 'sft.json'}: is no record of a fine-tuning",
+        f"parity: refused: {folder / 'sft.json'}: holds a list, expected an object; write it again "
+        "with sft.run",
     ]
     assert any(line.startswith("generation: ok") for line in told)
 
@@ -585,14 +582,14 @@ def test_a_licence_in_a_file_is_enough(folder, unchecked, capsys) -> None:
     ("change", "expected"),
     [
         ({"max_abs_diff": 0.1}, "did not agree"),
-        ({"max_abs_diff": float("nan")}, "no proof in it"),
+        ({"max_abs_diff": float("nan")}, "parity.max_abs_diff: nan is not a finite number"),
         ({"mean_kl": 1.0}, "did not agree"),
         ({"argmax_agreement": 0.99}, "did not agree"),
     ],
 )
 def test_a_parity_that_failed(folder, unchecked, capsys, change, expected) -> None:
     record = read_json(folder / "conversion.json")
-    write_json(folder / "conversion.json", {**record, "parity": PARITY | change})
+    write_json(folder / "conversion.json", {**record, "parity": record["parity"] | change})
     assert expected in refused(folder, capsys)
 
 
@@ -600,7 +597,7 @@ def test_parity_of_another_model_or_none(folder, unchecked, capsys) -> None:
     proof = read_json(folder / "conversion.json")
     write_json(folder / "conversion.json", {**proof, "parameters": 5})
     assert "is of a model of 5 parameters" in refused(folder, capsys)
-    write_json(folder / "conversion.json", {"parameters": 5})
+    write_json(folder / "conversion.json", {**proof, "parity": None})
     assert "no proof in it" in refused(folder, capsys)
 
 
@@ -614,7 +611,7 @@ def test_parity_is_of_these_weights(folder, unchecked, capsys) -> None:
     proof = read_json(folder / "conversion.json")
     del proof["model_sha256"]
     write_json(folder / "conversion.json", proof)
-    assert "convert again, with --force" in refused(folder, capsys)
+    assert "model_sha256 is missing; write it again with" in refused(folder, capsys)
 
 
 def test_a_model_tuned_from_one_on_the_hub(folder, whole, unchecked, capsys) -> None:
@@ -622,7 +619,8 @@ def test_a_model_tuned_from_one_on_the_hub(folder, whole, unchecked, capsys) -> 
     tensors = load_file(folder / "model.safetensors")
     tensors["model.norm.weight"] *= 2
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    write_json(folder / "sft.json", {"model_name_or_path": "org/base", "base": "main"})
+    tuned = records.sft(model_name_or_path="org/base", base="main", model_sha256=model_hash(folder))
+    tuned.write(folder / "sft.json")
     publish(folder, "--dry-run", "--parity", str(whole / "conversion.json"))
     assert "cannot be compared with revision main on the hub" in capsys.readouterr().out
 
@@ -635,20 +633,26 @@ def test_a_tuned_model_is_proven_by_its_base(folder, whole, unchecked, tmp_path,
     for place in (middle, folder):
         tensors["model.norm.weight"] *= 2
         save_file(tensors, place / "model.safetensors", {"format": "pt"})
-    link = {"model_name_or_path": str(whole), "base": model_hash(whole)}
-    write_json(middle / "sft.json", link)
-    begun = {"model_name_or_path": str(middle), "base": model_hash(middle)}
-    write_json(folder / "grpo.json", begun)
+
+    def tuned(make, start, **values):
+        path, base = str(start), model_hash(start)
+        return make(
+            **{"model_name_or_path": path, "base": base, "model_sha256": records.SHA, **values}
+        )
+
+    tuned(records.sft, whole).write(middle / "sft.json")
+    own = model_hash(folder)
+    tuned(records.grpo, middle, model_sha256=own).write(folder / "grpo.json")
     publish(folder, "--dry-run")
     assert f"parity: ok ({whole / 'conversion.json'}" in capsys.readouterr().out
-    write_json(folder / "grpo.json", {**begun, "base": "0" * 64})
+    tuned(records.grpo, middle, model_sha256=own, base="0" * 64).write(folder / "grpo.json")
     assert "parity: refused: no conversion.json" in refused(folder, capsys)
     proof = ("--parity", str(whole / "conversion.json"))
     assert "proves other weights" in refused(folder, capsys, *proof)
-    begun["base"] = model_hash(whole)
-    write_json(folder / "grpo.json", {**begun, "model_sha256": model_hash(folder)})
+    base = model_hash(whole)
+    tuned(records.grpo, middle, model_sha256=own, base=base).write(folder / "grpo.json")
     publish(folder, "--dry-run", *proof)
-    write_json(folder / "grpo.json", {**begun, "model_sha256": "0" * 64})
+    tuned(records.grpo, middle, model_sha256="0" * 64, base=base).write(folder / "grpo.json")
     assert "fine-tuning is of other weights" in refused(folder, capsys, *proof)
 
 

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from release.records import collect
 from release.report.__main__ import main
 from release.report.bars import Bar, load, missed
+from release.report.collect import collect
+from tests.support import records
 from tests.support.limits import room_for
 from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json
+from tinymathreason.records.base import write_lines
+from tinymathreason.records.mixture import Documents
+from tinymathreason.records.report import SourceSummary
+from tinymathreason.records.stage import Attempt
+from tinymathreason.records.tuning import LogEntry
 
 STAGES = ("data", "pretrain", "conversion", "sft", "evaluate_base", "evaluate_sft")
 
@@ -22,18 +27,23 @@ def run(tmp_path):
     from torch.utils.tensorboard import SummaryWriter
 
     for i, stage in enumerate(STAGES):
-        record = {"seconds": 10.0 * (i + 1), "peak_bytes": (i + 1) * 2**28, "finished": True}
-        write_json(tmp_path / "stages" / f"{stage}.json", record)
-    write_json(tmp_path / "mixture/manifest.json", {"sources": {"a": {"tokens": 900}}})
-    parity = {"max_abs_diff": 2e-5, "mean_kl": 1e-12, "argmax_agreement": 1.0, "positions": 508}
-    write_json(tmp_path / "base/conversion.json", {"parameters": 12_345, "parity": parity})
+        record = records.stage(seconds=10.0 * (i + 1), peak_bytes=(i + 1) * 2**28)
+        record.write(tmp_path / "stages" / f"{stage}.json")
+    records.mixture(sources={"web": records.source(tokens=900)}).write(
+        tmp_path / "mixture/manifest.json"
+    )
+    parity = records.parity(max_abs_diff=2e-5, positions=508)
+    records.conversion(parity=parity).write(tmp_path / "base/conversion.json")
+    records.configuration().write(tmp_path / "pretrain/config.json")
+    records.starts().write(tmp_path / "pretrain/provenance.json")
     history = [
         {"step": 10, "loss": 2.0},
         {"step": 20, "loss": 1.0},
         {"step": 20, "eval_loss": 1.1},
         {"step": 20, "train_runtime": 3.0},
     ]
-    write_json(tmp_path / "sft/model/sft.json", {"history": history, "tokens": 777})
+    tuned = records.sft(history=[LogEntry(**entry) for entry in history])
+    tuned.write(tmp_path / "sft/model/sft.json")
     # A run that was killed at step 2 and resumed at step 1 writes step 1 twice.
     for attempt, steps in enumerate(((0, 1, 2), (1, 2, 3))):
         folder = tmp_path / "pretrain/tensorboard/pretrain"
@@ -44,14 +54,17 @@ def run(tmp_path):
                 writer.add_scalar("eval/avg_loss", 6.0 - step, step)
     for name, value in (("base", 0.1), ("sft", 0.95)):
         figures = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": 200}
-        result = {"task": "arithmetic", "metric": "exact_match", "shots": 0, "form": "chat"}
-        result |= {**figures, "metrics": {"exact_match": figures}, "seconds": 1}
-        if name == "sft":  # an older record does not tell it
-            result["interval"] = "bootstrap"
-        write_json(tmp_path / f"evaluation/{name}/results.json", result)
-        sample = {"id": 0, "question": "Q?", "completions": ["S.\n#### 2"], "expected": "2"}
-        lines = [json.dumps({**sample, "correct": number > 0}) + "\n" for number in range(6)]
-        (tmp_path / f"evaluation/{name}/samples.jsonl").write_text("".join(lines))
+        records.results(
+            **figures,
+            metric="exact_match",
+            metrics={"exact_match": records.estimate(**figures)},
+            interval="bootstrap" if name == "sft" else "Wilson",
+        ).write(tmp_path / f"evaluation/{name}/results.json")
+        samples = [
+            records.sample(question="Q?", completions=["S.\n#### 2"], expected="2", correct=n > 0)
+            for n in range(6)
+        ]
+        write_lines(tmp_path / f"evaluation/{name}/samples.jsonl", samples)
     return tmp_path
 
 
@@ -111,17 +124,17 @@ def test_a_nan_misses_every_bar() -> None:
 
 
 def test_the_quickstarts_bars_are_figures_of_a_report(run) -> None:
-    record = collect(run)
+    record = collect(run).as_json()
     for name in load(Path("release/quickstart_bars.yaml")):
         missed(record, {name: Bar(least=0)})
 
 
 def test_an_unfinished_or_unproven_run_is_told(run) -> None:
-    write_json(run / "stages/sft.json", {"finished": False})
+    records.stage(finished=False).write(run / "stages/sft.json")
     with pytest.raises(InputError, match="stage sft is not finished"):
         collect(run)
     (run / "stages/sft.json").unlink()
-    write_json(run / "base/conversion.json", {"parameters": 5})
+    records.conversion(parity=None).write(run / "base/conversion.json")
     with pytest.raises(InputError, match="was not proven"):
         collect(run)
 
@@ -150,42 +163,28 @@ def test_missing_events_and_a_missing_run_are_told(run, tmp_path) -> None:
         collect(tmp_path / "none")
 
 
-def test_the_older_form_of_an_evaluation_is_told(run) -> None:
-    path = run / "evaluation/sft/samples.jsonl"
-    path.write_text(json.dumps({"question": "Q?", "completion": "S.", "correct": True}) + "\n")
-    with pytest.raises(InputError, match=r"has no completions, expected; .*evaluate again"):
-        collect(run)
-    path = run / "evaluation/base/results.json"
-    write_json(path, {"task": "arithmetic", "value": 0.1, "low": 0, "high": 1, "n": 2})
-    with pytest.raises(InputError, match=r"results\.json: has no metric, shots, form"):
-        collect(run)
-
-
-def test_the_sets_are_counted_where_they_lie(run, tmp_path) -> None:
-    counts = {"read": 5, "kept": 4, "rejected": {"contaminated": 1}, "tokens": 70}
-    assert collect(run)["sft_data"] is None
-    write_json(run / "sft/inputs.json", {"values": {}})
-    assert collect(run)["sft_data"] is None
+def test_the_sets_are_counted_where_they_are(run, tmp_path) -> None:
+    counts = records.example_counts(read=5, kept=4, rejected={"contaminated": 1}, tokens=70)
+    assert collect(run).sft_data is None
     for values, folder in (
         ({}, run / "sft/data"),
         ({"data_dir": str(tmp_path / "d")}, tmp_path / "d"),
     ):
-        write_json(run / "sft/inputs.json", {"values": values})
-        write_json(folder / "manifest.json", {"sources": {folder.name: {**counts, "train": 3}}})
-        documents = {"read": 5, "kept": 4, "rejected": {"contaminated": 1}}
-        expected = {"tokens": 70, "weight": None, "documents": documents}
-        assert collect(run)["sft_data"] == {folder.name: expected}
+        records.tuning_run(values=values).write(run / "sft/inputs.json")
+        records.examples(sources={folder.name: counts}).write(folder / "manifest.json")
+        documents = Documents(read=5, kept=4, rejected={"contaminated": 1})
+        expected = SourceSummary(tokens=70, weight=None, documents=documents)
+        assert collect(run).sft_data == {folder.name: expected}
 
 
-def test_the_stages_are_told_in_the_order_they_ran(run) -> None:
+def test_the_stages_are_shown_in_the_order_they_ran(run) -> None:
     for number, stage in enumerate(reversed(STAGES)):
-        record = {"seconds": 1.0, "peak_bytes": 1, "finished": True, "command": f"run {stage}"}
-        write_json(
-            run / f"stages/{stage}.json", {**record, "attempts": [{"started": float(number)}]}
-        )
-    stages = collect(run)["stages"]
+        attempts = [Attempt(started=float(number), ended=float(number + 1))]
+        record = records.stage(command=f"run {stage}", attempts=attempts)
+        record.write(run / f"stages/{stage}.json")
+    stages = collect(run).stages
     assert list(stages) == list(reversed(STAGES))
-    assert stages["sft"]["command"] == "run sft"
+    assert stages["sft"].command == "run sft"
 
 
 def test_what_is_half_written_is_no_stage_and_no_evaluation(run) -> None:
@@ -193,7 +192,8 @@ def test_what_is_half_written_is_no_stage_and_no_evaluation(run) -> None:
     before = (run / "report.md").read_text()
     for name in ("sft.vm-20778.partial.json", ".sft.json.partial"):
         (run / "stages" / name).write_text('{"finished": false}')
-    write_json(run / "evaluation/sft.partial/results.json", {})
+    (run / "evaluation/sft.partial").mkdir()
+    (run / "evaluation/sft.partial/results.json").write_text("{}")
     main(["--run", str(run)])
     assert (run / "report.md").read_text().splitlines()[:-1] == before.splitlines()[:-1]
 

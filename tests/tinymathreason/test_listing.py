@@ -78,22 +78,22 @@ def test_nothing_that_matches_is_left_out_in_silence(tmp_path, monkeypatch) -> N
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
     bad = tmp_path / "b.jsonl"
     bad.symlink_to(tmp_path / "gone")
-    assert f"{bad} is a link to nothing: {tmp_path}/gone" in fault_of(f"{tmp_path}/*.jsonl")
-    assert "is a link to nothing" in fault_of(bad)
-    assert "is a link to nothing" in fault_of(f"{tmp_path}/**/*.jsonl")
+    assert f"{bad} is a broken link to {tmp_path}/gone" in fault_of(f"{tmp_path}/*.jsonl")
+    assert "is a broken link" in fault_of(bad)
+    assert "is a broken link" in fault_of(f"{tmp_path}/**/*.jsonl")
     bad.unlink()
     bad.mkdir()
     assert f"{bad} is a folder: nothing in it would be read" in fault_of(f"{tmp_path}/*.jsonl")
     assert len(list_files("x", f"{tmp_path}/**")) == 1
     bad.rmdir()
     os.mkfifo(bad)
-    assert "is no regular file" in fault_of(f"{tmp_path}/*.jsonl")
+    assert "is not a regular file" in fault_of(f"{tmp_path}/*.jsonl")
     bad.unlink()
     bad.write_text('{"text": "x"}\n')
     may = os.access
     with monkeypatch.context() as patch:  # whoever is root may read everything
         patch.setattr(os, "access", lambda path, how: str(path) != str(bad) and may(path, how))
-        assert f"{bad} may not be read" in fault_of(f"{tmp_path}/*.jsonl")
+        assert f"{bad} has no read permission" in fault_of(f"{tmp_path}/*.jsonl")
     bad.unlink()
     Path(os.fsdecode(bytes(tmp_path) + b"/\xff.jsonl")).touch()
     assert "is not UTF-8; rename it" in fault_of(f"{tmp_path}/*.jsonl")
@@ -107,12 +107,12 @@ def test_a_folder_on_the_way_is_not_left_out_either(tmp_path, monkeypatch) -> No
     pattern = f"{tmp_path}/*/x.jsonl"
     assert len(list_files("x", pattern)) == 2
     (tmp_path / "c").symlink_to(tmp_path / "gone")
-    assert f"{tmp_path}/c is a link to nothing" in fault_of(pattern)
+    assert f"{tmp_path}/c is a broken link" in fault_of(pattern)
     (tmp_path / "c").unlink()
     may = os.access
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda path, how: str(path)[-2:] != "/b" and may(path, how))
-        assert f"{tmp_path}/b is a folder that may not be read" in fault_of(pattern)
+        assert f"{tmp_path}/b is a folder without read permission" in fault_of(pattern)
 
 
 def test_empty_files_are_told(tmp_path, capsys) -> None:

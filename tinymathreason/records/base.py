@@ -59,6 +59,14 @@ class Part(pydantic.BaseModel):
     )
 
 
+class OpenPart(Part):
+    """A part in which another program has keys of its own, any value of JSON each."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, Json] = pydantic.Field(init=False)
+
+
 class Record(Part):
     """The content of one file, or of one line of a file."""
 

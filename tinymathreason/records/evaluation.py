@@ -4,7 +4,17 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from tinymathreason.records.base import Count, Json, Part, Positive, Record, Seconds, Sha256, Share
+from tinymathreason.records.base import (
+    Count,
+    Json,
+    OpenPart,
+    Part,
+    Positive,
+    Record,
+    Seconds,
+    Sha256,
+    Share,
+)
 from tinymathreason.records.provenance import Provenance
 
 Form = Literal["chat", "plain"]
@@ -61,10 +71,8 @@ class Dataset(Part):
     """Of the problems."""
 
 
-class Decoding(Part):
+class Decoding(OpenPart):
     """How answers were found; the other keys are lm-eval's settings of generation."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     by: Literal["generation", "likelihood"]
     """Whether an answer is written, or chosen among those that the task gives."""

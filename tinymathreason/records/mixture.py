@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from tinymathreason.records.base import Count, Part, Positive, Record, Seconds, Sha256
+from tinymathreason.records.base import Count, OpenPart, Part, Positive, Record, Seconds, Sha256
 from tinymathreason.records.provenance import Provenance
 
 Inputs = dict[
@@ -61,13 +61,11 @@ class Source(Part):
     """Its files; a name that begins with ``train-`` is of the training split."""
 
 
-class RecipeSource(Part):
+class RecipeSource(OpenPart):
     """A source as the configuration names it.
 
     Its other keys depend on its format, and data preparation checks them.
     """
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     format: str
     """How it is read, such as ``parquet`` or ``generator``."""
@@ -82,19 +80,15 @@ class WeightedSource(RecipeSource):
     """Its part of the tokens of training, beside the other sources' weights."""
 
 
-class Benchmark(Part):
+class Benchmark(OpenPart):
     """A benchmark whose questions were looked for; its other keys say how it is read."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     path: str
     """Its file."""
 
 
-class Recipe(Part):
+class Recipe(OpenPart):
     """The recipe of a mixture; data preparation checks the keys that only it reads."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     sources: dict[str, WeightedSource]
     """The sources by name."""

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from tinymathreason.records.base import Count, Json, Part, Positive, Record, Sha256, Time
+from tinymathreason.records.base import Count, Json, OpenPart, Part, Positive, Record, Sha256, Time
 from tinymathreason.records.provenance import Provenance
 
 
@@ -58,13 +58,11 @@ class Starts(Record):
     """Every start, in order."""
 
 
-class Configuration(Record):
+class Configuration(OpenPart, Record):
     """``config.json``: MaxText's resolved configuration at the first start.
 
     It has MaxText's own keys, some 800 of them; those that other rooms read are checked here.
     """
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     writer: ClassVar[str] = "maxtext.train"
     kind: Literal["pretraining.configuration"] = "pretraining.configuration"

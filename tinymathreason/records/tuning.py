@@ -4,7 +4,17 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
-from tinymathreason.records.base import Count, Json, Part, Positive, Record, Seconds, Sha256, plain
+from tinymathreason.records.base import (
+    Count,
+    Json,
+    OpenPart,
+    Part,
+    Positive,
+    Record,
+    Seconds,
+    Sha256,
+    plain,
+)
 from tinymathreason.records.mixture import Benchmark, File, Inputs, RecipeSource
 from tinymathreason.records.provenance import Provenance
 
@@ -26,10 +36,8 @@ class ExampleCounts(Part):
     """Tokens of the examples written."""
 
 
-class ExampleData(Part):
+class ExampleData(OpenPart):
     """The configuration of the examples; fine-tuning checks the keys that only it reads."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     sources: dict[str, RecipeSource]
     """The sources by name."""
@@ -94,10 +102,8 @@ class TuningRun(Record):
     """As in `Tuned`."""
 
 
-class Arguments(Part):
+class Arguments(OpenPart):
     """The trainer's configuration; the other keys are TRL's too."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     per_device_train_batch_size: Positive
     """Examples of a device in a micro-batch."""
@@ -115,10 +121,8 @@ class Arguments(Part):
     """Whether the user asked for the CPU."""
 
 
-class LogEntry(Part):
+class LogEntry(OpenPart):
     """What the trainer logged at a step; the other keys are TRL's. Null is no finite number."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     step: Count
     """The step."""

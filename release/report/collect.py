@@ -1,0 +1,130 @@
+"""Makes the record of a report from the other records of a run; nothing is measured here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from release.records import Curve, Folders, RunRecords, pretrain_curves
+from tinymathreason import provenance
+from tinymathreason.cli import InputError
+from tinymathreason.records.conversion import Conversion
+from tinymathreason.records.evaluation import Results, Sample
+from tinymathreason.records.mixture import Documents, Mixture
+from tinymathreason.records.report import (
+    Accuracy,
+    Answer,
+    Ends,
+    Report,
+    SourceSummary,
+    SplitCurves,
+    SplitEnds,
+    StageSummary,
+    Tokens,
+)
+from tinymathreason.records.tuning import LogEntry, Sft
+
+SAMPLES = 3
+"""Right answers that a report shows, and wrong ones."""
+
+
+def collect(run: Path) -> Report:
+    """The report of a pipeline's run.
+
+    Raises `InputError` naming the record that is missing, damaged or of an unfinished stage.
+    """
+    folders = Folders.of(run)
+    records = RunRecords.load(folders)
+    if not records.stages:
+        raise InputError(f"{run}: no stage was run there; run a pipeline first")
+    for name, stage in records.stages.items():
+        if not stage.finished:
+            raise InputError(f"{run}: stage {name} is not finished; run the pipeline again")
+    # Loading a file that does not exist ends in the line that names it.
+    mixture = records.mixture or Mixture.load(folders.mixture / "manifest.json")
+    conversion = records.conversion or Conversion.load(folders.base / "conversion.json")
+    sft = Sft.load(folders.model / "sft.json")
+    if conversion.parity is None:
+        raise InputError(f"{run}: the conversion was not proven; convert without --skip-parity")
+    weights = {name: source.weight for name, source in mixture.recipe.sources.items()}
+    train, held_out, tokens = pretrain_curves(folders.pretrain)
+    curves = {
+        "pretrain": SplitCurves(train=train, eval=held_out),
+        "sft": SplitCurves(
+            train=_curve(sft.history, "loss"), eval=_curve(sft.history, "eval_loss")
+        ),
+    }
+    return Report(
+        run=str(run),
+        stages={
+            name: StageSummary(
+                command=stage.command,
+                commit=stage.commit,
+                seconds=stage.seconds,
+                peak_bytes=stage.peak_bytes,
+            )
+            for name, stage in records.stages.items()
+        },
+        data={
+            name: SourceSummary(
+                tokens=source.tokens,
+                weight=weights.get(name),
+                documents=source.documents,
+            )
+            for name, source in mixture.sources.items()
+        },
+        sft_data=_examples(records),
+        seconds={name: stage.seconds for name, stage in records.stages.items()},
+        peak_bytes={name: stage.peak_bytes for name, stage in records.stages.items()},
+        tokens=Tokens(
+            data=sum(source.tokens for source in mixture.sources.values()),
+            pretrain=tokens,
+            sft=sft.tokens,
+        ),
+        parameters=conversion.parameters,
+        parity=conversion.parity,
+        loss={stage: _ends(run, stage, splits) for stage, splits in curves.items()},
+        curves=curves,
+        accuracy={path.parent.name: _accuracy(found) for path, found in records.results.items()},
+        samples=list(_answers(folders.evaluation / "sft" / "samples.jsonl")),
+        provenance=provenance.record(),
+    )
+
+
+def _curve(history: list[LogEntry], key: str) -> Curve:
+    values = ((entry.step, getattr(entry, key)) for entry in history)
+    return [(step, value) for step, value in values if value is not None]
+
+
+def _ends(run: Path, stage: str, splits: SplitCurves) -> SplitEnds:
+    for split, curve in splits:
+        if not curve:
+            raise InputError(f"{run}: stage {stage} recorded no {split} loss")
+    return SplitEnds(
+        train=Ends(first=splits.train[0][1], last=splits.train[-1][1]),
+        eval=Ends(first=splits.eval[0][1], last=splits.eval[-1][1]),
+    )
+
+
+def _examples(records: RunRecords) -> dict[str, SourceSummary] | None:
+    if records.examples is None:
+        return None
+    return {
+        name: SourceSummary(
+            tokens=source.tokens,
+            weight=None,
+            documents=Documents(read=source.read, kept=source.kept, rejected=source.rejected),
+        )
+        for name, source in records.examples.sources.items()
+    }
+
+
+def _accuracy(results: Results) -> Accuracy:
+    return Accuracy(**{name: getattr(results, name) for name in Accuracy.model_fields})
+
+
+def _answers(path: Path) -> Iterator[Answer]:
+    """The tuned model's first right answers, then its first wrong ones."""
+    samples: dict[bool, list[Answer]] = {True: [], False: []}
+    for sample in Sample.load_lines(path):
+        answer = Answer(**{name: getattr(sample, name) for name in Answer.model_fields})
+        samples[sample.correct].append(answer)
+    yield from samples[True][:SAMPLES] + samples[False][:SAMPLES]
