@@ -74,7 +74,7 @@ class Chat:
         """The conversations as token ids; with ``prompt``, up to the assistant's next answer."""
         cut = [self._cut(messages, prompt) for messages in conversations]
         self._learn(text for pieces in cut for text, _, control in pieces if not control)
-        found = []
+        encoded = []
         for pieces in cut:
             ids: list[int] = []
             mask: list[bool] = []
@@ -82,8 +82,8 @@ class Chat:
                 new = [self._special[text]] if control else self._known[text]
                 ids += new
                 mask += [is_assistant] * len(new)
-            found.append(Encoded(ids, mask))
-        return found
+            encoded.append(Encoded(ids, mask))
+        return encoded
 
     def _cut(self, messages: Messages, prompt: bool) -> list[tuple[str, bool, bool]]:
         """The rendered text in pieces: text, whether the assistant's, whether control."""
@@ -107,12 +107,12 @@ class Chat:
 
     def _marked(self, message: dict[str, str], mark: str) -> dict[str, str]:
         """A message with ``mark`` inserted into each name of a control token in its text."""
-        found = {}
+        marked = {}
         for key, value in message.items():
             while self._control.search(value):
                 value = self._control.sub(lambda m: f"{m[0][:1]}{mark}{m[0][1:]}", value)
-            found[key] = value
-        return found
+            marked[key] = value
+        return marked
 
     def _render(self, messages: Messages, prompt: bool) -> tuple[str, list[tuple[int, int]]]:
         import jinja2
