@@ -1,4 +1,4 @@
-"""What the benchmarks of data preparation share: text of any amount, recipes, measured processes.
+"""Shared by the benchmarks of data preparation: text of any size, recipes, measured processes.
 
 Whoever measures the memory of a process stays small itself: a new process counts what its parent
 held when it started. So everything heavy here is imported where it is used, in a process of its
@@ -31,22 +31,22 @@ SOURCES = {
 QUESTIONS = Path("gsm8k") / "test.jsonl"
 """The benchmark that no document may contain, in the same folder."""
 HOME = Path("runs/benchmarks")
-"""Where the benchmarks work; each removes what it made, but for Python's compiled modules."""
+"""Working folder of the benchmarks; each removes its files, except for compiled modules."""
 FILE_BYTES = 16_000_000
-"""Most text of a file that `write_copies` makes."""
+"""Largest text of a file that `write_copies` writes."""
 WINDOW = 32
-"""Words, neighbours by frequency, that stand for one another in a copy."""
+"""Words of similar frequency, of which one replaces another in a copy."""
 
 _PIECE = re.compile(r"\\[A-Za-z]+|[A-Za-z]+|[^A-Za-z\\]+|\\")
 _STAGE = re.compile(r"(\w+): \d+/\d+ tasks")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def found(data: Path) -> Path:
-    """The absolute path of the shared data; `InputError` when a part of it is not there."""
+def data_folder(data: Path) -> Path:
+    """The absolute path of the shared data; `InputError` when a part of it is missing."""
     for files in (str(QUESTIONS), *(files for _, files in SOURCES.values())):
         if not any(data.glob(files)):
-            raise InputError(f"--data: there is no {data / files}")
+            raise InputError(f"--data: no {data / files}")
     return data.absolute()
 
 
@@ -62,7 +62,7 @@ def texts(data: Path) -> dict[str, list[str]]:
 
 
 class Copies:
-    """Documents, and copies of them with other words in their places.
+    """Documents, and copies of them with other words.
 
     In every copy each word stands for another of its length, case and frequency, anew: the text
     has the same statistics, numbers, signs and LaTeX, but copies share hardly any run of words. It
@@ -101,7 +101,7 @@ class Copies:
 
 
 def write_copies(data: str, times: str, folder: str) -> None:
-    """Write every source ``times`` over as parquet files below ``folder``; prints how much."""
+    """Write each source ``times`` times as parquet files below ``folder``; prints the sizes."""
     import pyarrow
     import pyarrow.parquet
 
@@ -157,14 +157,14 @@ def train(data: str, folder: str) -> None:
 
 
 def call(module: str, function: str, *arguments: object) -> list[str]:
-    """The command that calls a function with words, in a process of its own."""
+    """The command that calls a function with these arguments, in its own process."""
     code = f"import sys; from {module} import {function}; {function}(*sys.argv[1:])"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
 @dataclass
 class Usage:
-    """What a process and those that it started have used."""
+    """The resources that a process and its children have used."""
 
     seconds: float = 0.0
     """From start to end."""
@@ -173,19 +173,19 @@ class Usage:
     peak_gb: float = 0.0
     """Resident memory of the largest process."""
     stages: dict[str, float] = field(default_factory=dict)
-    """CPU seconds of each stage of a build; ``plan`` is all before the first, imports included."""
+    """CPU seconds of each stage of a build; ``plan`` is everything before the first stage."""
     disk: dict[str, int] = field(default_factory=dict)
-    """Bytes of the watched folders when they were largest, by what they hold."""
+    """Largest size in bytes of the watched folders, by their content."""
     output: str = ""
-    """What it printed..."""
+    """Its standard output."""
     errors: str = ""
-    """... and what it told on the other stream."""
+    """Its standard error."""
 
 
 def measured(command: list[str], *watched: Path) -> Usage:
-    """Run a command; `RuntimeError` with what it said when it fails.
+    """Run a command; `RuntimeError` with its output when it fails.
 
-    Modules are compiled once for all commands, as Python does unless it is told not to.
+    Modules are compiled once for all commands, as Python does by default.
     """
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(HOME.absolute() / "pyc")}
     usage, ended = Usage(), threading.Event()
@@ -235,14 +235,14 @@ def measured(command: list[str], *watched: Path) -> Usage:
 
 
 def _cpu(pid: int) -> float:
-    """CPU seconds so far of a process and its ended children."""
+    """CPU seconds until now of a process and its ended children."""
     after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return sum(map(int, after_name[11:15])) / _TICKS
 
 
 def _sizes(folders: tuple[Path, ...]) -> dict[str, int]:
-    """Bytes below folders by the first name in there; a file with two names counts once."""
-    found: Counter[str] = Counter()
+    """Bytes below folders by the first part of the path; a file with two names counts once."""
+    sizes: Counter[str] = Counter()
     seen: set[int] = set()
     for folder in folders:
         for root, _, files in os.walk(folder):
@@ -254,5 +254,5 @@ def _sizes(folders: tuple[Path, ...]) -> dict[str, int]:
                     continue  # renamed meanwhile
                 if entry.st_ino not in seen:
                     seen.add(entry.st_ino)
-                    found[path.relative_to(folder).parts[0]] += entry.st_size
-    return dict(found)
+                    sizes[path.relative_to(folder).parts[0]] += entry.st_size
+    return dict(sizes)

@@ -1,4 +1,4 @@
-"""Command: our data preparation against datatrove's stock blocks, and tokenising alone.
+"""Command: compare our data preparation with datatrove's stock blocks, and tokenisers alone.
 
 python -m benchmarks.data_prep --data DIR [--rounds N] [--regex-words]
 
@@ -27,11 +27,11 @@ from tinymathreason.files import read_json
 BATCH = 256
 """Texts that are tokenised in one call."""
 WITH_SPECIAL = 20
-"""One text in so many also comes with the special tokens written out in it."""
+"""One text in this many is also used with special tokens written out in it."""
 
 
 def stock_command(data: Path, tokenizer: Path, output: Path, words: str) -> list[str]:
-    """The peer's."""
+    """Recipes of the peer."""
     return call("benchmarks.stock", "build", data, tokenizer / "tokenizer.json", output, words)
 
 
@@ -44,7 +44,7 @@ def recipe(data: Path, tokenizer: Path, output: Path) -> Path:
 
 
 def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[dict[str, Any]]:
-    """Measure both, in turns; yields a figure for each and the ratios."""
+    """Measure both in turns; yields the figures of each and the ratios."""
     tokenizer, output = home / "tokenizer", home / "output"
     size = int(measured(call("benchmarks.corpus", "train", data, tokenizer)).output)
     path = recipe(data, tokenizer, output)
@@ -52,16 +52,16 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
     contestants = {"ours": build}
     for kind in words:
         contestants[f"stock, {kind} words"] = stock_command(data, tokenizer, output, kind)
-    measured(build)  # both import compiled modules then
+    measured(build)  # so that both import compiled modules later
     shutil.rmtree(output)
     measured([sys.executable, "-c", "import benchmarks.stock, spacy.lang.en"])
-    found: dict[str, list[Usage]] = {name: [] for name in contestants}
+    usages_of: dict[str, list[Usage]] = {name: [] for name in contestants}
     kept = {}
     for _ in range(rounds):
         for name, command in contestants.items():
             usage = measured(command)
             print(f"{name}: {usage}", file=sys.stderr, flush=True)
-            found[name].append(usage)
+            usages_of[name].append(usage)
             if name == "ours":
                 manifest = read_json(output / "manifest.json")
                 documents = [entry["documents"]["kept"] for entry in manifest["sources"].values()]
@@ -73,7 +73,7 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
                 kept[name] = said
             shutil.rmtree(output)
     rates = {}
-    for name, usages in found.items():
+    for name, usages in usages_of.items():
         cpu = statistics.median(usage.cpu_seconds for usage in usages)
         rates[name] = size / 1e6 / cpu
         yield {
@@ -101,7 +101,7 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
 
 
 def steps(path: str) -> None:
-    """Print the CPU seconds of each step of the documents stage, in a build of its own."""
+    """Print the CPU seconds of each step of the documents stage, in a separate build."""
     from data_prep.recipe import Recipe
     from data_prep.stages.documents import pipeline
     from data_prep.work import open_work
@@ -110,7 +110,7 @@ def steps(path: str) -> None:
     spent: dict[str, float] = {}
 
     def timed(stream: Iterator[Any], name: str) -> Iterator[Any]:
-        """``stream``; what comes before a step counts as the step's too, until the end."""
+        """``stream``, whose time counts for this step and the ones after it."""
         while True:
             before = time.process_time()
             try:
@@ -136,7 +136,7 @@ def steps(path: str) -> None:
 
 
 def tokenise(data: str, folder: str, rounds: str) -> None:
-    """Print what our encoder and Hugging Face's took for the same texts, and where they differ."""
+    """Print the time of our encoder and of Hugging Face's for the same texts, and differences."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from benchmarks.corpus import texts
     from data_prep.tokenizer import Encoder, load
@@ -189,14 +189,16 @@ def main(argv: Sequence[str]) -> None:
         prog="benchmarks.data_prep", description="Time data preparation against datatrove's blocks."
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of `make realdata`")
-    parser.add_argument("--rounds", type=int, default=1, help="the median counts")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="rounds, of which the median is printed"
+    )
     parser.add_argument(
         "--regex-words",
         action="store_true",
         help="the peer once more, with words by regular expressions in place of spaCy",
     )
     arguments = parser.parse_args(argv)
-    data, home = corpus.found(arguments.data), HOME / "data_prep"
+    data, home = corpus.data_folder(arguments.data), HOME / "data_prep"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     for figures in prepare(

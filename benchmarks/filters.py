@@ -1,4 +1,4 @@
-"""Command: what every filter would drop of each source, and how fast it is.
+"""Command: measure what each filter drops of each source, and how fast it is.
 
 python -m benchmarks.filters --data DIR
 
@@ -18,19 +18,19 @@ from benchmarks import corpus
 from tinymathreason import cli
 
 EXAMPLES = 2
-"""Dropped documents that are shown..."""
+"""Number of dropped documents that are shown."""
 SHOWN = 80
-"""... with so many characters each."""
+"""Characters that are shown of each."""
 
 
 def judged(documents: list[str], name: str) -> dict[str, Any]:
-    """How many of the documents a filter drops, why, and some of them."""
+    """The number of documents that a filter drops, the reasons, and some examples."""
     from data_prep.filters import make
 
     reasons: Counter[str] = Counter()
     examples: list[str] = []
     judge = make(name)
-    judge(documents[0])  # what is made at the first call is no part of a rate
+    judge(documents[0])  # the first call loads what the filter needs
     before = time.process_time()
     for text in documents:
         reason = judge(text)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
 
     from data_prep.filters import DATATROVE, OURS
 
-    for source, documents in corpus.texts(corpus.found(arguments.data)).items():
+    for source, documents in corpus.texts(corpus.data_folder(arguments.data)).items():
         for name in (*OURS, *DATATROVE):
             figures = {"benchmark": "filters", "source": source, "filter": name}
             print(json.dumps(figures | judged(documents, name), ensure_ascii=False), flush=True)

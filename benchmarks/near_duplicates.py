@@ -1,4 +1,4 @@
-"""Command: the share of copies caught as near-duplicates, by how much of their words was changed.
+"""Command: measure the share of copies caught as near-duplicates, by the share of changed words.
 
 python -m benchmarks.near_duplicates --data DIR [--documents N]
 
@@ -43,7 +43,7 @@ USUAL_SHINGLE, USUAL_BANDS, USUAL_ROWS = 5, 14, 8
 
 
 def changed(text: str, share: float, source: random.Random, words: Sequence[str]) -> str:
-    """``text`` with this share of its words, between white space, replaced by some of ``words``."""
+    """``text`` with this share of its words replaced by random ones of ``words``."""
     parts = re.split(r"(\s+)", text)
     places = [place for place, part in enumerate(parts) if part.strip()]
     for place in source.sample(places, round(share * len(places))):
@@ -54,19 +54,19 @@ def changed(text: str, share: float, source: random.Random, words: Sequence[str]
 
 
 def renumbered(text: str, source: random.Random) -> str:
-    """``text`` with every number replaced by another of as many digits."""
+    """``text`` with each number replaced by another one of the same length."""
 
-    def other(found: re.Match[str]) -> str:
-        digits = len(found[0])
+    def other(number: re.Match[str]) -> str:
+        digits = len(number[0])
         least = 0 if digits == 1 else 10 ** (digits - 1)
-        return str((int(found[0]) - least + source.randrange(1, 9)) % (10**digits - least) + least)
+        return str((int(number[0]) - least + source.randrange(1, 9)) % (10**digits - least) + least)
 
     return re.sub(r"\d+", other, text, flags=re.ASCII)
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What both settings, and the formulas, see of a document."""
+    """What both settings and the formulas use of a document."""
 
     record: npt.NDArray[np.void]
     """Our fingerprint, void[1]."""
@@ -83,12 +83,12 @@ class Passage:
 
     @classmethod
     def of(cls, text: str) -> "Passage":
-        """All of it from a text."""
+        """Compute it from a text."""
         pieces = hashed_pieces(text)
         record, keys = fingerprint(text)
         short, long, numbers = (
-            np.unique(np.concatenate(found))
-            for found in (
+            np.unique(np.concatenate(hashes))
+            for hashes in (
                 [piece.shingles(SHINGLE) for piece in pieces],
                 [piece.shingles(USUAL_SHINGLE) for piece in pieces],
                 [piece.numbers() for piece in pieces],
@@ -113,7 +113,7 @@ def jaccard(left: Hashes, right: Hashes) -> float:
 
 @cache
 def _meet(agreeing: int) -> float:
-    """The probability that a band agrees wholly when this many of all hashes agree."""
+    """The probability that all hashes of a band agree when this many of all agree."""
     hashes = BANDS * ROWS
     ways: int = sum(
         (-1) ** (bands + 1)
@@ -125,7 +125,7 @@ def _meet(agreeing: int) -> float:
 
 
 def by_formula(similarity: float) -> float:
-    """The probability that two documents meet in one of our bands and are found alike enough."""
+    """The probability that two documents share one of our bands and are similar enough."""
     hashes = BANDS * ROWS
     return sum(
         math.comb(hashes, k) * similarity**k * (1 - similarity) ** (hashes - k) * _meet(k)
@@ -142,10 +142,10 @@ def share_numbers(left: Passage, right: Passage) -> bool:
 
 
 def judge(left: Passage, right: Passage) -> dict[str, float]:
-    """What each setting and each formula make of one pair."""
+    """The result of each setting and each formula for one pair."""
     alike = bool(similar(left.record, right.record)[0])
     meet = bool(np.isin(left.keys, right.keys).any())
-    # Without numbers there is no rule about them.
+    # Documents without numbers are not subject to the rule about numbers.
     bare = [text.record.copy() for text in (left, right)]
     for record in bare:
         record["numbers"] = 0
@@ -172,8 +172,8 @@ def run(data: Path, documents: int) -> Iterator[dict[str, Any]]:
     """The line of each share of changed words, then that of other numbers."""
     source = random.Random(0)
     drawn = {
-        name: source.sample(found, min(documents, len(found)))
-        for name, found in corpus.texts(data).items()
+        name: source.sample(texts, min(documents, len(texts)))
+        for name, texts in corpus.texts(data).items()
     }
     words = {name: " ".join(texts).split() for name, texts in drawn.items()}
     originals = {name: [Passage.of(text) for text in texts] for name, texts in drawn.items()}

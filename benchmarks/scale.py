@@ -1,4 +1,4 @@
-"""Command: how time, memory and disk of a build grow with its text, and what 1.2 TB would take.
+"""Command: measure how time, memory and disk of a build grow, and estimate 1.2 TB of text.
 
 python -m benchmarks.scale --data DIR [--times 1 4 16]
 
@@ -32,15 +32,15 @@ FULL = 1.2e12
 EACH_ITS_TASK = ("documents", "duplicates", "records")
 """Stages of many tasks; each of the others has one process."""
 CORES, NODES = 64, 1000
-"""Of one large machine, and tasks at once on Slurm."""
+"""Cores of one large machine, and parallel tasks on Slurm."""
 DOCUMENT = 4000
 """Bytes of a document, on average, in a full range of keys."""
 TWINS = 10
-"""One document in so many of the full range is another one's duplicate."""
+"""One document in this many of the full range is a duplicate."""
 
 
 def build(times: int, data: Path, home: Path) -> tuple[dict[str, Any], Usage]:
-    """Build ``times`` the data; returns what it was, and what it took."""
+    """Build the data ``times`` times over; its sizes and the resources used."""
     text, output = home / "text", home / "output"
     written = json.loads(
         measured(call("benchmarks.corpus", "write_copies", data, times, text)).output
@@ -62,12 +62,12 @@ def build(times: int, data: Path, home: Path) -> tuple[dict[str, Any], Usage]:
     return {"times": times, **written, "kept": kept}, usage
 
 
-def line(found: tuple[dict[str, Any], Usage]) -> dict[str, Any]:
+def line(measured_build: tuple[dict[str, Any], Usage]) -> dict[str, Any]:
     """One build as a line of JSON."""
-    size, usage = found[0]["bytes"], found[1]
+    size, usage = measured_build[0]["bytes"], measured_build[1]
     return {
         "benchmark": "scale",
-        **found[0],
+        **measured_build[0],
         "cpu_seconds": usage.cpu_seconds,
         "mb_per_cpu_second": round(size / 1e6 / usage.cpu_seconds, 2),
         "peak_gb": usage.peak_gb,
@@ -80,15 +80,15 @@ def line(found: tuple[dict[str, Any], Usage]) -> dict[str, Any]:
     }
 
 
-def growth(found: list[tuple[dict[str, Any], Usage]]) -> dict[str, Any]:
-    """The exponent of CPU seconds in bytes, and the same as a fixed cost and one for each MB.
+def growth(builds: list[tuple[dict[str, Any], Usage]]) -> dict[str, Any]:
+    """The growth of CPU seconds: as a power of the bytes, and as a fixed cost and one per MB.
 
     The fixed cost (imports, the plan's sample, the report) makes the exponent of the whole look
     better than it is; that of the stages of many tasks has less of it.
     """
-    sizes = [entry["bytes"] / 1e6 for entry, _ in found]
-    whole = [usage.cpu_seconds for _, usage in found]
-    tasks = [sum(usage.stages[stage] for stage in EACH_ITS_TASK) for _, usage in found]
+    sizes = [entry["bytes"] / 1e6 for entry, _ in builds]
+    whole = [usage.cpu_seconds for _, usage in builds]
+    tasks = [sum(usage.stages[stage] for stage in EACH_ITS_TASK) for _, usage in builds]
     line = statistics.linear_regression(sizes, whole)
     return {
         "benchmark": "scale",
@@ -97,30 +97,30 @@ def growth(found: list[tuple[dict[str, Any], Usage]]) -> dict[str, Any]:
         "exponent_of_tasks_last_two": exponent(sizes[-2:], tasks[-2:]),
         "fixed_cpu_seconds": round(line.intercept, 2),
         "mb_per_cpu_second_beyond": round(1 / line.slope, 2),
-        "peak_gb": [usage.peak_gb for _, usage in found],
+        "peak_gb": [usage.peak_gb for _, usage in builds],
     }
 
 
 def exponent(sizes: list[float], seconds: list[float]) -> float:
-    """The power of the size as which the seconds grow: least squares on the logarithms."""
+    """The exponent of the growth of seconds with size: least squares on the logarithms."""
     logs = (list(map(math.log, values)) for values in (sizes, seconds))
     return round(statistics.linear_regression(*logs).slope, 3)
 
 
-def full(found: list[tuple[dict[str, Any], Usage]], a_range: dict[str, Any]) -> dict[str, Any]:
-    """What `FULL` bytes take, from the growth of each stage.
+def full(builds: list[tuple[dict[str, Any], Usage]], a_range: dict[str, Any]) -> dict[str, Any]:
+    """An estimate for `FULL` bytes from the growth of each stage.
 
-    That of a stage of one process is hardly more than the noise: read its hours as a magnitude.
+    For a stage of one process this is hardly above the noise; only the magnitude is right.
     """
-    sizes = [entry["bytes"] for entry, _ in found]
+    sizes = [entry["bytes"] for entry, _ in builds]
     spent = {}
-    for stage in found[-1][1].stages:
-        seconds = [usage.stages[stage] for _, usage in found]
+    for stage in builds[-1][1].stages:
+        seconds = [usage.stages[stage] for _, usage in builds]
         spent[stage] = max(0.0, statistics.linear_regression(sizes, seconds).slope) * FULL / 3600
     spent["duplicates"] = a_range["cpu_seconds"] / a_range["bytes_of_text"] * FULL / 3600
     alone = sum(hours for stage, hours in spent.items() if stage not in EACH_ITS_TASK)
     shared = sum(spent[stage] for stage in EACH_ITS_TASK)
-    disk = {kind: value / sizes[-1] * FULL for kind, value in found[-1][1].disk.items()}
+    disk = {kind: value / sizes[-1] * FULL for kind, value in builds[-1][1].disk.items()}
     records = disk.pop("train", 0.0) + disk.pop("eval", 0.0)
     parts = {
         "documents": disk.pop("documents", 0.0),
@@ -129,14 +129,14 @@ def full(found: list[tuple[dict[str, Any], Usage]], a_range: dict[str, Any]) -> 
         "records": records,
         "rest": sum(disk.values()),
     }
-    memory = max(a_range["peak_gb"], *(usage.peak_gb for _, usage in found))
+    memory = max(a_range["peak_gb"], *(usage.peak_gb for _, usage in builds))
     return {
         "benchmark": "scale",
         "estimated_for_bytes": FULL,
         "cpu_hours": round(shared + alone),
         "cpu_hours_of": {stage: round(hours, 2) for stage, hours in spent.items()},
         "disk_tb": {kind: round(value / 1e12, 3) for kind, value in parts.items()},
-        "bytes_a_document": round(sizes[-1] / found[-1][0]["documents"]),
+        "bytes_a_document": round(sizes[-1] / builds[-1][0]["documents"]),
         "gb_of_memory_a_worker": memory,
         f"hours_on_{CORES}_cores": round(shared / CORES + alone, 1),
         f"gb_of_memory_on_{CORES}_cores": round(CORES * memory),
@@ -145,7 +145,7 @@ def full(found: list[tuple[dict[str, Any], Usage]], a_range: dict[str, Any]) -> 
 
 
 def _range(folder: str) -> "Work":
-    """A working folder of as many documents as fill one range of keys."""
+    """A working folder with the documents of one full range of keys."""
     from data_prep.recipe import Recipe, Source, TokenizerSource
     from data_prep.similarity import BANDS
     from data_prep.stages.documents import DOCUMENTS_PER_RUN
@@ -163,7 +163,7 @@ def _range(folder: str) -> "Work":
 
 
 def fill_range(folder: str) -> None:
-    """Write the keys and fingerprints of random documents, of which some are twins."""
+    """Write the keys and fingerprints of random documents, some of them duplicates."""
     import numpy as np
 
     from data_prep import similarity
@@ -174,7 +174,7 @@ def fill_range(folder: str) -> None:
     work, rng = _range(folder), np.random.default_rng(0)
     size = similarity.RECORD.itemsize
     for task in work.tasks:
-        # A task's first documents are those of every task.
+        # The first documents are the same in each task.
         twins = np.random.default_rng(1) if task.number else rng
         parts = (
             (twins, DOCUMENTS_PER_RUN // TWINS),
@@ -195,7 +195,7 @@ def fill_range(folder: str) -> None:
 
 
 def compare_range(folder: str) -> None:
-    """Find the duplicates of the full range; prints how much it was."""
+    """Find the duplicates of the full range; prints the sizes."""
     import numpy as np
 
     from data_prep.stages import artifacts
@@ -218,21 +218,25 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of `make realdata`")
     parser.add_argument(
-        "--times", type=int, nargs="+", default=[1, 4, 16], help="of the data, rising"
+        "--times",
+        type=int,
+        nargs="+",
+        default=[1, 4, 16],
+        help="sizes as multiples of the data, ascending",
     )
     arguments = parser.parse_args(argv)
     if len(arguments.times) < 2 or arguments.times != sorted({*arguments.times}):
-        raise cli.InputError("--times: give two sizes or more, rising")
-    home, data = HOME / "scale", corpus.found(arguments.data)
+        raise cli.InputError("--times: give two or more sizes, ascending")
+    home, data = HOME / "scale", corpus.data_folder(arguments.data)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     measured(call("benchmarks.corpus", "train", data, home / "tokenizer"))
-    build(arguments.times[0], data, home)  # all import compiled modules then
-    found = []
+    build(arguments.times[0], data, home)  # so that all import compiled modules later
+    builds = []
     for times in arguments.times:
-        found.append(build(times, data, home))
-        print(json.dumps(line(found[-1])), flush=True)
-    print(json.dumps(growth(found)), flush=True)
+        builds.append(build(times, data, home))
+        print(json.dumps(line(builds[-1])), flush=True)
+    print(json.dumps(growth(builds)), flush=True)
     measured(call("benchmarks.scale", "fill_range", home / "range"))
     usage = measured(call("benchmarks.scale", "compare_range", home / "range"))
     a_range = {
@@ -243,7 +247,7 @@ def main(argv: Sequence[str]) -> None:
         "peak_gb": usage.peak_gb,
     }
     print(json.dumps(a_range), flush=True)
-    print(json.dumps(full(found, a_range)))
+    print(json.dumps(full(builds, a_range)))
     shutil.rmtree(home)
 
 

@@ -1,4 +1,4 @@
-"""Data preparation from datatrove's stock blocks alone, the peer of our own.
+"""Data preparation from datatrove's stock blocks only, as the peer of our own.
 
 The same steps as ours, each as datatrove's examples write it and with its default settings: words
 by spaCy, ids by Hugging Face's tokenizers, compressed JSON lines between two steps. One process
@@ -47,7 +47,7 @@ HASH = HashConfig(hash_fc="sha1")
 
 
 def text_of(document: Document) -> str:
-    """What exact deduplication compares."""
+    """The text that exact deduplication compares."""
     return str(document.text)
 
 
@@ -65,7 +65,7 @@ def cpu_seconds() -> float:
 def index_questions(questions: Path, folder: Path, words: WordTokenizer) -> None:
     """Write the hashes of the questions' n-grams, as NGramsDecontFilter reads them.
 
-    NGramsDecontIndexer does this for tasks of lighteval, and does not run without it.
+    NGramsDecontIndexer does this only for tasks of lighteval, which it requires.
     """
     hash_of, hashes = create_hash_func(HASH), set()
     for line in questions.read_text(encoding="utf-8").splitlines():
@@ -98,10 +98,10 @@ def build(data: str, tokenizer: str, output: str, words: str) -> None:
     ``data`` is the folder of the sources, ``tokenizer`` a tokenizer.json of at most 65,536
     entries, ``words`` spacy or regex.
     """
-    # A process a core is how datatrove uses many; tokenizers then must not use them as well.
+    # datatrove runs one process on each core, so tokenizers must use only one.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     home = Path(output)
-    # datatrove hands out the files of "read" in the order of their names, one a task.
+    # datatrove gives the files of "read" to tasks in the order of their names, one each.
     names = sorted(SOURCES, key=lambda name: f"{name}.jsonl.gz")
     spent = {"imports": cpu_seconds()}
 

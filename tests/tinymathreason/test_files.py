@@ -84,7 +84,7 @@ def test_what_is_no_folder_is_never_replaced(tmp_path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
         with (
-            pytest.raises(InputError, match="is no folder"),
+            pytest.raises(InputError, match="is not a folder"),
             new_directory(tmp_path / name, replace=True),
         ):
             pass
