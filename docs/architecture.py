@@ -45,7 +45,7 @@ def edges() -> dict[str, list[str]]:
 def table() -> str:
     """The Markdown table of floors, rooms and imports, highest floor first."""
     lines = ["| floor | room | imports |", "|---:|---|---|"]
-    for room, others in reversed(edges().items()):
+    for room, others in sorted(edges().items(), key=lambda edge: -ROOMS[edge[0]]):
         names = ", ".join(f"`{other}`" for other in others) or "no other room"
         lines.append(f"| {ROOMS[room]} | `{room}` | {names} |")
     return "\n".join(lines)

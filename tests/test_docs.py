@@ -7,9 +7,12 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from data_prep.recipe import Recipe, Source
 from docs import architecture
@@ -122,3 +125,21 @@ def test_markdown_of_a_key() -> None:
     hooks = runpy.run_path("docs/hooks.py")
     key = hooks["Key"]("n", "int | None", None, "One ``a|b``\n    or two.")
     assert hooks["_row"](key, set()) == "| `n` | `int or None` | required | One `a\\|b` or two. |"
+
+
+def test_habits_name_what_is_here() -> None:
+    def read(path: str) -> dict[str, Any]:
+        return yaml.safe_load(Path(path).read_text())
+
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    citation = read("CITATION.cff")
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    steps = read(".github/workflows/ci.yml")["jobs"]["test"]["steps"]
+    assert steps[-1]["run"] == ".ci/run"
+    assert steps[1]["with"]["python-version"] == Path(".python-version").read_text().strip()[:4]
+    # Hooks that fetch nothing: the locked tools.
+    (repository,) = read(".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        assert Path(hook["entry"].split()[0]).is_file()

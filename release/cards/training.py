@@ -65,13 +65,13 @@ def trained(records: RunRecords, left_out: LeftOut) -> TrainingEvents:
     )
 
 
-def batch(records: RunRecords) -> int | None:
+def batch(records: RunRecords) -> float | None:
     """Sequences of a step of pretraining on all devices together."""
     config = records.configuration
     if config is None or not records.starts:
         return None
     per_device = config.per_device_batch_size * config.gradient_accumulation_steps
-    return int(per_device * records.starts[-1].devices)
+    return per_device * records.starts[-1].devices
 
 
 def chip_hours(starts: Sequence[Start]) -> tuple[float, int]:

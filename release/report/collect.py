@@ -1,6 +1,5 @@
 """Makes the record of a report from the other records of a run; nothing is measured here."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from release.records import Curve, Folders, RunRecords, pretrain_curves
@@ -84,7 +83,7 @@ def collect(run: Path) -> Report:
         loss={stage: _ends(run, stage, splits) for stage, splits in curves.items()},
         curves=curves,
         accuracy={path.parent.name: _accuracy(found) for path, found in records.results.items()},
-        samples=list(_answers(folders.evaluation / "sft" / "samples.jsonl")),
+        samples=_answers(folders.evaluation / "sft" / "samples.jsonl"),
         provenance=provenance.record(),
     )
 
@@ -121,10 +120,13 @@ def _accuracy(results: Results) -> Accuracy:
     return Accuracy(**{name: getattr(results, name) for name in Accuracy.model_fields})
 
 
-def _answers(path: Path) -> Iterator[Answer]:
+def _answers(path: Path) -> list[Answer]:
     """The tuned model's first right answers, then its first wrong ones."""
-    samples: dict[bool, list[Answer]] = {True: [], False: []}
+    answers: dict[bool, list[Answer]] = {True: [], False: []}
     for sample in Sample.load_lines(path):
-        answer = Answer(**{name: getattr(sample, name) for name in Answer.model_fields})
-        samples[sample.correct].append(answer)
-    yield from samples[True][:SAMPLES] + samples[False][:SAMPLES]
+        if len(answers[sample.correct]) < SAMPLES:
+            fields = {name: getattr(sample, name) for name in Answer.model_fields}
+            answers[sample.correct].append(Answer(**fields))
+    if not any(answers.values()):
+        raise InputError(f"{path}: holds no sample; evaluate again")
+    return answers[True] + answers[False]

@@ -4,40 +4,13 @@ import re
 
 import pytest
 from hypothesis import example, given
-from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 
 from release.markdown import escape, fenced, one_line, visible
+from tests.support.markdown import ANY_ARGUMENT, shown
 from tinymathreason.tables import markdown_table
 
-MARKDOWN = MarkdownIt("commonmark").enable("table")
-ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40) | st.lists(
-    st.sampled_from([
-        "<", ">", "&", "&lt;", "&#60;", "<script>", "</b>", "<!--", "-->", "[", "](x)", "![", "`",
-        "```", "*", "**", "_", "__", "~~", "|", "\\", "\n", "\n\n", "\r", "# ", "- ", "+ ", "1. ",
-        "1)", "> ", "---", "===", "    ", "\t", "$", "a", "1", " ", "http://b.example", "\ud800",
-        "\u202e", "\x00", "\u200b", "\x85",
-    ]), max_size=12,
-).map("".join)  # fmt: skip
-"""Texts with the markup of Markdown and HTML, and with any character."""
-TEXT_TOKENS = {"text", "text_special", "fence"}
 
-
-def shown(markdown: str) -> list[str]:
-    """The text of each leaf of a Markdown document; an HTML node or a link is an error."""
-    leaves = []
-    for token in MARKDOWN.parse(markdown):
-        assert token.type not in ("html_block", "code_block", "hr")
-        if token.type == "fence":
-            leaves.append(token.content)
-        for child in token.children or []:
-            assert child.type not in ("html_inline", "link_open", "image", "code_inline", "em_open")
-        if token.type == "inline":
-            leaves.append("".join(child.content for child in token.children or []))
-    return leaves
-
-
-@given(ANY_TEXT)
+@given(ANY_ARGUMENT)
 @example("1. x")
 @example("12)")
 @example("- x")
@@ -54,18 +27,18 @@ def test_any_text_is_shown_as_it_is(text) -> None:
         assert shown(f"x\n\n**{escape(text)}**") == ["x", line]
 
 
-@given(ANY_TEXT)
+@given(ANY_ARGUMENT)
 def test_any_text_fits_into_a_cell(text) -> None:
     made = markdown_table(["a", "b", "c"], [["x", escape(text), "y"], ["z", "u", None]])
     assert shown(made) == ["a", "b", "c", "x", one_line(text), "y", "z", "u", ""]
 
 
-@given(ANY_TEXT)
+@given(ANY_ARGUMENT)
 def test_any_text_fits_into_a_block_of_code(text) -> None:
     assert shown(f"x\n\n{fenced(text, 'bash')}\n\ny") == ["x", f"{visible(text)}\n", "y"]
 
 
-@given(ANY_TEXT)
+@given(ANY_ARGUMENT)
 def test_any_text_can_be_written(text) -> None:
     for made in (escape(text), fenced(text), one_line(text)):
         made.encode()

@@ -36,8 +36,8 @@ def plain(value: Any) -> Any:
 
 Json = Annotated[pydantic.JsonValue, pydantic.BeforeValidator(plain)]
 """Any value of JSON, for what another program defines. A writer's NaN or infinity becomes null."""
-Count = Annotated[int, pydantic.Field(ge=0)]
-Positive = Annotated[int, pydantic.Field(ge=1)]
+Count = Annotated[int, pydantic.Field(ge=0, lt=2**63)]
+Positive = Annotated[int, pydantic.Field(ge=1, lt=2**63)]
 Seconds = Annotated[float, pydantic.Field(ge=0)]
 Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 """A share of one."""
