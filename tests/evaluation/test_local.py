@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from evaluation.local import splits
-from tests.tinymathreason.test_listing import NAMES
+from tests.support.names import NAMES
 from tinymathreason.cli import InputError
 
 ROWS = [{"question": f"What is {k} + 1?", "answer": f"#### {k + 1}"} for k in range(4)]

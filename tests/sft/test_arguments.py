@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sft.arguments import read
 from sft.config import SftData
 from sft.settings import find, parse
-from tests.sft.test_run import write
+from tests.support.tuning import write
 from tinymathreason.cli import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

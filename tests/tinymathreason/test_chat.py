@@ -145,5 +145,5 @@ def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
     split = (
         "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}{% endfor %}"
     )
-    with pytest.raises(InputError, match="a byte-level one is needed"):
+    with pytest.raises(InputError, match="use a byte-level tokenizer"):
         Chat(wrapped, split)
