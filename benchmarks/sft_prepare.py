@@ -107,13 +107,13 @@ def peer(folder: str) -> None:
     examples = Dataset(table.select(["messages", "input_ids", "labels"]).slice(0, PEER_EXAMPLES))
 
     def tokenise(example: dict[str, object]) -> dict[str, object]:
-        encoded = tokenizer.apply_chat_template(
+        found = tokenizer.apply_chat_template(
             example["messages"],
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,
         )
-        return {"ids": encoded["input_ids"], "masks": encoded["assistant_masks"]}
+        return {"ids": found["input_ids"], "masks": found["assistant_masks"]}
 
     started = time.monotonic()
     theirs = examples.map(tokenise)
@@ -164,7 +164,7 @@ def main(argv: Sequence[str]) -> None:
     sizes = arguments.examples
     if len(sizes) < 2 or sizes != sorted({*sizes}) or sizes[0] < 1000:
         raise cli.InputError("--examples: give two or more sizes, ascending, of at least 1,000")
-    data = corpus.data_folder(arguments.data) if arguments.data else None
+    data = corpus.check_data(arguments.data) if arguments.data else None
     home = (HOME / "sft_prepare").absolute()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)

@@ -26,9 +26,9 @@ from tinymathreason import cli
 ENTRIES = 32_000
 """Entries of the tokenizers that are trained."""
 SAMPLE_BYTES = 200_000_000
-"""Text that the 1B recipe trains its tokenizer on."""
+"""Bytes of text on which the 1B recipe trains its tokenizer."""
 HELD_OUT = 0.1
-"""Share of the documents that are held out."""
+"""Share of the documents that is held out."""
 MATHEMATICS = ("open-web-math", "arxiv", "algebraic-stack")
 """Sources whose bytes per token are the result."""
 HELD_OUT_BYTES = 1_000_000
@@ -44,7 +44,7 @@ Counter = Callable[[list[str]], int]
 
 
 def write_texts(mixture: str, folder: str) -> None:
-    """Write the training documents of a mixture, and 200 MB of copies; prints the bytes of both."""
+    """Write a mixture's training documents, and 200 MB with copies; prints the bytes of both."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     from benchmarks.corpus import Copies
@@ -76,7 +76,7 @@ def write_texts(mixture: str, folder: str) -> None:
 
 
 def train(texts: str, folder: str) -> None:
-    """Train on the texts of a file."""
+    """Train a tokenizer on the texts of a file."""
     from data_prep import tokenizer
 
     with Path(texts).open(encoding="utf-8") as lines:
@@ -173,10 +173,10 @@ def main(argv: Sequence[str]) -> None:
     """Parse the command line, train, compare and print."""
     parser = argparse.ArgumentParser(
         prog="benchmarks.tokenizer",
-        description="Time the tokenizer's training; compare tokenizers.",
+        description="Measure the tokenizer's training, and compare tokenizers.",
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of `make realdata`")
-    data = corpus.data_folder(parser.parse_args(argv).data)
+    data = corpus.check_data(parser.parse_args(argv).data)
     home = HOME / "tokenizer"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)

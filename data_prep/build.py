@@ -1,6 +1,6 @@
 """Command: build a mixture of ArrayRecord files from a recipe.
 
-python -m data_prep.build [RECIPE.yaml] [key=value ...]
+python -m data_prep.build [RECIPE.yaml] [--key value ...]
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinymathreason import cli, disk
+from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import locked, read_json
@@ -118,19 +119,16 @@ def main(argv: Sequence[str]) -> None:
         "recipe", nargs="?", default=str(DEFAULT), help=f"YAML file; default: {DEFAULT.name}"
     )
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="replace a recipe's value"
+        "overrides", nargs="*", metavar="--key value", help="replace a recipe's value"
     )
     parser.add_argument(
         "--plan", action="store_true", help="print what the build needs, without building"
     )
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = parse_arguments(parser, argv)
 
     from data_prep.recipe import Recipe
 
-    path, overrides = arguments.recipe, arguments.overrides
-    if "=" in path and not Path(path).is_file():
-        path, overrides = str(DEFAULT), [path, *overrides]
-    recipe = load(Recipe, path, overrides)
+    recipe = load(Recipe, arguments.recipe, arguments.overrides)
     finished = recipe.output_dir.exists()
     manifest = build(recipe, arguments.plan)
     if manifest is not None:

@@ -1,4 +1,4 @@
-"""A built mixture's folder: the files that its manifest names, and the check that all are whole."""
+"""A built mixture's folder: the files that its manifest names, and whether any has changed."""
 
 import fnmatch
 import glob

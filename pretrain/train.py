@@ -1,6 +1,6 @@
 """Command: train with MaxText, after checks that find wrong input within a second.
 
-python -m maxtext.train OVERLAY.yml [key=value ...]
+python -m maxtext.train OVERLAY.yml [--key value ...]
 
 Exit status: 0 when the last step is saved; 75 when a SIGTERM made the run save and stop before its
 last step; 2 for wrong input, which includes data that ran out; 1 after a crash.
@@ -20,6 +20,7 @@ from typing import Any
 
 from pretrain import mixture, overlay, run
 from tinymathreason import vocabulary
+from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.writes import check_room
 
@@ -262,6 +263,8 @@ def main(argv: Sequence[str]) -> None:
         prog="maxtext.train", description="Train with MaxText, configured by an overlay."
     )
     parser.add_argument("overlay", type=Path, help="YAML file, such as one of maxtext_configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="override a MaxText key")
-    arguments = parser.parse_args(argv)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="--key value", help="override a MaxText key"
+    )
+    arguments = parse_arguments(parser, argv)
     train(arguments.overlay, arguments.overrides)

@@ -1,4 +1,4 @@
-"""Another mixture over the same records."""
+"""Other weights for a built mixture."""
 
 import json
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_shares_are_of_tokens_though_records_are_drawn(folder) -> None:
+def test_shares_are_of_tokens_although_records_are_drawn(folder) -> None:
     mixture = reweight(folder, {"a": 0.25, "b": 0.75})
     assert mixture["a"]["path"] == f"{folder}/a/train-*"
     drawn = {"a": mixture["a"]["weight"] * 20, "b": mixture["b"]["weight"] * 100}
@@ -48,7 +48,7 @@ def test_the_command_writes_the_file(folder, capsys) -> None:
         (["a=0.5", "a=1"], "a already has a weight"),
     ],
 )
-def test_wrong_shares_are_told_and_nothing_is_written(folder, shares, words) -> None:
+def test_wrong_shares_are_errors_and_nothing_is_written(folder, shares, words) -> None:
     output = folder / "anneal.json"
     with pytest.raises(InputError, match=words):
         main([str(folder), *shares, "--output", str(output)])

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets folders are read, and ours opened, without TensorFlow."""
+"""TensorFlow Datasets folders are read, and our folders open with TFDS, without TensorFlow."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ TEST = documents(1, 12)
 
 
 class Prepared(tfds.core.GeneratorBasedBuilder):
-    """A dataset as others prepare theirs."""
+    """A dataset as its users prepare it."""
 
     code_path = None  # there, it would look for checksums of downloads
     VERSION = tfds.core.Version("1.0.0")
@@ -87,7 +87,7 @@ def test_a_dataset_becomes_a_mixture_that_tfds_opens(folder, tmp_path, monkeypat
         assert sum(tokens) == sum(shard["tokens"] for shard in shards)
 
 
-def test_the_first_and_last_items_of_several_files_are_ours(tmp_path) -> None:
+def test_the_items_of_several_files_are_in_order(tmp_path) -> None:
     items = [[7 * i, i + 1] for i in range(11)]
     for shard, part in enumerate((items[:4], items[4:5], items[5:])):
         to = writer(tmp_path / f"train-{shard:05}-of-00003.array_record")
@@ -107,7 +107,7 @@ def test_the_first_and_last_items_of_several_files_are_ours(tmp_path) -> None:
         describe(tmp_path, "ours")
 
 
-def test_what_is_no_dataset_or_no_text_is_told(folder, tmp_path) -> None:
+def test_a_folder_that_is_not_a_dataset_of_text_is_refused(folder, tmp_path) -> None:
     with pytest.raises(InputError, match="not a TFDS dataset"):
         Texts(tmp_path, "train", ["body"])
     with pytest.raises(InputError, match="'boddy' is not a text feature; did you mean 'body'"):

@@ -97,7 +97,9 @@ def test_wrong_json_is_told(tmp_path, text, words: str) -> None:
 def test_files_are_told_by_their_names(tmp_path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("sources: 1\nsources: 2")
-    with pytest.raises(InputError, match=r"a\.yaml: not valid YAML: line 2: duplicate key 'sources'"):
+    with pytest.raises(
+        InputError, match=r"a\.yaml: not valid YAML: line 2: duplicate key 'sources'"
+    ):
         read_yaml(path)
     for read in (read_json, lambda name: list(read_json_lines(name))):
         with pytest.raises(InputError, match="no such file"):
