@@ -1,4 +1,4 @@
-"""Command: train the 1B model's tokenizer, and compare its bytes per token with Llama's.
+"""Command: train the 1B model's tokenizer and compare its bytes per token with Llama's.
 
 python -m benchmarks.tokenizer --data DIR
 
@@ -31,14 +31,14 @@ SAMPLE_BYTES = 200_000_000
 HELD_OUT = 0.1
 """Share of the documents that is held out."""
 MATHEMATICS = ("open-web-math", "arxiv", "algebraic-stack")
-"""Sources whose bytes per token decide."""
+"""Sources whose bytes per token are the result."""
 HELD_OUT_BYTES = 1_000_000
 """Held-out text of each source that is compared."""
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Llama 3 splits text before merging; its published file holds the ranks only."""
+"""How Llama 3 splits text before merging; its published file has only the ranks."""
 
 Counter = Callable[[list[str]], int]
 """Counts the tokens of texts."""
@@ -125,7 +125,7 @@ def held_out(folder: Path, shards: list[Shard]) -> list[str]:
 
 
 def compare(mixture: str, *folders: str) -> None:
-    """Print how many tokens each tokenizer makes of a mixture's held-out documents."""
+    """Print each tokenizer's number of tokens for a mixture's held-out documents."""
     from data_prep.tokenizer import Encoder
 
     counters: dict[str, Counter] = {}
@@ -181,7 +181,7 @@ def main(argv: Sequence[str]) -> None:
     home = HOME / "tokenizer"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    # This build only divides the documents; its tokenizer is not compared.
+    # This build only splits the documents; its tokenizer is not compared.
     small = {"train": {"vocab_size": 1000, "sample_bytes": 2_000_000}}
     recipe = write_recipe(
         home / "mixture.json", data, SOURCES, tokenizer=small, eval_fraction=HELD_OUT

@@ -91,7 +91,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output_dir: {disk.told(error, folder)}") from error
+        raise InputError(f"output_dir: {disk.explain(error, folder)}") from error
     with locked(folder, "building"):
         try:
             yield

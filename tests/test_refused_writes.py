@@ -65,7 +65,7 @@ def test_where_nothing_can_be_written(tmp_path, capsys, model_dir, command: str,
     assert f"{places['output']}" in told[0]
     words = {
         "read-only": ("Permission denied: ", "read-only is ", "have its permissions changed"),
-        "below a file": ("Not a directory: ", "is a file, no folder", "move it away"),
+        "below a file": ("Not a directory: ", "is a file, not a folder", "move it away"),
     }[kind]
     for part in words:
         assert part in told[0]

@@ -16,7 +16,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep.build import build
 from data_prep.recipe import Recipe
-from tests.data_prep.test_executors import (
+from tests.support.builds import (
     EXIT_FOR_INPUT,
     command,
     documents,

@@ -14,7 +14,7 @@ from data_prep.recipe import Recipe
 from data_prep.stages.records import encode, writer
 from data_prep.tfds_folder import Texts, describe
 from data_prep.work import plan_tasks
-from tests.data_prep.test_executors import documents, write_recipe
+from tests.support.builds import documents, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 

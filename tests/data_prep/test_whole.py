@@ -9,7 +9,7 @@ import pytest
 
 from data_prep import inputs, mixture, tokenizer
 from data_prep.build import main
-from tests.data_prep.test_executors import documents, write_jsonl, write_recipe
+from tests.support.builds import documents, write_jsonl, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json
 

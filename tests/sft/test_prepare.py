@@ -12,7 +12,7 @@ from sft import prepare
 from sft.config import SftData
 from sft.dataset import held_out_problems, load, manifest
 from tests.support import records
-from tests.tinymathreason.test_listing import NAMES
+from tests.support.names import NAMES
 from tinymathreason.arithmetic import WordProblem
 from tinymathreason.cli import InputError
 from tinymathreason.config import build
