@@ -33,6 +33,8 @@ def test_the_wheel_places_one_thin_file_into_maxtext(wheel) -> None:
         "data_prep/recipes/quickstart.yaml",
         "evaluation/lm_eval_tasks/tmr_gsm8k.yaml",
         "release/templates/card.md.jinja",
+        "release/templates/report.css",
+        "release/templates/report.html.jinja",
         "pretrain/preflight/published.yaml",
         "pretrain/preflight/published_base.yml",
         "pretrain/preflight/sweeps/v4-32.yaml",

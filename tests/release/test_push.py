@@ -168,11 +168,11 @@ def test_a_dry_run_tells_the_files_and_contacts_nobody(folder, hub, unchecked, c
 
 def test_nobodys_visibility_is_changed(folder, hub, unchecked, capsys) -> None:
     publish(folder)
-    with pytest.raises(InputError, match="org/model: is there and public"):
+    with pytest.raises(InputError, match="org/model: exists and is public"):
         publish(folder, "--private")
     hub.repositories["org/model"].private = True
     publish(folder)
-    assert "org/model is private, and stays so" in capsys.readouterr().out
+    assert "org/model is private, and stays private" in capsys.readouterr().out
     assert hub.repositories["org/model"].private
 
 
@@ -503,7 +503,7 @@ def test_a_model_that_says_nothing(folder, capsys) -> None:
         ("---\nlanguage", "\nlanguage", "it does not begin with metadata"),
         ("tags:", "datasets:\n- data/x/y.jsonl\ntags:", "is no name on the hub"),
         ("tags:", "model-index:\n- name: x\ntags:", "its metadata cannot be read"),
-        (" parameters", "9 parameters", "it tells neither these weights' SHA-256 nor"),
+        (" parameters", "9 parameters", "it names neither these weights' SHA-256 nor"),
     ],
 )
 def test_a_card_that_is_wrong(folder, unchecked, capsys, old, new, expected) -> None:
