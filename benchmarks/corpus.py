@@ -1,8 +1,8 @@
-"""What the benchmarks of data preparation share: text of any amount, recipes, measured processes.
+"""Helpers of the data benchmarks: text of any amount, recipes, and measured processes.
 
-Whoever measures the memory of a process stays small itself: a new process counts what its parent
-held when it started. So everything heavy here is imported where it is used, in a process of its
-own, and `call` makes the command for that.
+The memory of a new process includes what its parent held when it started, so a process that
+measures others must stay small. Heavy imports are therefore inside functions, which run in
+processes of their own; `call` makes the command.
 """
 
 import json
@@ -27,31 +27,31 @@ SOURCES = {
     "arxiv": ("jsonl", "proof-pile-2/arxiv/train/*.jsonl.zst"),
     "algebraic-stack": ("jsonl", "proof-pile-2/algebraic-stack/train/*.jsonl.zst"),
 }
-"""Format and files of each source, below the folder that ``make realdata`` reads too."""
+"""Format and files of each source, in the folder that ``make realdata`` also reads."""
 QUESTIONS = Path("gsm8k") / "test.jsonl"
-"""The benchmark that no document may contain, in the same folder."""
+"""The benchmark questions that no document may contain, in the same folder."""
 HOME = Path("runs/benchmarks")
-"""Where the benchmarks work; each removes what it made, but for Python's compiled modules."""
+"""The benchmarks' working folder; each removes its files, except Python's compiled modules."""
 FILE_BYTES = 16_000_000
-"""Most text of a file that `write_copies` makes."""
+"""Most bytes of text in a file that `write_copies` writes."""
 WINDOW = 32
-"""Words, neighbours by frequency, that stand for one another in a copy."""
+"""Words of similar frequency that replace one another in a copy."""
 
 _PIECE = re.compile(r"\\[A-Za-z]+|[A-Za-z]+|[^A-Za-z\\]+|\\")
 _STAGE = re.compile(r"(\w+): \d+/\d+ tasks")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def found(data: Path) -> Path:
-    """The absolute path of the shared data; `InputError` when a part of it is not there."""
+def check_data(data: Path) -> Path:
+    """The absolute path of the shared data; raises `InputError` when a part of it is missing."""
     for files in (str(QUESTIONS), *(files for _, files in SOURCES.values())):
         if not any(data.glob(files)):
-            raise InputError(f"--data: there is no {data / files}")
+            raise InputError(f"--data: {data / files} does not exist")
     return data.absolute()
 
 
 def texts(data: Path) -> dict[str, list[str]]:
-    """The documents of every source, normalised."""
+    """The normalised documents of every source."""
     from data_prep.clean import normalise
     from tinymathreason.rows import read_columns
 
@@ -62,11 +62,11 @@ def texts(data: Path) -> dict[str, list[str]]:
 
 
 class Copies:
-    """Documents, and copies of them with other words in their places.
+    """Documents, and copies of them with other words.
 
-    In every copy each word stands for another of its length, case and frequency, anew: the text
-    has the same statistics, numbers, signs and LaTeX, but copies share hardly any run of words. It
-    has no new words, which more real text would have.
+    Each copy replaces every word by another one of its length, case and frequency. So the text
+    keeps its statistics, numbers, signs and LaTeX, but copies share hardly any run of words. Unlike
+    more real text, copies have no new words.
     """
 
     def __init__(self, documents: list[str]) -> None:
@@ -89,7 +89,7 @@ class Copies:
             self._windows += [group[k : k + WINDOW] for k in range(0, len(group), WINDOW)]
 
     def copy(self, number: int) -> Iterator[str]:
-        """Every document in copy ``number``; copy 0 is the original."""
+        """The documents of copy ``number``; copy 0 is the original."""
         import numpy as np
 
         rng, pieces = np.random.default_rng(number), list(self._pieces)
@@ -101,7 +101,7 @@ class Copies:
 
 
 def write_copies(data: str, times: str, folder: str) -> None:
-    """Write every source ``times`` over as parquet files below ``folder``; prints how much."""
+    """Write ``times`` copies of every source to ``folder`` as Parquet files; prints the counts."""
     import pyarrow
     import pyarrow.parquet
 
@@ -132,7 +132,7 @@ def write_copies(data: str, times: str, folder: str) -> None:
 def write_recipe(
     path: Path, data: Path, sources: dict[str, tuple[str, str]], **settings: Any
 ) -> Path:
-    """Write a recipe of equal weights for one local worker, and return its path; JSON is YAML."""
+    """Write a recipe with equal weights for one local worker; returns its path. (JSON is YAML.)"""
     recipe = {
         "output_dir": str(path.with_suffix("")),
         "sources": {
@@ -148,7 +148,7 @@ def write_recipe(
 
 
 def train(data: str, folder: str) -> None:
-    """Train a tokenizer of 32,000 entries on every document; prints the bytes of their text."""
+    """Train a tokenizer of 32,000 entries on all documents; prints the bytes of their text."""
     from data_prep import tokenizer
 
     documents = [text for of_source in texts(Path(data)).values() for text in of_source]
@@ -157,35 +157,35 @@ def train(data: str, folder: str) -> None:
 
 
 def call(module: str, function: str, *arguments: object) -> list[str]:
-    """The command that calls a function with words, in a process of its own."""
+    """The command that calls a function with string arguments in a process of its own."""
     code = f"import sys; from {module} import {function}; {function}(*sys.argv[1:])"
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
 @dataclass
 class Usage:
-    """What a process and those that it started have used."""
+    """The resources that a process and its children used."""
 
     seconds: float = 0.0
-    """From start to end."""
+    """Wall-clock time."""
     cpu_seconds: float = 0.0
     """User and system time."""
     peak_gb: float = 0.0
-    """Resident memory of the largest process."""
+    """Peak resident memory of the largest process."""
     stages: dict[str, float] = field(default_factory=dict)
-    """CPU seconds of each stage of a build; ``plan`` is all before the first, imports included."""
+    """CPU seconds of each stage of a build; ``plan`` is everything before the first one."""
     disk: dict[str, int] = field(default_factory=dict)
-    """Bytes of the watched folders when they were largest, by what they hold."""
+    """Bytes of the watched folders at their largest, by the name of each subfolder or file."""
     output: str = ""
-    """What it printed..."""
+    """Its standard output."""
     errors: str = ""
-    """... and what it told on the other stream."""
+    """Its standard error."""
 
 
 def measured(command: list[str], *watched: Path) -> Usage:
-    """Run a command; `RuntimeError` with what it said when it fails.
+    """Run a command and measure it; raises `RuntimeError` with its errors when it fails.
 
-    Modules are compiled once for all commands, as Python does unless it is told not to.
+    All commands share compiled modules, even if the environment disables Python's cache.
     """
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(HOME.absolute() / "pyc")}
     usage, ended = Usage(), threading.Event()
@@ -235,14 +235,14 @@ def measured(command: list[str], *watched: Path) -> Usage:
 
 
 def _cpu(pid: int) -> float:
-    """CPU seconds so far of a process and its ended children."""
+    """CPU seconds so far of a process and its finished children."""
     after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return sum(map(int, after_name[11:15])) / _TICKS
 
 
 def _sizes(folders: tuple[Path, ...]) -> dict[str, int]:
-    """Bytes below folders by the first name in there; a file with two names counts once."""
-    found: Counter[str] = Counter()
+    """Bytes in folders by the first part of the path; a file with two names counts once."""
+    sizes: Counter[str] = Counter()
     seen: set[int] = set()
     for folder in folders:
         for root, _, files in os.walk(folder):
@@ -251,8 +251,8 @@ def _sizes(folders: tuple[Path, ...]) -> dict[str, int]:
                 try:
                     entry = path.stat()
                 except FileNotFoundError:
-                    continue  # renamed meanwhile
+                    continue  # renamed in the meantime
                 if entry.st_ino not in seen:
                     seen.add(entry.st_ino)
-                    found[path.relative_to(folder).parts[0]] += entry.st_size
-    return dict(found)
+                    sizes[path.relative_to(folder).parts[0]] += entry.st_size
+    return dict(sizes)

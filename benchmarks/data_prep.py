@@ -1,11 +1,11 @@
-"""Command: our data preparation against datatrove's stock blocks, and tokenising alone.
+"""Command: compare data preparation with datatrove's stock blocks, and measure tokenising alone.
 
 python -m benchmarks.data_prep --data DIR [--rounds N] [--regex-words]
 
-Both go from the sources' files to ArrayRecord with one tokenizer, trained beforehand, each in one
-process of one worker: read, normalise, reject exact and near duplicates and what holds a question
-of GSM8K, tokenise, write. A rate is MB of the text that was read for a CPU second of the process,
-imports and all, but compiled before. `benchmarks.stock` says what the peer is.
+Both turn the sources' files into ArrayRecord files with the same tokenizer, which is trained
+beforehand, in one process with one worker: read, normalise, reject exact and near-duplicates and
+documents with a question of GSM8K, tokenise, write. A rate is MB of text read per CPU second of the
+process, imports included, with compiled modules. `benchmarks.stock` describes the peer.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from typing import Any
 from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, SOURCES, Usage, call, measured, write_recipe
 from tinymathreason import cli
-from tinymathreason.files import read_json
+from tinymathreason.records.mixture import Mixture
 
 BATCH = 256
-"""Texts that are tokenised in one call."""
+"""Texts tokenised in one call."""
 WITH_SPECIAL = 20
-"""One text in so many also comes with the special tokens written out in it."""
+"""One text out of this many is repeated with special tokens written into it."""
 
 
 def stock_command(data: Path, tokenizer: Path, output: Path, words: str) -> list[str]:
-    """The peer's."""
+    """The command of the peer."""
     return call("benchmarks.stock", "build", data, tokenizer / "tokenizer.json", output, words)
 
 
@@ -44,7 +44,7 @@ def recipe(data: Path, tokenizer: Path, output: Path) -> Path:
 
 
 def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[dict[str, Any]]:
-    """Measure both, in turns; yields a figure for each and the ratios."""
+    """Measure both alternately; yields the figures of each, and the ratios."""
     tokenizer, output = home / "tokenizer", home / "output"
     size = int(measured(call("benchmarks.corpus", "train", data, tokenizer)).output)
     path = recipe(data, tokenizer, output)
@@ -52,28 +52,28 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
     contestants = {"ours": build}
     for kind in words:
         contestants[f"stock, {kind} words"] = stock_command(data, tokenizer, output, kind)
-    measured(build)  # both import compiled modules then
+    measured(build)  # from then on, both import compiled modules
     shutil.rmtree(output)
     measured([sys.executable, "-c", "import benchmarks.stock, spacy.lang.en"])
-    found: dict[str, list[Usage]] = {name: [] for name in contestants}
+    measurements: dict[str, list[Usage]] = {name: [] for name in contestants}
     kept = {}
     for _ in range(rounds):
         for name, command in contestants.items():
             usage = measured(command)
             print(f"{name}: {usage}", file=sys.stderr, flush=True)
-            found[name].append(usage)
+            measurements[name].append(usage)
             if name == "ours":
-                manifest = read_json(output / "manifest.json")
-                documents = [entry["documents"]["kept"] for entry in manifest["sources"].values()]
-                tokens = sum(entry["tokens"] for entry in manifest["sources"].values())
+                manifest = Mixture.load(output / "manifest.json")
+                documents = [entry.documents.kept for entry in manifest.sources.values()]
+                tokens = sum(entry.tokens for entry in manifest.sources.values())
                 kept[name] = {"kept": sum(documents), "tokens": tokens}
             else:
-                said = json.loads(usage.output.splitlines()[-1])
-                usage.stages = said.pop("stages")
-                kept[name] = said
+                figures = json.loads(usage.output.splitlines()[-1])
+                usage.stages = figures.pop("stages")
+                kept[name] = figures
             shutil.rmtree(output)
     rates = {}
-    for name, usages in found.items():
+    for name, usages in measurements.items():
         cpu = statistics.median(usage.cpu_seconds for usage in usages)
         rates[name] = size / 1e6 / cpu
         yield {
@@ -101,7 +101,7 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
 
 
 def steps(path: str) -> None:
-    """Print the CPU seconds of each step of the documents stage, in a build of its own."""
+    """Print the CPU seconds of each step of the documents stage, in a separate build."""
     from data_prep.recipe import Recipe
     from data_prep.stages.documents import pipeline
     from data_prep.work import open_work
@@ -110,7 +110,7 @@ def steps(path: str) -> None:
     spent: dict[str, float] = {}
 
     def timed(stream: Iterator[Any], name: str) -> Iterator[Any]:
-        """``stream``; what comes before a step counts as the step's too, until the end."""
+        """``stream``, timed: a step's time includes that of the steps before it."""
         while True:
             before = time.process_time()
             try:
@@ -136,7 +136,7 @@ def steps(path: str) -> None:
 
 
 def tokenise(data: str, folder: str, rounds: str) -> None:
-    """Print what our encoder and Hugging Face's took for the same texts, and where they differ."""
+    """Print the time of our encoder and of Hugging Face's for the same texts, and differences."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from benchmarks.corpus import texts
     from data_prep.tokenizer import Encoder, load
@@ -189,14 +189,14 @@ def main(argv: Sequence[str]) -> None:
         prog="benchmarks.data_prep", description="Time data preparation against datatrove's blocks."
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of `make realdata`")
-    parser.add_argument("--rounds", type=int, default=1, help="the median counts")
+    parser.add_argument("--rounds", type=int, default=1, help="the median is reported")
     parser.add_argument(
         "--regex-words",
         action="store_true",
-        help="the peer once more, with words by regular expressions in place of spaCy",
+        help="also measure the peer with words by regular expressions instead of spaCy",
     )
     arguments = parser.parse_args(argv)
-    data, home = corpus.found(arguments.data), HOME / "data_prep"
+    data, home = corpus.check_data(arguments.data), HOME / "data_prep"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     for figures in prepare(

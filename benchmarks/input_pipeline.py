@@ -1,12 +1,12 @@
-"""Command: how fast upstream's input pipeline feeds a host from our records, and from raw text.
+"""Command: measure how fast upstream's input pipeline reads our records, and raw text.
 
 python -m benchmarks.input_pipeline --data DIR [--tokens N] [--rounds N]
 
-A build of the shared data with the 1B model's vocabulary goes through upstream's Grain pipeline as
-the 1B overlay sets it: mixed, packed by concat_then_split to full context, batched, shifted. The
-peer is the same pipeline over the same documents as text, which it tokenises on the way
-(tokenize_train_data). A rate is tokens for a CPU second of the process, after a first batch has
-filled the buffers; with worker processes only the time on the clock can be measured.
+A build of the shared data with the 1B model's vocabulary is read by upstream's Grain pipeline with
+the settings of the 1B overlay: mixed, packed by concat_then_split to the full context, batched and
+shifted. The peer is the same pipeline over the same documents as text, which it tokenises itself
+(tokenize_train_data). A rate is tokens per CPU second of the process, after a first batch has
+filled the buffers; with worker processes, only wall-clock time can be measured.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from tinymathreason import cli
 
 OVERLAY = Path("maxtext_configs/tinymathreason_1b.yml")
 NEEDED = 75_000
-"""Tokens a second that one of the four hosts of a v4-32 takes: 300,000 altogether."""
+"""Tokens per second that one of the four hosts of a v4-32 needs, of 300,000 in total."""
 BATCH = 72
-"""Rows of a batch, as a host of a v4-32 draws them: a quarter of 288."""
+"""Rows in a batch of one host of a v4-32: a quarter of 288."""
 ENTRIES = 32_000
-"""Of the tokenizer, as in the 1B model's recipe."""
+"""Entries of the tokenizer, as in the 1B model's recipe."""
 
 
 def write_texts(mixture: str, folder: str) -> None:
@@ -53,7 +53,7 @@ def write_texts(mixture: str, folder: str) -> None:
             records = writer(target / path.name)
             with ArrayRecordDataSource([str(path)]) as source:
                 for number in range(len(source)):
-                    # Without the end token, as text has it.
+                    # Without the end token, which is not part of the text.
                     ids = decode(source[number])[:-1].tolist()
                     text = tokenizer.decode(ids, skip_special_tokens=False)
                     example = example_pb2.Example()
@@ -65,23 +65,23 @@ def write_texts(mixture: str, folder: str) -> None:
 
 
 def draw(tokens: str, *overrides: str) -> None:
-    """Print what drawing so many tokens took, after a first batch."""
-    # Worker processes import jax too.
+    """Print the time of drawing this many tokens after a first batch."""
+    # Worker processes also import jax.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from benchmarks.batches import batches
 
     stream = batches(OVERLAY, overrides)
     next(stream)
-    found = 0
+    drawn = 0
     started, cpu = time.monotonic(), time.process_time()
-    while found < int(tokens):
-        found += int((next(stream)["inputs_segmentation"] > 0).sum())
+    while drawn < int(tokens):
+        drawn += int((next(stream)["inputs_segmentation"] > 0).sum())
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu
-    print(json.dumps({"tokens": found, "seconds": seconds, "cpu_seconds": cpu}))
+    print(json.dumps({"tokens": drawn, "seconds": seconds, "cpu_seconds": cpu}))
 
 
 def rates(mixture: Path, tokenizer: Path, tokens: int, rounds: int, *more: str) -> dict[str, float]:
-    """Tokens for a CPU second and for a second on the clock: the median of the rounds."""
+    """Tokens per CPU second and per wall-clock second: the median of the rounds."""
     command = call(
         "benchmarks.input_pipeline",
         "draw",
@@ -91,18 +91,18 @@ def rates(mixture: Path, tokenizer: Path, tokens: int, rounds: int, *more: str) 
         f"per_device_batch_size={BATCH}",
         *more,
     )
-    found = []
+    results = []
     for _ in range(rounds):
-        found.append(json.loads(measured(command).output.splitlines()[-1]))
-        print(f"{mixture}, {more}: {found[-1]}", file=sys.stderr, flush=True)
+        results.append(json.loads(measured(command).output.splitlines()[-1]))
+        print(f"{mixture}, {more}: {results[-1]}", file=sys.stderr, flush=True)
     return {
-        f"tokens_per_{key}": round(statistics.median(f["tokens"] / f[f"{key}s"] for f in found))
+        f"tokens_per_{key}": round(statistics.median(r["tokens"] / r[f"{key}s"] for r in results))
         for key in ("cpu_second", "second")
     }
 
 
 def measure(data: Path, home: Path, tokens: int, rounds: int) -> dict[str, Any]:
-    """Build both forms of the documents below ``home``, draw from both, and compare."""
+    """Build both forms of the documents in ``home``, draw from both, and compare."""
     recipe = write_recipe(
         home / "mixture.json",
         data,
@@ -119,7 +119,7 @@ def measure(data: Path, home: Path, tokens: int, rounds: int) -> dict[str, Any]:
 
     alone = "grain_worker_count=0"
     ours = drawn(mixture, tokens, alone)
-    # Whole documents, as ours are: by default upstream keeps the first 4,096 tokens of each.
+    # Complete documents like ours; by default upstream keeps only the first 4,096 tokens of each.
     as_text = ("tokenize_train_data=true", "use_truncation=false")
     peer = drawn(texts, tokens // 4, alone, *as_text)
     one_worker = drawn(mixture, tokens, "grain_worker_count=1")
@@ -143,14 +143,20 @@ def measure(data: Path, home: Path, tokens: int, rounds: int) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks.input_pipeline", description="Time upstream's input pipeline on our data."
+        prog="benchmarks.input_pipeline",
+        description="Measure upstream's input pipeline on our data.",
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder of `make realdata`")
-    parser.add_argument("--tokens", type=int, default=8_000_000, help="a quarter of it as text")
-    parser.add_argument("--rounds", type=int, default=1, help="the median counts")
-    parser.add_argument("--home", type=Path, default=HOME / "input_pipeline", help="is emptied")
+    parser.add_argument("--tokens", type=int, default=8_000_000, help="a quarter of it from text")
+    parser.add_argument("--rounds", type=int, default=1, help="the median is reported")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=HOME / "input_pipeline",
+        help="folder, is emptied",
+    )
     arguments = parser.parse_args(argv)
-    data, home = corpus.found(arguments.data), arguments.home
+    data, home = corpus.check_data(arguments.data), arguments.home
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     print(json.dumps(measure(data, home, arguments.tokens, arguments.rounds)))

@@ -1,11 +1,11 @@
-"""Command: the share of copies caught as near-duplicates, by how much of their words was changed.
+"""Command: measure the share of copies caught as near-duplicates, by their share of changed words.
 
 python -m benchmarks.near_duplicates --data DIR [--documents N]
 
-Each document meets a copy of itself of which some words, between white space, are other words of
-its source; and each GSM8K problem a copy with other numbers. Our setting and the usual one
-(shingles of five words, 14 bands of 8 hashes, no second look) judge the same pairs, and beside each
-share stands what the formulas make of the exact similarities.
+Each document is compared with a copy in which some words, between white space, are replaced by
+other words of its source, and each GSM8K problem with a copy with other numbers. Our setting and
+the usual one (shingles of five words, 14 bands of 8 hashes, no comparison afterwards) judge the
+same pairs; each share is printed with the value that the formulas predict.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from data_prep.similarity import (
     ROWS,
     SHARED_NUMBERS,
     SHINGLE,
-    WORDS_A_NUMBER,
+    WORDS_PER_NUMBER,
     fingerprint,
     minima,
     similar,
@@ -43,7 +43,7 @@ USUAL_SHINGLE, USUAL_BANDS, USUAL_ROWS = 5, 14, 8
 
 
 def changed(text: str, share: float, source: random.Random, words: Sequence[str]) -> str:
-    """``text`` with this share of its words, between white space, replaced by some of ``words``."""
+    """``text`` with this share of its words, between white space, replaced by random ``words``."""
     parts = re.split(r"(\s+)", text)
     places = [place for place, part in enumerate(parts) if part.strip()]
     for place in source.sample(places, round(share * len(places))):
@@ -54,19 +54,19 @@ def changed(text: str, share: float, source: random.Random, words: Sequence[str]
 
 
 def renumbered(text: str, source: random.Random) -> str:
-    """``text`` with every number replaced by another of as many digits."""
+    """``text`` with every number replaced by another one with as many digits."""
 
-    def other(found: re.Match[str]) -> str:
-        digits = len(found[0])
+    def other(match: re.Match[str]) -> str:
+        digits = len(match[0])
         least = 0 if digits == 1 else 10 ** (digits - 1)
-        return str((int(found[0]) - least + source.randrange(1, 9)) % (10**digits - least) + least)
+        return str((int(match[0]) - least + source.randrange(1, 9)) % (10**digits - least) + least)
 
     return re.sub(r"\d+", other, text, flags=re.ASCII)
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What both settings, and the formulas, see of a document."""
+    """What both settings and the formulas use of a document."""
 
     record: npt.NDArray[np.void]
     """Our fingerprint, void[1]."""
@@ -83,12 +83,12 @@ class Passage:
 
     @classmethod
     def of(cls, text: str) -> "Passage":
-        """All of it from a text."""
+        """Compute everything from a text."""
         pieces = hashed_pieces(text)
         record, keys = fingerprint(text)
         short, long, numbers = (
-            np.unique(np.concatenate(found))
-            for found in (
+            np.unique(np.concatenate(hashes))
+            for hashes in (
                 [piece.shingles(SHINGLE) for piece in pieces],
                 [piece.shingles(USUAL_SHINGLE) for piece in pieces],
                 [piece.numbers() for piece in pieces],
@@ -113,7 +113,7 @@ def jaccard(left: Hashes, right: Hashes) -> float:
 
 @cache
 def _meet(agreeing: int) -> float:
-    """The probability that a band agrees wholly when this many of all hashes agree."""
+    """The probability that some band agrees completely if this many of all hashes agree."""
     hashes = BANDS * ROWS
     ways: int = sum(
         (-1) ** (bands + 1)
@@ -125,7 +125,7 @@ def _meet(agreeing: int) -> float:
 
 
 def by_formula(similarity: float) -> float:
-    """The probability that two documents meet in one of our bands and are found alike enough."""
+    """The probability that two documents meet in one of our bands and are similar enough."""
     hashes = BANDS * ROWS
     return sum(
         math.comb(hashes, k) * similarity**k * (1 - similarity) ** (hashes - k) * _meet(k)
@@ -134,18 +134,18 @@ def by_formula(similarity: float) -> float:
 
 
 def share_numbers(left: Passage, right: Passage) -> bool:
-    """The rule about numbers, on exact sets."""
+    """The rule about shared numbers, on exact sets."""
     fewer = min(len(left.numbers), len(right.numbers))
-    rich = all(len(t.numbers) * WORDS_A_NUMBER >= t.record["words"][0] for t in (left, right))
+    rich = all(len(t.numbers) * WORDS_PER_NUMBER >= t.record["words"][0] for t in (left, right))
     both = len(np.intersect1d(left.numbers, right.numbers, assume_unique=True))
     return not (rich and fewer > 0 and both < SHARED_NUMBERS * fewer)
 
 
 def judge(left: Passage, right: Passage) -> dict[str, float]:
-    """What each setting and each formula make of one pair."""
+    """The result of each setting and of each formula for one pair."""
     alike = bool(similar(left.record, right.record)[0])
     meet = bool(np.isin(left.keys, right.keys).any())
-    # Without numbers there is no rule about them.
+    # Without numbers, the rule about them does not apply.
     bare = [text.record.copy() for text in (left, right)]
     for record in bare:
         record["numbers"] = 0
@@ -164,16 +164,16 @@ def judge(left: Passage, right: Passage) -> dict[str, float]:
 
 
 def summary(pairs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each figure."""
+    """The mean of each value."""
     return {name: round(float(np.mean([pair[name] for pair in pairs])), 4) for name in pairs[0]}
 
 
 def run(data: Path, documents: int) -> Iterator[dict[str, Any]]:
-    """The line of each share of changed words, then that of other numbers."""
+    """A line for each share of changed words, then for other numbers."""
     source = random.Random(0)
     drawn = {
-        name: source.sample(found, min(documents, len(found)))
-        for name, found in corpus.texts(data).items()
+        name: source.sample(texts, min(documents, len(texts)))
+        for name, texts in corpus.texts(data).items()
     }
     words = {name: " ".join(texts).split() for name, texts in drawn.items()}
     originals = {name: [Passage.of(text) for text in texts] for name, texts in drawn.items()}
@@ -202,7 +202,7 @@ def main(argv: Sequence[str]) -> None:
     """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(
         prog="benchmarks.near_duplicates",
-        description="Share of changed copies that are caught, measured and by formula.",
+        description="Measure the share of changed copies that are caught, and by formula.",
     )
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of text, as `make realdata` reads it"

@@ -1,9 +1,9 @@
-"""Data preparation from datatrove's stock blocks alone, the peer of our own.
+"""Data preparation with datatrove's stock blocks alone, as a peer of ours.
 
-The same steps as ours, each as datatrove's examples write it and with its default settings: words
-by spaCy, ids by Hugging Face's tokenizers, compressed JSON lines between two steps. One process
-does all of them, one source a task. `benchmarks.data_prep` runs it; it needs the extra
-``benchmarks``.
+It has the same steps as ours, each written as in datatrove's examples and with default settings:
+words by spaCy, ids by Hugging Face's tokenizers, compressed JSON lines between the steps. One
+process runs all of them, with one source per task. `benchmarks.data_prep` runs it; it needs the
+extra ``benchmarks``.
 """
 
 import json
@@ -42,12 +42,12 @@ from data_prep.stages.records import encode, writer
 from data_prep.words import Words
 from tinymathreason.chatml import EOS
 
-# The default, xxhash, fails: datatrove hands it text, and xxhash 4 takes bytes alone.
+# The default, xxhash, fails: datatrove passes text, and xxhash 4 accepts only bytes.
 HASH = HashConfig(hash_fc="sha1")
 
 
 def text_of(document: Document) -> str:
-    """What exact deduplication compares."""
+    """The text that exact deduplication compares."""
     return str(document.text)
 
 
@@ -57,7 +57,7 @@ DECONTAMINATION = NGramsDecontConfig(hash_config=HASH)
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and of its children that have ended."""
+    """User and system time of this process and of its finished children."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -65,7 +65,7 @@ def cpu_seconds() -> float:
 def index_questions(questions: Path, folder: Path, words: WordTokenizer) -> None:
     """Write the hashes of the questions' n-grams, as NGramsDecontFilter reads them.
 
-    NGramsDecontIndexer does this for tasks of lighteval, and does not run without it.
+    NGramsDecontIndexer does this for lighteval's tasks, and does not run without lighteval.
     """
     hash_of, hashes = create_hash_func(HASH), set()
     for line in questions.read_text(encoding="utf-8").splitlines():
@@ -93,15 +93,15 @@ def write_records(tokens: Path, output: Path, names: list[str]) -> dict[str, int
 
 
 def build(data: str, tokenizer: str, output: str, words: str) -> None:
-    """Make ArrayRecord files in ``output``; prints the CPU seconds of each step, and counts.
+    """Write ArrayRecord files to ``output``; prints the CPU seconds of each step, and the counts.
 
     ``data`` is the folder of the sources, ``tokenizer`` a tokenizer.json of at most 65,536
     entries, ``words`` spacy or regex.
     """
-    # A process a core is how datatrove uses many; tokenizers then must not use them as well.
+    # datatrove uses many cores with one process each, so tokenizers must not use them too.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     home = Path(output)
-    # datatrove hands out the files of "read" in the order of their names, one a task.
+    # datatrove assigns the files of "read" to tasks in the order of their names.
     names = sorted(SOURCES, key=lambda name: f"{name}.jsonl.gz")
     spent = {"imports": cpu_seconds()}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build a mixture of ArrayRecord files: bash data_prep/build_mixture.sh [RECIPE.yaml] [key=value ...]
+# Build a mixture of ArrayRecord files: bash data_prep/build_mixture.sh [RECIPE.yaml] [--key value ...]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/..
 python=python

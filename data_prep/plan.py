@@ -65,10 +65,10 @@ def estimate(work: Work, name: str) -> Estimate:
                 break
         if documents:
             break  # otherwise the files of this task are empty
-    whole = next(rows, None) is None and len(tasks) == 1 and len(first.files) <= 1
+    complete = next(rows, None) is None and len(tasks) == 1 and len(first.files) <= 1
     stored = sum(task.bytes for task in tasks)
     times = 1.0
-    if not whole:
+    if not complete:
         times = _scale(work, first, [document.text for document in documents], stored)
     text = times * size
     for step in steps:

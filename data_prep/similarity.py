@@ -25,7 +25,7 @@ FIRST = 4
 keys, and comparing all with all would be quadratic."""
 SHARED_NUMBERS = 0.3
 """Share of the numbers that the other document must contain too, of the document with fewer..."""
-WORDS_A_NUMBER = 60
+WORDS_PER_NUMBER = 60
 """... unless one of them has fewer than one number in this many words."""
 
 RECORD = np.dtype(
@@ -100,8 +100,8 @@ def similar(left: npt.NDArray[np.void], right: npt.NDArray[np.void]) -> npt.NDAr
     alike = _jaccard(left["shingle_hashes"], right["shingle_hashes"]) >= LEAST
     fewer = np.minimum(left["numbers"], right["numbers"]).astype(np.float64)
     both = left["numbers"].astype(np.float64) + right["numbers"]
-    rich = (left["numbers"] * WORDS_A_NUMBER >= left["words"]) & (
-        right["numbers"] * WORDS_A_NUMBER >= right["words"]
+    rich = (left["numbers"] * WORDS_PER_NUMBER >= left["words"]) & (
+        right["numbers"] * WORDS_PER_NUMBER >= right["words"]
     )
     jaccard = _jaccard(left["number_hashes"], right["number_hashes"])
     # |A & B| = J / (1 + J) (|A| + |B|)

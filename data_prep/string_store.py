@@ -9,7 +9,7 @@ from tinymathreason.files import new_file
 
 
 class StringStore:
-    """The strings of a file, by number; only the one that is asked for is read."""
+    """The strings of a file, by number; only the requested one is read."""
 
     def __init__(self, path: Path) -> None:
         self._ends = np.load(path.with_suffix(".npy"), mmap_mode="r")

@@ -33,8 +33,8 @@ ROOMS = {
 
 INTRODUCTION = """# Configuration keys
 
-Every key that this project reads from YAML. On a command line, `key=value` replaces a value; nested
-keys have dots. Overlays for pretraining hold
+Every key that this project reads from YAML. On a command line, `--key value` or `key=value`
+replaces a value; nested keys have dots. Overlays for pretraining hold
 [MaxText's keys](https://maxtext.readthedocs.io/), and preflight refuses an unknown one.
 """
 

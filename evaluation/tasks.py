@@ -1,4 +1,4 @@
-"""Benchmarks: a name in, problems with their answers out."""
+"""Problems with numeric answers, for accuracy during training and for our own lm-eval task."""
 
 import itertools
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class NumericProblem:
 
 
 def _arithmetic(data: str | None, limit: int | None) -> list[NumericProblem]:
-    """Held-out problems of the quickstart's generator, all different; always the same ones."""
+    """Distinct held-out problems of the quickstart's generator, the same ones each time."""
     if data is not None:
-        raise InputError("data: the task arithmetic makes its own problems")
+        raise InputError("data: the task arithmetic generates its own problems")
     made = itertools.islice(arithmetic.problems(0, held_out=True), limit or ARITHMETIC_PROBLEMS)
     return [NumericProblem(problem.question, str(problem.answer)) for problem in made]
 
@@ -49,7 +49,7 @@ TASKS: dict[str, Callable[[str | None, int | None], list[NumericProblem]]] = {
 
 
 def load(task: str, data: str | None = None, limit: int | None = None) -> list[NumericProblem]:
-    """The first ``limit`` problems of a task; None takes all (of the endless arithmetic, 200).
+    """The first ``limit`` problems of a task; None takes all, or 200 of the endless arithmetic.
 
     Raises `InputError` for an unknown task and for a data file that is missing or malformed.
     """

@@ -26,7 +26,7 @@ class Model(LlamaSizes):
 
     @property
     def matmul_flops_per_token(self) -> int:
-        """Operations of the weights' products in a step: 2 forward and 4 backward a weight.
+        """Operations of the matrix products in a step: 2 forward and 4 backward per weight.
 
         Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, section 2.1.
         """
@@ -34,7 +34,7 @@ class Model(LlamaSizes):
 
     @property
     def attention_flops_per_token(self) -> int:
-        """Operations of causal attention in a step: a token meets half of the context on average.
+        """Operations of causal attention in a step: on average a token attends to half the context.
 
         Two products forward and four backward, as in PaLM's appendix B
         (https://arxiv.org/abs/2204.02311), halved for the mask.
@@ -43,5 +43,5 @@ class Model(LlamaSizes):
 
     @property
     def flops_per_token(self) -> int:
-        """What model FLOP utilisation (MFU) divides by: no recomputation, no masked half."""
+        """The operations that the MFU counts: no recomputation and no masked half of attention."""
         return self.matmul_flops_per_token + self.attention_flops_per_token

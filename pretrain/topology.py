@@ -137,21 +137,20 @@ def of_overlay(stem: str, hardware: str) -> str:
 
     Raises `InputError` when the name has none.
     """
-    for name in OFFERED:
-        if stem.endswith("_" + name.replace("-", "_")):
-            return name
-    if hardware == "cpu":
-        return "cpu"
-    raise InputError(
-        f"{stem}: the name does not end with a topology; use --topology, such as {OFFERED[0]}"
-    )
+    name = _named_in(stem) or ("cpu" if hardware == "cpu" else None)
+    if name is None:
+        raise InputError(
+            f"{stem}: the name does not end with a topology; use --topology, such as {OFFERED[0]}"
+        )
+    return name
 
 
-def check(overlay: Path, kind: str) -> None:
+def check(overlay: Path, tpu_type: str) -> None:
     """Raise `InputError` when an overlay named after one slice would run on another."""
-    for name in OFFERED:
-        named = overlay.stem.endswith("_" + name.replace("-", "_"))
-        if named and name != canonical(kind):
-            raise InputError(
-                f"{overlay} is for {name}, not for {kind}: its batch size would differ"
-            )
+    name = _named_in(overlay.stem)
+    if name and name != canonical(tpu_type):
+        raise InputError(f"{overlay} is for {name}, not for {tpu_type}: its batch would differ")
+
+
+def _named_in(stem: str) -> str | None:
+    return next((name for name in OFFERED if stem.endswith(f"_{name.replace('-', '_')}")), None)

@@ -1,6 +1,6 @@
 """Command: train with MaxText, after checks that find wrong input within a second.
 
-python -m maxtext.train OVERLAY.yml [key=value ...]
+python -m maxtext.train OVERLAY.yml [--key value ...]
 
 Exit status: 0 when the last step is saved; 75 when a SIGTERM made the run save and stop before its
 last step; 2 for wrong input, which includes data that ran out; 1 after a crash.
@@ -20,6 +20,7 @@ from typing import Any
 
 from pretrain import mixture, overlay, run
 from tinymathreason import vocabulary
+from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.writes import check_room
 
@@ -169,7 +170,7 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
     start = None
     if jax.process_index() == 0:
         run.set_aside_incomplete(config)
-        start = run.Start(
+        start = run.StartWriter(
             config, jax.process_count(), jax.device_count(), jax.devices()[0].device_kind
         )
     if jax.process_count() > 1:
@@ -207,7 +208,7 @@ def _trainer(config: dict[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def recorded(config: dict[str, Any], start: run.Start | None) -> Iterator[None]:
+def recorded(config: dict[str, Any], start: run.StartWriter | None) -> Iterator[None]:
     """Check the first checkpoint of the training in the block, and record its failure.
 
     ``start`` is None on hosts that write no record. An OSError is raised as a RuntimeError: during
@@ -228,7 +229,7 @@ def recorded(config: dict[str, Any], start: run.Start | None) -> Iterator[None]:
         check.close()
 
 
-def exit_now(start: run.Start, error: InputError) -> None:
+def exit_now(start: run.StartWriter, error: InputError) -> None:
     """End the process with a one-line error, because MaxText's training loop cannot be stopped."""
     start.end(f"failed: {error}")
     print(f"error: {error}", file=sys.stderr, flush=True)
@@ -236,7 +237,7 @@ def exit_now(start: run.Start, error: InputError) -> None:
 
 
 def exit_status(
-    config: dict[str, Any], start: run.Start | None, saved: Sequence[int], preempted: bool
+    config: dict[str, Any], start: run.StartWriter | None, saved: Sequence[int], preempted: bool
 ) -> int:
     """The exit status of a training that returned; also records the outcome in ``start``.
 
@@ -262,6 +263,8 @@ def main(argv: Sequence[str]) -> None:
         prog="maxtext.train", description="Train with MaxText, configured by an overlay."
     )
     parser.add_argument("overlay", type=Path, help="YAML file, such as one of maxtext_configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="override a MaxText key")
-    arguments = parser.parse_args(argv)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="--key value", help="override a MaxText key"
+    )
+    arguments = parse_arguments(parser, argv)
     train(arguments.overlay, arguments.overrides)

@@ -90,7 +90,8 @@ def _reaching(repo: str) -> Iterator[None]:
         # The upload of a large file wraps the hub's error.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        reason = " ".join((disk.told(cause) if isinstance(cause, OSError) else str(cause)).split())
+        reason = disk.explain(cause) if isinstance(cause, OSError) else str(cause)
+        reason = " ".join(reason.split())
         if status == 401:
             reason = "the hub does not accept the token (401): run hf auth login, or set HF_TOKEN"
         elif status == 403:

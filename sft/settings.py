@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sft import arithmetic
-from sft.arguments import read
+from tinymathreason.arguments import read, refuse
 from tinymathreason.cli import InputError
-from tinymathreason.config import build, merge, nearest, read_yaml
+from tinymathreason.config import build, merge, nearest, parse_overrides, read_yaml
 
 CONFIGS = Path(__file__).parent / "configs"
 """Shipped configurations, searched after the working folder."""
@@ -54,11 +54,11 @@ def find(path: Path) -> Path:
 def parse[T](
     path: Path, arguments: Sequence[str], ours: type[T], trainer: str = "SFTConfig"
 ) -> Settings[T]:
-    """The settings of a run from YAML and arguments, which win.
+    """The settings of a run, from a YAML file and the arguments that replace its values.
 
-    ``ours`` is the dataclass of our keys; ``trainer`` names TRL's, whose keys and ModelConfig's are
-    taken too. How all are given tells `sft.arguments`. On a CPU `arithmetic.FLOAT32`
-    wins.
+    ``ours`` is the dataclass of our keys, ``trainer`` the name of TRL's configuration class; keys
+    of ModelConfig are accepted too. `tinymathreason.arguments` describes the grammar of
+    ``arguments``. On a CPU, `arithmetic.FLOAT32` replaces the values of both.
 
     Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
     """
@@ -66,7 +66,7 @@ def parse[T](
 
     class Parser(trl.TrlParser):  # type: ignore[misc]
         def keys(self) -> dict[str, Any]:
-            """The keys, those that switch one off too, and how many words each takes."""
+            """The names of all options, and how many words each takes."""
             actions = self._option_string_actions.items()
             return {name[2:]: action.nargs for name, action in actions if name[:2] == "--"}
 
@@ -85,8 +85,9 @@ def parse[T](
             f"{', '.join(sorted(names))} and the fields of TRL's {trainer} and ModelConfig"
         )
 
-    given = read(arguments, names, parser.keys(), unknown)
-    values = merge(read_yaml(path), given.overrides)
+    given = read(arguments, parser.keys(), names, unknown)
+    refuse(given.positionals)
+    values = merge(read_yaml(path), parse_overrides(given.overrides))
     for key in values:
         if key not in names | theirs:
             raise unknown(key)
@@ -95,7 +96,7 @@ def parse[T](
     try:
         words = given.words()
         if arithmetic.on_cpu(parser.parse_known_args(words)[0].use_cpu):
-            # The last word counts.
+            # Of repeated options the last one wins.
             words += [f"--{key}={value}" for key, value in arithmetic.FLOAT32.items()]
         training, model = parser.parse_args_into_dataclasses(words)
     except (ValueError, TypeError) as error:
@@ -106,4 +107,4 @@ def parse[T](
     # ORG/NAME may be on the hub; anything else is a folder.
     if not Path(start).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", start):
         raise InputError(f"{start}: no model there; model_name_or_path takes a folder or ORG/NAME")
-    return Settings(data, training, model, {"values": values, "arguments": given.options})
+    return Settings(data, training, model, {"values": values, "arguments": dict(given.options)})

@@ -181,8 +181,8 @@ class Store(Step):
                     rejected[document.metadata["reason"]] += 1
                     rejected_lines.write(json.dumps(_rejected(document)) + "\n")
                     continue
-                record, found = _fingerprint(document, has_ids, work.recipe.near_duplicates)
-                entries = [(key, len(ids)) for key in found.tolist()]
+                record, of_document = _fingerprint(document, has_ids, work.recipe.near_duplicates)
+                entries = [(key, len(ids)) for key in of_document.tolist()]
                 keys.append(np.array(entries, dtype=artifacts.KEY))
                 fingerprints.append(record)
                 ids.append(document.id)

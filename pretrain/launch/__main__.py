@@ -27,6 +27,7 @@ from pretrain.launch.slice import (
 )
 from pretrain.launch.supervisor import LOG, GivenUpError, Supervisor, bundle_command, log
 from tinymathreason import cli
+from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 
 STOP_TIMEOUT = 1200
@@ -205,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "overlay", type=Path, help="YAML file in the checkout, such as one of maxtext_configs"
     )
-    one.add_argument("overrides", nargs="*", metavar="key=value", help="override a MaxText key")
+    one.add_argument("overrides", nargs="*", metavar="--key value", help="override a MaxText key")
     one.add_argument("--type", required=True, help="TPU type: v4-32, v5e-16, v5p-16, v6e-16, ...")
     one.add_argument("--spot", action="store_true", help="cheaper, but may be preempted")
     one.add_argument(
@@ -237,12 +238,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> None:
     """Parse the command line and run its verb."""
     top = parser()
-    # argparse returns ``key=value`` arguments that follow an option as unknown.
-    arguments, rest = top.parse_known_args(argv)
-    unknown = [word for word in rest if arguments.verb is not run or word.startswith("-")]
-    if unknown:
-        top.error(f"unrecognized arguments: {' '.join(unknown)}")
-    arguments.overrides = [*arguments.overrides, *rest]
+    arguments = parse_arguments(top, argv)
+    if arguments.overrides and arguments.verb is not run:
+        top.error(f"unrecognized arguments: {' '.join(arguments.overrides)}")
     arguments.verb(arguments)
 
 

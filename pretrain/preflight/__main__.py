@@ -1,6 +1,6 @@
 """Command: check a pretraining overlay before renting a slice: its memory, time and price.
 
-python -m pretrain.preflight OVERLAY.yml [--topology v4-32] [--sweep] [--json FILE] [key=value ...]
+python -m pretrain.preflight OVERLAY.yml [--topology v4-32] [--sweep] [--key value ...]
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pretrain.preflight import summary, sweep
 from pretrain.preflight.forecast import forecast
 from pretrain.topology import PRICES_OF
 from tinymathreason import cli
+from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -24,7 +25,9 @@ def main(argv: Sequence[str]) -> None:
         description="Compile an overlay's train step for a slice and estimate the run.",
     )
     parser.add_argument("overlay", type=Path, help="YAML file, such as one of maxtext_configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="override a MaxText key")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="--key value", help="override a MaxText key"
+    )
     parser.add_argument(
         "--topology", help="slice, such as v4-32 (default: the one that the overlay is named after)"
     )
@@ -33,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--price", type=float, help=f"dollars per chip-hour (default: list price of {PRICES_OF})"
     )
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = parse_arguments(parser, argv)
     path, overrides = arguments.overlay, arguments.overrides
     config = overlay.load(path, overrides)
     name = arguments.topology or topology.of_overlay(path.stem, config["hardware"])

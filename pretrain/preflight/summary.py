@@ -9,6 +9,7 @@ from pretrain.preflight.compiled_step import needed
 from pretrain.preflight.forecast import HOST_BANDWIDTH, RESTART, SPARE, Forecast
 from pretrain.preflight.roofline import StepTime
 from pretrain.topology import GIB, Topology
+from tinymathreason.units import duration, size
 
 
 def table(forecast: Forecast, topology: Topology) -> str:
@@ -42,8 +43,8 @@ def _counts(forecast: Forecast) -> list[tuple[str, str]]:
             "attention FLOPs of a device",
             f"{forecast.attention_flops / 1e12:.1f} T in Splash blocks",
         ),
-        ("main memory traffic", f"{forecast.hbm_bytes / 1e9:.0f} GB"),
-        ("collective traffic", f"{forecast.collective_bytes / 1e9:.1f} GB"),
+        ("main memory traffic", size(forecast.hbm_bytes)),
+        ("collective traffic", size(forecast.collective_bytes)),
     ]
 
 
@@ -71,14 +72,13 @@ def _estimates(forecast: Forecast, step: StepTime) -> list[tuple[str, str]]:
         *rows,
         (
             "checkpoint",
-            f"{forecast.checkpoint_bytes / 1e9:.1f} GB, estimated {forecast.write_seconds:.0f} s "
-            f"to write at {HOST_BANDWIDTH / 1e9:.1f} GB/s a host, while training continues",
+            f"{size(forecast.checkpoint_bytes)}, estimated {duration(forecast.write_seconds)} to "
+            f"write at {size(HOST_BANDWIDTH)}/s a host, while training continues",
         ),
         (
             "lost to a preemption",
-            f"estimated {forecast.lost_seconds / 60:.0f} minutes at most: "
-            f"{forecast.checkpoint_period} steps, the write and {RESTART / 60:.0f} minutes to "
-            "restart",
+            f"estimated {duration(forecast.lost_seconds)} at most: {forecast.checkpoint_period} "
+            f"steps, the write and {duration(RESTART)} to restart",
         ),
     ]
 
@@ -87,7 +87,7 @@ def verdict(forecast: Forecast, config: dict[str, Any]) -> str:
     """One line: whether the step fits and with how much to spare, or what to change."""
     name = forecast.topology
     if forecast.out_of_memory:
-        arrays = ", ".join(f"{shape} {size / 1e9:.0f} GB" for shape, size in forecast.largest)
+        arrays = ", ".join(f"{shape} {length / 1e9:.0f} GB" for shape, length in forecast.largest)
         return (
             f"does not fit {name}: {needed(forecast.out_of_memory)}; the largest arrays, over all "
             f"devices: {arrays}; {advice(config)}"

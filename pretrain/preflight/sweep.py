@@ -14,6 +14,7 @@ from pretrain.topology import GIB, Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
 from tinymathreason.tables import markdown_table
+from tinymathreason.units import duration
 
 LISTS = Path(__file__).parent / "sweeps"
 
@@ -54,7 +55,7 @@ def run(path: Path, topology: Topology, overrides: Sequence[str]) -> dict[str, F
         elapsed = time.monotonic() - started
         left = elapsed / number * (len(listed) - number)
         print(
-            f"[{number}/{len(listed)}, {left / 60:.0f} min left] {name}: {result}",
+            f"[{number}/{len(listed)}, {duration(left)} left] {name}: {result}",
             file=sys.stderr, flush=True,
         )  # fmt: skip
     return forecasts

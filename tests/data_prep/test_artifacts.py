@@ -21,12 +21,12 @@ from data_prep.recipe import BenchmarkQuestions, Recipe
 from data_prep.stages.artifacts import ARTIFACTS, Artifact
 from data_prep.string_store import StringStore
 from data_prep.work import STAGES, Work, begin, open_work
-from tests.data_prep.test_executors import documents
+from tests.support.builds import documents
 from tests.support.planted import recipe
 from tinymathreason.files import read_json, read_json_lines
 
 PRIVATE = ("estimates.json", "plan.json", "started.json", "errors/", "hashes/", "progress/")
-"""What lies in a working folder beside the artifacts."""
+"""Other files of a working folder."""
 
 
 def run(work: Work, stage: str) -> None:
@@ -73,7 +73,7 @@ def corpus(tmp_path_factory) -> Recipe:
 
 @pytest.fixture(scope="module")
 def before(corpus, tmp_path_factory) -> dict[str, Path]:
-    """The working folder as it is before each stage, and ``publish`` also after all others."""
+    """A copy of the working folder before each stage."""
     folder = tmp_path_factory.mktemp("work")
     work = open_work(corpus, folder / "work")
     begin(work, {"first": 1.0, "second": 1.0}, 100)
@@ -103,7 +103,7 @@ def test_every_file_has_the_columns_of_the_table(before, artifact: Artifact) -> 
 
 
 def check_columns(path: Path, columns: Any) -> int:
-    """Check what a file holds; returns the number of its rows."""
+    """Check the columns of a file; returns the number of its rows."""
     if path.suffix == ".parquet":
         assert pyarrow.parquet.read_schema(path).equals(columns)
         return pyarrow.parquet.read_metadata(path).num_rows
@@ -126,17 +126,17 @@ def check_columns(path: Path, columns: Any) -> int:
         return len(records)
     values = list(read_json_lines(path)) if path.suffix == ".jsonl" else [read_json(path)]
     for value in values:
-        # What the type does not name would be left out.
+        # Validation drops fields that the type does not have.
         assert pydantic.TypeAdapter(columns).validate_python(value, strict=True) == value
     return len(values)
 
 
 def result(recipe: Recipe, folder: Path, stage: str) -> object:
-    """What a stage makes of a working folder: its files, or its error."""
+    """The result of a stage in a working folder: its files, or its error."""
     earlier = files(folder)
     published = recipe.output_dir
     if recipe.on_bad_input == "fail":
-        # The working folder is that of the other recipe.
+        # The working folder was begun with the other recipe.
         work = open_work(dataclasses.replace(recipe, on_bad_input="skip"), folder)
         work.recipe = recipe
     else:
@@ -149,7 +149,7 @@ def result(recipe: Recipe, folder: Path, stage: str) -> object:
     found = {name: digest for name, digest in found.items() if not name.startswith(PRIVATE)}
     if stage == "publish":
         found |= files(published)
-        del found["manifest.json"]  # it holds the time
+        del found["manifest.json"]  # it contains the time
         shutil.rmtree(published)
     return found
 
@@ -158,11 +158,11 @@ def result(recipe: Recipe, folder: Path, stage: str) -> object:
 def test_a_stage_depends_on_what_it_reads_and_on_nothing_else(
     corpus, before, tmp_path, monkeypatch, stage: str
 ) -> None:
-    """A stage without one of the earlier files has another result if, and only if, it reads it."""
+    """Removing an artifact changes the result of a stage if and only if the stage reads it."""
     monkeypatch.setattr(report, "write", lambda *_: None)
     recipes = [corpus]
     if stage == "decisions":
-        # A repeated id is an error then, which names the place of both documents.
+        # Then a repeated id is an error, which names the places of both documents.
         recipes.append(dataclasses.replace(corpus, on_bad_input="fail"))
     earlier = [a for a in ARTIFACTS if STAGES.index(a.writer) < STAGES.index(stage)]
     results = {}

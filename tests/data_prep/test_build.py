@@ -1,4 +1,4 @@
-"""A recipe becomes a mixture: no document lost, the same bytes twice, weights that mean tokens."""
+"""A build loses no document, is reproducible to the byte, and weights tokens, not documents."""
 
 import json
 import subprocess
@@ -48,7 +48,7 @@ def contents(folder):
 
 
 def test_build(recipe, tmp_path) -> None:
-    manifest = build(load(Recipe, recipe))
+    manifest = build(load(Recipe, recipe)).as_json()
     out = tmp_path / "mixture"
     for name, entry in manifest["sources"].items():
         documents = entry["documents"]
@@ -81,7 +81,9 @@ def test_build(recipe, tmp_path) -> None:
     assert tokens["problems"] / sum(tokens.values()) == pytest.approx(0.75)
 
 
-def test_same_recipe_same_bytes_and_a_finished_one_is_only_read(recipe, tmp_path, capfd) -> None:
+def test_a_build_is_reproducible_and_a_finished_one_is_only_checked(
+    recipe, tmp_path, capfd
+) -> None:
     main([str(recipe)])
     first = contents(tmp_path / "mixture")
     main([str(recipe)])
@@ -134,7 +136,7 @@ def test_bad_recipe_is_one_line_and_leaves_nothing(recipe, tmp_path, overrides, 
     assert not (tmp_path / "mixture").exists()
 
 
-def test_a_mended_tokenizer_or_weight_repeats_only_what_depends_on_it(recipe, tmp_path) -> None:
+def test_a_changed_tokenizer_or_weight_repeats_only_the_later_stages(recipe, tmp_path) -> None:
     with pytest.raises(InputError, match="yield only"):
         main([str(recipe), "tokenizer.train.vocab_size=30_000"])
     finished = tmp_path / "mixture.work" / "logs" / "documents" / "completions"
@@ -147,7 +149,7 @@ def test_a_mended_tokenizer_or_weight_repeats_only_what_depends_on_it(recipe, tm
     assert contents(tmp_path / "mixture") == contents(tmp_path / "again")
 
 
-def test_a_plan_leaves_an_unfinished_build_alone(recipe, tmp_path) -> None:
+def test_a_plan_does_not_change_an_unfinished_build(recipe, tmp_path) -> None:
     with pytest.raises(InputError, match="no document is left"):
         main([str(recipe), "eval_fraction=0.000001"])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "mixture.work").rglob("*")}
@@ -167,8 +169,8 @@ def test_any_number_of_ranges_gives_the_same_bytes(recipe, tmp_path, monkeypatch
     assert contents(tmp_path / "again") == contents(tmp_path / "mixture")
 
 
-def test_copies_are_caught_also_when_the_first_ones_go_for_their_id(recipe, tmp_path) -> None:
-    # Crawls have placeholders for ids: a document like another but by id is no copy of it.
+def test_copies_are_caught_even_if_the_first_have_a_repeated_id(recipe, tmp_path) -> None:
+    # Crawls have placeholder ids: two documents with the same id need not have the same text.
     rows = [{"id": "unknown", "text": "Another text stands first under this id."}]
     rows += [{"id": "unknown", "text": "A text that comes back."}] * 5
     rows += [{"id": f"own {k}", "text": "A text that comes back."} for k in range(3)]
@@ -177,7 +179,7 @@ def test_copies_are_caught_also_when_the_first_ones_go_for_their_id(recipe, tmp_
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     manifest = build(
         load(Recipe, recipe, [f"sources.files.path={path}", "sources.files.id_field=id"])
-    )
+    ).as_json()
     rejected = manifest["sources"]["files"]["documents"]["rejected"]
     assert sum(rejected.values()) == 7
     assert set(rejected) == {"duplicate_id", "exact_duplicate"}
@@ -190,7 +192,7 @@ def test_other_sources_over_an_unfinished_build_are_refused(recipe) -> None:
         main([str(recipe), "sources.problems.documents=1000"])
 
 
-def test_without_a_recipe_the_full_models_is_taken(tmp_path) -> None:
+def test_the_default_recipe_is_that_of_the_1b_model(tmp_path) -> None:
     with pytest.raises(InputError, match=r"sources\.open-web-math\.path: no file matches"):
         main([f"output_dir={tmp_path}/a/b", "sources.open-web-math.path=/nowhere/*"])
 

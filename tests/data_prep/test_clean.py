@@ -1,4 +1,4 @@
-"""Normalisation is idempotent, half characters are told, the split is a function of the text."""
+"""Normalisation is idempotent, invalid Unicode is detected, and the text decides the split."""
 
 import unicodedata
 
@@ -23,7 +23,7 @@ def test_normalise_keeps_mathematics_and_code() -> None:
     assert normalise("e\u0301\x1b \x7f") == "\u00e9"
 
 
-def test_half_a_character_is_no_unicode() -> None:
+def test_an_unpaired_surrogate_is_not_unicode() -> None:
     assert is_unicode("")
     assert is_unicode("\U0001d7d9 \u00e9")
     assert not is_unicode("half \ud800")
@@ -35,7 +35,7 @@ def test_split_keeps_its_share_and_depends_on_the_seed() -> None:
     chosen = {text for text in texts if is_held_out(text, 0.1, seed=0)}
     assert 0.08 < len(chosen) / len(texts) < 0.12
     assert chosen != {text for text in texts if is_held_out(text, 0.1, seed=1)}
-    # A larger share contains the smaller one: documents do not hop between splits.
+    # A larger share contains the smaller one, so documents do not change splits needlessly.
     assert chosen < {text for text in texts if is_held_out(text, 0.2, seed=0)}
 
 

@@ -1,4 +1,4 @@
-"""A benchmark question is found however it is set, and what merely resembles one is left alone."""
+"""Benchmark questions are found in any formatting, and similar texts are not taken for them."""
 
 import random
 import re
@@ -18,7 +18,7 @@ def questions() -> QuestionIndex:
 
 
 def within(question: str, source: random.Random) -> str:
-    """The question in the middle of a stretch of real text."""
+    """The question in the middle of a real text."""
     text = source.choice(texts(source.choice(list(SOURCES))))
     start = source.randrange(max(1, len(text) - 2000))
     part = text[start : start + 2000]
@@ -27,7 +27,7 @@ def within(question: str, source: random.Random) -> str:
 
 
 def perturbed(question: str, source: random.Random) -> str:
-    """Another case, other white space, Unicode quotes, dollars at numbers, commas gone or added."""
+    """The question with other case, white space, quotes, dollars and commas."""
     text = source.choice([str.upper, str.lower, str.title, str.swapcase])(question)
     text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     if source.random() < 0.5:
@@ -45,7 +45,7 @@ def test_every_verbatim_question_is_found(questions) -> None:
     found = [questions.found_in(within(question, source)) for question in questions.texts]
     assert None not in found
     right = sum(a == b for a, b in zip(found, questions.texts, strict=True))
-    assert right >= 0.99 * len(found)  # of two questions alike, the first is named
+    assert right >= 0.99 * len(found)  # of two similar questions, the first is returned
 
 
 def test_perturbed_questions_are_found(questions) -> None:
@@ -73,18 +73,18 @@ def test_an_edited_word_seldom_hides_a_question(questions) -> None:
     assert found[0] >= 0.75
 
 
-def test_training_problems_are_left_alone(questions) -> None:
+def test_training_problems_are_not_rejected(questions) -> None:
     taken = [q for q, a in problems("train") if questions.found_in(f"{q}\n{a}") is not None]
     assert taken == []
 
 
-def test_plain_text_is_left_alone(questions) -> None:
+def test_plain_text_is_not_rejected(questions) -> None:
     for source in SOURCES:
         for text in texts(source)[:100]:
             assert questions.found_in(text) is None
 
 
-def test_a_sentence_in_common_betrays_nothing() -> None:
+def test_a_common_sentence_is_not_enough() -> None:
     shared = "He sells the remainder at the farmers' market for two dollars each."
     asked = f"Tom's forty hens lay ninety eggs a week, of which his family eats a third. {shared}"
     found = QuestionIndex([asked])
@@ -124,7 +124,7 @@ SHORT = ["What is $1+1$?", "Compute $\\sin 60^\\circ$.", "Find $f(-2)$.", "What 
         ("What is 7 of 1000?", None),
     ],
 )
-def test_short_questions_are_matched_whole(text: str, question: int | None) -> None:
+def test_short_questions_must_match_completely(text: str, question: int | None) -> None:
     assert all(len(HashedText.from_text(short).letters) < WINDOW for short in SHORT)
     found = QuestionIndex(SHORT)
     expected = None if question is None else SHORT[question]
@@ -132,7 +132,7 @@ def test_short_questions_are_matched_whole(text: str, question: int | None) -> N
     assert found.found_in(f"Before this. {text} After that.") == expected
 
 
-def test_words_keep_what_means_something() -> None:
+def test_words_keep_numbers_and_signs() -> None:
     assert words("Is $1,234.5$ \u2212 x_1 \\leq \u201cTwo\u201d?") == " is 1234.5 - x 1 \\ leq two "
 
 
@@ -147,8 +147,8 @@ def test_questions_of_every_length(letters: int) -> None:
     assert found.found_in("") is None
 
 
-def test_the_end_of_a_question_counts() -> None:
-    """No run may be left out at the end, or a question could be told by all but its point."""
+def test_the_end_of_a_question_is_searched() -> None:
+    """Without the last run, two questions that differ only at their end would be confused."""
     question = "a" * WINDOW + "bcd"
     assert QuestionIndex([question]).found_in("a" * WINDOW + "xyz") is None
 
@@ -179,6 +179,6 @@ def test_a_long_question_across_an_edge_is_found(questions) -> None:
     assert questions.found_in(text) == question
 
 
-def test_the_index_is_made_once() -> None:
+def test_the_index_is_built_once() -> None:
     assert index(("What is $1+1$?",)) is index(("What is $1+1$?",))
     assert QuestionIndex([]).found_in("anything at all") is None

@@ -1,4 +1,4 @@
-"""Planted duplicates are caught and no other document is; nothing is lost, whatever the input."""
+"""Planted duplicates are caught, other documents are kept, and no document is lost."""
 
 import json
 import random
@@ -33,16 +33,16 @@ KINDS = {
 }
 """Kinds of copies: the share of words changed, and the least and the largest share caught."""
 EACH = 50
-"""Documents of each source that have a copy of each kind; as many have none."""
+"""Documents of each source with a copy of each kind, and without a copy."""
 LONGEST = 20_000
-"""Characters of a document taken, so that the tests take seconds."""
+"""Most characters of a document that is used, so that the tests take seconds."""
 
 
 def planted_corpus(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Where every document stands, and its fate. An id is the kind of copy, source, number, side.
+    """The place and the fate of every document. An id is the kind of copy, source, number and side.
 
-    Half of the copies stand in the source of their original, half in any other, and each file is
-    shuffled: which of the two comes first is chance.
+    Half of the copies are in the source of their original, half in any source. Each file is
+    shuffled, so either of the two may come first.
     """
     source = random.Random(0)
     files = {name: [[], [], []] for name in SOURCES}
@@ -50,7 +50,7 @@ def planted_corpus(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
         name: source.sample([t for t in texts(name) if len(t) < LONGEST], 300) for name in SOURCES
     }
     alone = set(unrelated([text for name in SOURCES for text in drawn[name]]))
-    # `unrelated` leaves one of each text, and of a text in two sources the first.
+    # `unrelated` keeps one of several equal texts, from the first source that has it.
     for name in SOURCES:
         base = [text for text in dict.fromkeys(drawn[name]) if text in alone]
         base = base[: EACH * (len(KINDS) + 1)]
@@ -90,7 +90,7 @@ def test_planted_copies_are_caught_and_nothing_else(tmp_path) -> None:
         caught = 0
         for original in originals:
             first, second = sorted((original, partner(original)), key=place.get)
-            # The earlier one always stays, and the later one goes for its sake.
+            # The earlier one always stays, and the later one is rejected as its duplicate.
             assert fates[first] is None
             if fates[second] is not None:
                 caught += 1
@@ -117,8 +117,10 @@ def test_the_earlier_source_keeps_the_document(tmp_path, order) -> None:
         assert fates[f"{second}{k}"] == (reason, f"{first}{k}")
 
 
-def test_a_chain_of_likenesses_takes_only_what_is_like_a_kept_one(tmp_path) -> None:
-    """Each is like its neighbour and unlike the next but three: the middle ones may not drag."""
+def test_in_a_chain_each_rejected_document_is_similar_to_a_kept_one(
+    tmp_path,
+) -> None:
+    """Each is similar to its neighbour, but not to the fourth one after it."""
     source = random.Random(2)
     words = " ".join(texts("fineweb-edu")[:30]).split()
     chain = [max(texts("fineweb-edu")[:50], key=len)]
@@ -135,7 +137,7 @@ def test_a_chain_of_likenesses_takes_only_what_is_like_a_kept_one(tmp_path) -> N
             assert planted.jaccard(chain[k], chain[int(of)]) > 0.4
 
 
-def test_an_id_repeated_in_a_source_is_told_or_counted(tmp_path) -> None:
+def test_an_id_repeated_in_a_source_is_an_error_or_counted(tmp_path) -> None:
     rows = [{"id": "x", "text": "one thing"}, {"id": "y", "text": "another"}]
     more = [{"id": "z", "text": "a third matter"}, {"id": "x", "text": "something else entirely"}]
     strict = recipe(tmp_path / "1", {"s": [rows, more]})
@@ -146,14 +148,14 @@ def test_an_id_repeated_in_a_source_is_told_or_counted(tmp_path) -> None:
     loose = recipe(tmp_path / "2", {"s": [rows, more], "t": [more[1:]]}, on_bad_input="skip")
     work, fates = decided(loose, tmp_path / "2" / "work")
     assert [len(work.tasks_of("s")), len(work.tasks_of("t"))] == [2, 1]
-    # In another source the same id is no mistake: what goes there is an exact duplicate.
+    # The same id in another source is no mistake; that document is an exact duplicate.
     assert fates["z"] is None
     assert counts(work, "s") == {"duplicate_id": 1}
     assert counts(work, "t") == {}
 
 
-def test_the_strongest_reason_is_told(tmp_path) -> None:
-    """A row that repeats one document's text and another's id is the copy that it is."""
+def test_the_strongest_reason_is_reported(tmp_path) -> None:
+    """A row with one document's text and another's id counts as an exact duplicate."""
     rows = [{"id": "x", "text": "one thing"}, {"id": "y", "text": "another matter"}]
     again = [{"id": "y", "text": "one thing"}]
     made = recipe(tmp_path, {"s": [rows, again]}, on_bad_input="skip")
@@ -227,7 +229,7 @@ def test_every_document_is_kept_or_rejected_for_a_reason(corpus, ranges: int, ne
         assert set(kept) == set(text.values()) - {""}
 
 
-def test_the_decisions_are_those_of_any_division_of_the_keys(tmp_path) -> None:
+def test_the_decisions_do_not_depend_on_the_number_of_ranges(tmp_path) -> None:
     source = random.Random(3)
     base = source.sample(texts("algebraic-stack"), 40)
     words = " ".join(base).split()
@@ -241,7 +243,7 @@ def test_the_decisions_are_those_of_any_division_of_the_keys(tmp_path) -> None:
     assert sum(fate is not None for fate in found[0].values()) >= 39
 
 
-def test_a_whole_build_tells_what_it_rejected(tmp_path) -> None:
+def test_a_whole_build_reports_what_it_rejected(tmp_path) -> None:
     base = unrelated(texts("arxiv")[:40])[:30]
     source = random.Random(4)
     near = [changed(text, 0.02, source, " ".join(base).split()) for text in base[:10]]
@@ -263,7 +265,7 @@ def test_a_whole_build_tells_what_it_rejected(tmp_path) -> None:
         executor=Executor(workers=1),
         decontaminate=[BenchmarkQuestions(path=f"{tmp_path}/asked/*", fields=["question"])],
     )
-    manifest = build(made)
+    manifest = build(made).as_json()
     documents = {name: entry["documents"] for name, entry in manifest["sources"].items()}
     assert documents == {
         "first": {"read": 30, "kept": 30, "rejected": {}},

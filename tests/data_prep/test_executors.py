@@ -1,4 +1,4 @@
-"""Whoever runs the tasks, and however often they are killed, the mixture has the same bytes."""
+"""The mixture has the same bytes with any executor, and however often a build is killed."""
 
 import itertools
 import json
@@ -18,58 +18,22 @@ import dill
 import pyarrow
 import pyarrow.parquet
 import pytest
-import yaml
 from datatrove.pipeline.base import PipelineStep
 
 from data_prep.build import build
 from data_prep.local_executor import LocalExecutor
 from data_prep.recipe import Recipe
 from data_prep.work import STAGES, open_work
+from tests.support.builds import EXIT_FOR_INPUT, command, documents, write_jsonl, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 
-WORDS = [
-    a + b + c
-    for a in ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi")
-    for b in ("rn", "st", "l", "nd", "m")
-    for c in ("a", "e", "ing", "or", "ed")
-]
-EXIT_FOR_INPUT = 2
-PATIENT = 120.0
-"""Seconds after which a test gives up, far beyond what a busy machine takes."""
-
-
-def documents(seed: int, count: int, words: int = 60) -> list[str]:
-    """Texts that are alike to no reader."""
-    rng = random.Random(seed)
-    return [" ".join(rng.choices(WORDS, k=words)) + "." for _ in range(count)]
-
-
-def write_jsonl(path: Path, texts: list[str], first: int = 0) -> None:
-    rows = [{"text": text, "id": f"{path.stem}-{first + i}"} for i, text in enumerate(texts)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_recipe(folder: Path, sources: dict, **values) -> Path:
-    """A recipe whose output is relative: no path tells two builds apart."""
-    recipe = {
-        "output_dir": "mixture",
-        "tokenizer": {"train": {"vocab_size": 320, "sample_bytes": 50_000}},
-        "eval_fraction": 0.1,
-        "sources": sources,
-        **values,
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return path
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "data_prep.build", *map(str, arguments)]
+TIMEOUT = 120.0
+"""Seconds after which a test gives up; even a busy machine needs far less."""
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file of a mixture; of the manifest, what is not about this one run."""
+    """Every file of a mixture; of the manifest, only what does not depend on the run."""
     found: dict[str, object] = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -81,7 +45,7 @@ def contents(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    """Two sources in four files, with duplicates within and across, and something to reject."""
+    """Two sources in four files, with duplicates within and across sources and empty documents."""
     folder = tmp_path_factory.mktemp("data")
     shared = documents(1, 12)
     for k in range(2):
@@ -102,7 +66,7 @@ def recipe(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(recipe, tmp_path_factory) -> dict[str, object]:
-    """What one process makes of the recipe, undisturbed."""
+    """The result of one undisturbed process."""
     folder = tmp_path_factory.mktemp("expected")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -118,7 +82,7 @@ def expected(recipe, tmp_path_factory) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def small(recipe) -> list[str]:
-    """What makes the recipe one of two files, for who starts a process for each task."""
+    """Overrides that leave two files, for executors that start a process for each task."""
     return [
         f"sources.web.path={recipe.parent}/web-0.jsonl",
         f"sources.maths.path={recipe.parent}/maths-0.parquet",
@@ -190,7 +154,7 @@ exec "$@"
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch) -> Path:
-    """Stand-ins for Slurm's commands: sbatch keeps the script and runs its tasks there and then."""
+    """Stand-ins for Slurm's commands: sbatch stores the script and runs its tasks at once."""
     folder = tmp_path / "slurm"
     folder.mkdir()
     scripts = {
@@ -202,7 +166,7 @@ def slurm(tmp_path, monkeypatch) -> Path:
     for name, script in scripts.items():
         (folder / name).write_text(script)
         (folder / name).chmod(stat.S_IRWXU)
-    # Not on the path: the environment's own commands, as when nobody activated it.
+    # Without the environment's own commands, as if it had not been activated.
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return folder
 
@@ -236,7 +200,7 @@ def test_slurm_writes_the_same_bytes(
     assert not (tmp_path / "mixture.work").exists()
 
 
-def test_slurm_is_asked_before_a_second_submission(recipe, slurm, tmp_path, monkeypatch) -> None:
+def test_a_second_submission_first_queries_slurm(recipe, slurm, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ONLY_QUEUE", "1")
     settings = load(Recipe, recipe, SLURM)
@@ -246,7 +210,7 @@ def test_slurm_is_asked_before_a_second_submission(recipe, slurm, tmp_path, monk
     with pytest.raises(InputError, match=r"jobs 100, .*105 are queued or running"):
         build(settings)
     assert "--jobs=100,101,102,103,104,105" in (slurm / "asked").read_text()
-    # They ended without a result; what is complete is not submitted again.
+    # The jobs ended without a result; complete stages are not submitted again.
     (slurm / "queue").unlink()
     done = tmp_path / "mixture.work" / "logs" / "documents" / "completions"
     done.mkdir()
@@ -256,7 +220,7 @@ def test_slurm_is_asked_before_a_second_submission(recipe, slurm, tmp_path, monk
     assert len(list(slurm.glob("*.slurm"))) == 2 * len(STAGES) - 1
     assert "dependency" not in (slurm / "106.json").read_text()
     assert "afterok:106" in (slurm / "107.json").read_text()
-    # A job that Slurm starts too early, as after the last of several arrays, does nothing.
+    # A job that Slurm starts too early, such as after only one of several arrays, does nothing.
     (done / "00003").unlink()
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     monkeypatch.setenv("SLURM_NODELIST", "here")
@@ -266,7 +230,7 @@ def test_slurm_is_asked_before_a_second_submission(recipe, slurm, tmp_path, monk
     assert not (tmp_path / "mixture.work" / "pairs").exists()
 
 
-def test_slurm_that_refuses_is_told(recipe, slurm, tmp_path, monkeypatch, capfd) -> None:
+def test_a_refusal_by_slurm_is_reported(recipe, slurm, tmp_path, monkeypatch, capfd) -> None:
     monkeypatch.chdir(tmp_path)
     (slurm / "sbatch").write_text("#!/bin/bash\necho sbatch: no such partition >&2\nexit 1\n")
     with pytest.raises(InputError, match="sbatch ended with status 1, see above"):
@@ -275,7 +239,7 @@ def test_slurm_that_refuses_is_told(recipe, slurm, tmp_path, monkeypatch, capfd)
 
 
 class Counted(PipelineStep):
-    """A task that leaves a line, and ends as its rank wants."""
+    """A task that writes a line, and then ends in the way given for its rank."""
 
     name, type = "counted", "test"
 
@@ -300,12 +264,12 @@ class Counted(PipelineStep):
     ("ending", "words"),
     [("killed", "a worker was killed; out of memory?"), ("wrong", "a.jsonl: row 5 is wrong")],
 )
-def test_a_worker_that_dies_ends_the_stage_and_is_told(tmp_path, ending, words) -> None:
+def test_a_worker_that_dies_ends_the_stage_with_one_error(tmp_path, ending, words) -> None:
     def run(endings: dict[int, str]) -> None:
         steps = [Counted(tmp_path, endings)]
         LocalExecutor(steps, 6, 2, logging_dir=str(tmp_path / "logs")).run()
 
-    # The other worker, in the middle of a long task, is not waited for.
+    # The other worker, in the middle of a long task, is ended.
     with pytest.raises(InputError, match=re.escape(words)):
         run({0: "slow", 3: ending})
     assert sorted((tmp_path / "ran").read_text().split()) == ["0", "1", "2", "3"]
@@ -314,7 +278,7 @@ def test_a_worker_that_dies_ends_the_stage_and_is_told(tmp_path, ending, words) 
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process and its own have started, the eldest first."""
+    """All descendants of a process."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -338,7 +302,7 @@ def start(recipe: Path, folder: Path) -> subprocess.Popen:
 
 
 def ignores_ctrl_c(pid: int) -> bool:
-    """Whether a process never sees SIGINT: it is blocked or ignored."""
+    """Whether SIGINT is blocked or ignored in a process."""
     bit = 1 << (signal.SIGINT - 1)
     found = dict(
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -348,28 +312,28 @@ def ignores_ctrl_c(pid: int) -> bool:
 
 @pytest.mark.parametrize("wanted", [2, 4])
 def test_ctrl_c_while_workers_import_is_one_line(recipe, tmp_path, wanted: int) -> None:
-    # Two children are the tracker of resources and what forks the workers, which imports first.
+    # The first two children are the resource tracker and the fork server, which imports first.
     process = start(recipe, tmp_path)
     while len(found := children(process.pid)) < wanted:
         time.sleep(0.002)
     deaf = [ignores_ctrl_c(pid) for pid in found[1:]]
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in told
-    assert told.endswith("interrupted: run the same command again\n")
+    assert "Traceback" not in errors
+    assert errors.endswith("interrupted: run the same command again\n")
     assert all(deaf)
 
 
 def finished(work: Path) -> dict[str, int]:
-    """When each finished task was finished, and what it wrote then."""
+    """Modification times of the marks of finished tasks, and of their records."""
     stages = (work / "logs").glob("*/completions/*")
     kept = [*stages, *(work / "train").glob("[0-9]????.array_record")]
     return {str(path): path.stat().st_mtime_ns for path in kept}
 
 
 def disturb(recipe: Path, folder: Path, kills: int, longest: float, seed: int = 0) -> Counter[str]:
-    """Kill a build again and again, then let it end; how often it was killed, and went on."""
+    """Kill a build several times, then let it finish; counts how often it was killed or resumed."""
     rng, work, found = random.Random(seed), folder / "mixture.work", Counter()
     for _ in range(kills):
         before = finished(work)
@@ -386,24 +350,24 @@ def disturb(recipe: Path, folder: Path, kills: int, longest: float, seed: int = 
         assert {path: after[path] for path in before} == before
         found["resumed"] += bool(before)
     process = start(recipe, folder)
-    _, told = process.communicate()
-    assert process.returncode == 0, told
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     return found
 
 
 @pytest.mark.clock
-def test_killed_builds_go_on_to_the_same_bytes(recipe, expected, tmp_path) -> None:
-    # First one worker alone, as the kernel does when memory is out.
+def test_killed_builds_continue_to_the_same_bytes(recipe, expected, tmp_path) -> None:
+    # First kill a single worker, as the kernel does when memory runs out.
     process = start(recipe, tmp_path)
     while len(found := children(process.pid)) < 4:
         time.sleep(0.02)
     os.kill(found[-1], signal.SIGKILL)
-    _, told = process.communicate(timeout=PATIENT)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == EXIT_FOR_INPUT
-    assert told.splitlines()[-1].startswith("error: a worker was killed; out of memory?")
-    assert "Traceback" not in told
+    assert errors.splitlines()[-1].startswith("error: a worker was killed; out of memory?")
+    assert "Traceback" not in errors
     assert not (tmp_path / "mixture").exists()
-    # What a killed process left half-written is nobody's.
+    # Half-written files of a killed process are ignored.
     for kind in ("keys/00000", "errors/documents", "progress/documents"):
         (tmp_path / "mixture.work" / kind).mkdir(parents=True, exist_ok=True)
         for suffix in (".json", ".npy"):
@@ -438,7 +402,7 @@ LocalExecutor([Counted(folder, endings)], 2, 2, logging_dir=str(folder / "logs")
 
 
 @pytest.mark.clock
-def test_no_worker_outlives_who_started_it(tmp_path) -> None:
+def test_no_worker_outlives_its_parent(tmp_path) -> None:
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)])
     while not (tmp_path / "ran").exists() or len((tmp_path / "ran").read_text()) < len("0\n1\n"):
         assert process.poll() is None
@@ -447,7 +411,7 @@ def test_no_worker_outlives_who_started_it(tmp_path) -> None:
     assert len(found) > 2
     process.kill()
     process.wait()
-    deadline = time.monotonic() + PATIENT
+    deadline = time.monotonic() + TIMEOUT
     while any(Path(f"/proc/{pid}").exists() for pid in found):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Bad input ends a build in one line that names it, or is counted; a full disk loses nothing."""
+"""Bad input ends a build with one line that names it, or is counted; a full disk loses nothing."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep.build import build
 from data_prep.recipe import Recipe
-from tests.data_prep.test_executors import (
+from tests.support.builds import (
     EXIT_FOR_INPUT,
     command,
     documents,
@@ -46,7 +46,7 @@ def write_column(path: Path, cells: list[bytes | None]) -> None:
 
 
 def one_line(ended: subprocess.CompletedProcess) -> str:
-    """The line that a failed command ends with; before it are only the plan and progress."""
+    """The last line of a failed command, after the plan and the progress."""
     assert ended.returncode == EXIT_FOR_INPUT, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stderr.count("error:") == 1
@@ -58,7 +58,7 @@ def one_line(ended: subprocess.CompletedProcess) -> str:
 
 @pytest.fixture
 def sources(tmp_path) -> dict:
-    """A source whose first file is whole: what is wrong in another one, no estimate sees."""
+    """A source whose first file is intact, so that the plan does not notice faults in others."""
     write_jsonl(tmp_path / "a-0.jsonl", documents(0, FEW))
     return {"web": {"format": "jsonl", "path": f"{tmp_path}/a-*", "weight": 1, "id_field": "id"}}
 
@@ -69,9 +69,9 @@ def test_bad_input_is_one_line_of_the_command(tmp_path, sources, workers: int) -
     bad = tmp_path / "a-1.jsonl.zst"
     truncated(bad, documents(1, FEW))
     ended = subprocess.run(command(recipe), cwd=tmp_path, capture_output=True, text=True)
-    told = one_line(ended)
-    assert told.startswith(f"error: {bad}: row ")
-    assert " is the first of an unreadable part: " in told
+    line = one_line(ended)
+    assert line.startswith(f"error: {bad}: row ")
+    assert " is the first of an unreadable part: " in line
 
     bad.unlink()
     bad = tmp_path / "a-1.jsonl"
@@ -98,7 +98,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize("name", BAD_LINES)
-def test_bad_lines_are_refused_by_file_and_row(tmp_path, sources, monkeypatch, name) -> None:
+def test_bad_stored_linesare_refused_by_file_and_row(tmp_path, sources, monkeypatch, name) -> None:
     monkeypatch.chdir(tmp_path)
     line, words = BAD_LINES[name]
     bad = tmp_path / "a-1.jsonl"
@@ -154,7 +154,7 @@ def test_with_skip_every_bad_document_is_counted_under_its_reason(tmp_path, monk
         executor={"workers": 1},
         near_duplicates=False,
     )
-    manifest = build(load(Recipe, recipe))
+    manifest = build(load(Recipe, recipe)).as_json()
     expected = {
         "web": {
             "missing_text": 2,
@@ -173,8 +173,8 @@ def test_with_skip_every_bad_document_is_counted_under_its_reason(tmp_path, monk
         assert counts["rejected"] == expected[name]
         assert counts["read"] == counts["kept"] + sum(expected[name].values())
         stored = (tmp_path / "mixture" / "rejected" / f"{name}.jsonl.zst").read_bytes()
-        told = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(stored), "utf-8")
-        reasons = Counter(json.loads(line)["reason"] for line in told)
+        stored_lines = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(stored), "utf-8")
+        reasons = Counter(json.loads(line)["reason"] for line in stored_lines)
         assert reasons == expected[name]
         assert sum(shard["records"] for shard in entry["shards"]) == counts["kept"]
         for shard in entry["shards"]:
@@ -201,8 +201,8 @@ def test_an_empty_source_is_refused(tmp_path, sources, monkeypatch, content, wor
     assert not (tmp_path / "mixture").exists()
 
 
-# The memory of a process counts what its parent held when it started, and a worker of pytest holds
-# whatever its tests have imported: a small process stands between them.
+# The memory of a process includes what its parent held when it started, and a pytest worker holds
+# everything that its tests have imported. So a small process starts the build.
 MEASURED = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL)
@@ -235,7 +235,7 @@ runpy.run_module("data_prep.build", run_name="__main__", alter_sys=True)
 """
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, sources) -> None:
+def test_a_full_disk_is_one_line_and_the_same_command_continues(tmp_path, sources) -> None:
     # No file may be longer than this: first the stored documents end there, then the records.
     write_jsonl(tmp_path / "a-1.jsonl", documents(7, 150, 400))
     recipe = write_recipe(tmp_path, sources, near_duplicates=False)
@@ -247,20 +247,18 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, sources)
             capture_output=True,
             text=True,
         )
-        told = one_line(ended)
-        assert told.startswith("error: mixture.work: ")
-        assert f"mixture.work/{kind}/" in told
-        assert "File too large: a file may have at most" in told
-        assert told.endswith("run the same command again to continue")
+        line = one_line(ended)
+        assert line.startswith("error: mixture.work: ")
+        assert f"mixture.work/{kind}/" in line
+        assert "File too large: a file may have at most" in line
+        assert line.endswith("run the same command again to continue")
         assert not (tmp_path / "mixture").exists()
     subprocess.run(command(recipe), cwd=tmp_path, check=True, capture_output=True)
     manifest = json.loads((tmp_path / "mixture" / "manifest.json").read_text())
     assert manifest["sources"]["web"]["documents"]["kept"] == FEW + 150
 
 
-def test_what_matches_and_cannot_be_read_is_an_error_or_counted(
-    tmp_path, sources, monkeypatch
-) -> None:
+def test_an_unreadable_match_is_an_error_or_counted(tmp_path, sources, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a-1.jsonl").symlink_to(tmp_path / "gone")
     (tmp_path / "a-2").mkdir()
@@ -268,12 +266,12 @@ def test_what_matches_and_cannot_be_read_is_an_error_or_counted(
     with pytest.raises(InputError, match=r"sources\.web\.path: .*a-1\.jsonl is a broken link"):
         build(load(Recipe, path))
     manifest = build(load(Recipe, path, ["on_bad_input=skip"]))
-    found = manifest["sources"]["web"]["documents"]
-    assert found["rejected"] == {"unreadable_file": 2}
-    assert found["read"] == FEW + 2
+    documents = manifest.sources["web"].documents
+    assert documents.rejected == {"unreadable_file": 2}
+    assert documents.read == FEW + 2
 
 
-def test_an_empty_file_before_the_others_is_no_empty_source(tmp_path, monkeypatch, capfd) -> None:
+def test_an_empty_first_file_does_not_make_a_source_empty(tmp_path, monkeypatch, capfd) -> None:
     monkeypatch.chdir(tmp_path)
     write_column(tmp_path / "0.parquet", [])
     write_column(tmp_path / "1.parquet", [text.encode() for text in documents(0, 60)])
@@ -282,6 +280,6 @@ def test_an_empty_file_before_the_others_is_no_empty_source(tmp_path, monkeypatc
     (tmp_path / "0.jsonl").touch()
     write_jsonl(tmp_path / "1.jsonl", documents(1, 60))
     manifest = build(load(Recipe, write_recipe(tmp_path, sources, executor={"workers": 1})))
-    assert [entry["documents"]["kept"] for entry in manifest["sources"].values()] == [60, 60]
+    assert [entry.documents.kept for entry in manifest.sources.values()] == [60, 60]
     words = "sources.web.path: 1 of 2 files are empty, such as "
     assert f"{words}{tmp_path}/0.jsonl" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""Filters reject what they name, and prose's filters show why mathematics needs its own."""
+"""Each filter rejects what it names; filters for prose reject mathematics, and ours do not."""
 
 import random
 import subprocess
@@ -104,7 +104,7 @@ REJECTED = [
     ("c4_quality", "arxiv", 0.5),
     ("c4_quality", "algebraic-stack", 0.5),
 ]
-"""Share of a source that a filter made for prose rejects, at least."""
+"""The least share of a source that a filter for prose rejects."""
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -1,4 +1,4 @@
-"""MaxText's own Grain pipeline reads what data_prep writes: every token, once, in its share."""
+"""MaxText's Grain pipeline reads every token of a mixture once, and each source with its share."""
 
 import collections
 import itertools
@@ -17,10 +17,10 @@ from data_prep.recipe import Recipe
 from data_prep.stages.records import decode, encode, writer
 from pretrain import mixture as checks
 from pretrain import overlay
-from tests.data_prep.test_executors import documents as written
-from tests.data_prep.test_executors import write_jsonl, write_recipe
-from tests.data_prep.test_tokenizer import sample
-from tests.tinymathreason.test_listing import NAMES
+from tests.support.builds import documents as written
+from tests.support.builds import write_jsonl, write_recipe
+from tests.support.checkpoints import sample
+from tests.support.names import NAMES
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.config import load
 
@@ -69,7 +69,7 @@ def tokens(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(tokens):
-    """Batches as MaxText's trainer takes them, for one of several hosts."""
+    """Batches as MaxText's trainer reads them, for one of several hosts."""
     from maxtext.configs import pyconfig
     from maxtext.input_pipeline import grain_data_processing as upstream
 
@@ -144,7 +144,7 @@ def rows(batches):
 
 
 def documents(found):
-    """What rows hold, cut after every end of a document, as a multiset of tuples."""
+    """The documents in rows, as a multiset of tuples."""
     tokens = found["inputs"][found["inputs_segmentation"] > 0]
     ends = np.flatnonzero(tokens == END) + 1
     assert len(tokens) == ends[-1], "the last document has no end"
@@ -153,12 +153,12 @@ def documents(found):
 
 @pytest.fixture(scope="module")
 def epoch(tmp_path_factory):
-    """A mixture whose sources run out together, as their weights are their numbers of records."""
+    """A mixture whose sources end together, as their weights are their numbers of records."""
     folder = tmp_path_factory.mktemp("epoch")
     rng = np.random.default_rng(1)
     lengths = {"long": rng.integers(5, 400, 80), "short": rng.integers(5, 20, 320)}
     mixture = write_mixture(folder, lengths, {name: len(found) for name, found in lengths.items()})
-    assert set(stored(folder).values()) == {1}, "documents must be told apart"
+    assert set(stored(folder).values()) == {1}, "documents must be distinct"
     return mixture
 
 
@@ -193,7 +193,7 @@ def test_an_epoch_is_every_token_once(read, epoch, epochs: int) -> None:
     assert found == dict.fromkeys(stored(epoch.parent), epochs)
 
 
-def test_hosts_read_disjoint_documents_that_are_the_one_hosts(read, epoch) -> None:
+def test_hosts_read_disjoint_documents_that_together_are_those_of_one_host(read, epoch) -> None:
     # Documents, not rows: each host packs the ones that it has drawn.
     hosts = [documents(rows(read(epoch, host, HOSTS, num_epoch=1))) for host in range(HOSTS)]
     for one, other in itertools.combinations(hosts, 2):
@@ -220,7 +220,7 @@ def test_sources_have_their_shares_of_tokens(read, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_reading_ends_when_the_first_source_has_been_read_as_often_as_asked(
+def test_reading_ends_when_the_first_source_has_been_read_num_epoch_times(
     read, tmp_path, epochs: int
 ) -> None:
     lengths = {"long": [50] * 40, "short": [10] * 1_000}
@@ -231,5 +231,5 @@ def test_reading_ends_when_the_first_source_has_been_read_as_often_as_asked(
         for name, length in lengths.items()
     }
     assert reads["long"] == [epochs] * 40
-    # The other source is left where it is, with documents that nobody has read.
+    # Some documents of the other source are never read.
     assert reads["short"] == [1] * (40 * epochs)

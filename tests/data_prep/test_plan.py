@@ -1,4 +1,4 @@
-"""A plan says what a build needs, near the truth, from a sample; a progress line, what is left."""
+"""The plan estimates what a build needs from a sample; progress lines show what is left."""
 
 import bz2
 import gzip
@@ -22,7 +22,7 @@ from data_prep.build import main
 from data_prep.recipe import Recipe
 from data_prep.stages.step import running
 from data_prep.work import open_work
-from tests.data_prep.test_executors import EXIT_FOR_INPUT, documents, write_recipe
+from tests.support.builds import EXIT_FOR_INPUT, documents, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import write_json
@@ -34,7 +34,7 @@ NEAR = 0.25
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    """More than the planner reads, in documents of unequal length."""
+    """More text than the planner reads, in documents of unequal length."""
     return documents(0, 400, 600) + documents(1, 2000, 200)
 
 
@@ -95,12 +95,12 @@ def test_a_plan_is_printed_and_nothing_written(tmp_path, monkeypatch, texts, cap
     before = sorted(tmp_path.rglob("*"))
     main([str(recipe), "--plan", "executor.workers=2", "token_budget=1_000_000"])
     assert sorted(tmp_path.rglob("*")) == before
-    told = capfd.readouterr()
-    assert told.out == ""
-    head, line, total = told.err.splitlines()
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    head, line, total = printed.err.splitlines()
     assert head.split()[:4] == ["source", "format", "files", "to"]
     name, kind, files, fetch, unit, *_ = line.split()
-    # The files are here: nothing is fetched.
+    # The files are local, so nothing is fetched.
     assert (name, kind, files, fetch, unit) == ("web", "jsonl", "3", "0", "Bytes")
     assert "100.0%" in line
     assert total.startswith("1.0 million tokens in training; ")
@@ -130,7 +130,7 @@ def test_what_cannot_be_built_is_refused_at_once(tmp_path, monkeypatch, texts, o
         assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_too_little_disk_is_told_with_the_smaller_recipes(tmp_path, monkeypatch, texts) -> None:
+def test_too_little_disk_is_an_error_with_smaller_recipes(tmp_path, monkeypatch, texts) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = write_recipe(tmp_path, {"web": write(tmp_path, "jsonl", texts[:900])})
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=5000))
@@ -142,8 +142,8 @@ def test_too_little_disk_is_told_with_the_smaller_recipes(tmp_path, monkeypatch,
     assert not (tmp_path / "mixture.work").exists()
 
 
-# Whoever waits to try again, as clients of the hub do for long, ends it with a traceback.
-IMPATIENT = """
+# Waiting for a retry, as clients of the hub do for long, fails with a traceback.
+IMTIMEOUT = """
 import runpy, time
 def sleep(seconds):
     assert seconds < 1, f"waits for {seconds} s"
@@ -161,11 +161,11 @@ runpy.run_module("data_prep.build", run_name="__main__", alter_sys=True)
     ],
 )
 def test_without_a_network_is_one_line(tmp_path, source) -> None:
-    # A name that no server knows, by RFC 6761, as all are without a network.
+    # RFC 6761 reserves this name, which no server knows; without a network all names are like it.
     away = {"HF_ENDPOINT": "http://nowhere.invalid"}
     recipe = str(write_recipe(tmp_path, {"web": source}))
     ended = subprocess.run(
-        [sys.executable, "-c", IMPATIENT, recipe, "--plan"],
+        [sys.executable, "-c", IMTIMEOUT, recipe, "--plan"],
         cwd=tmp_path,
         env={**os.environ, **away, "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"},
         capture_output=True,
@@ -180,9 +180,7 @@ def test_without_a_network_is_one_line(tmp_path, source) -> None:
 
 
 @pytest.mark.clock
-def test_progress_tells_the_stage_its_rates_and_each_running_task(
-    tmp_path, monkeypatch, texts
-) -> None:
+def test_progress_lines_show_the_stage_and_each_running_task(tmp_path, monkeypatch, texts) -> None:
     recipe = load(Recipe, write_recipe(tmp_path, {"web": write(tmp_path, "jsonl", texts[:900])}))
     work = open_work(recipe, tmp_path / "mixture.work")
     completions = work.folder / "logs" / "documents" / "completions"
@@ -193,7 +191,7 @@ def test_progress_tells_the_stage_its_rates_and_each_running_task(
         write_json(path, {**counts, "done": done})
         os.utime(path, (time.time(), time.time() + (-100 if task == 2 else 0)))
     (completions / "00000").touch()
-    # One that is being written, by another process.
+    # A file that another process is writing.
     (work.folder / "progress" / "documents" / "00001.here-1.partial.json").write_text("{")
     started = time.time() - 10
     monkeypatch.setattr(progress.time, "time", lambda: started + 10)
@@ -214,9 +212,9 @@ def test_progress_is_printed_while_a_stage_runs(tmp_path, monkeypatch, texts, ca
         time.sleep(0.1)  # files' times are coarser than the clock
         task.add(5, 50)
         task.record()
-        told: list[str] = []
-        while not any(re.fullmatch(TASK_LINE, line) for line in told):
+        printed: list[str] = []
+        while not any(re.fullmatch(TASK_LINE, line) for line in printed):
             time.sleep(0.02)
-            told += capfd.readouterr().err.splitlines()
+            printed += capfd.readouterr().err.splitlines()
     last = capfd.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"documents: 0/3 tasks, 0:0\d:\d\d, 5 documents, \d+/s, 0\.0 MB/s.*", last)

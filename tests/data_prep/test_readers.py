@@ -1,4 +1,4 @@
-"""Files in the public datasets' schemas are read whole and in order, or refused by name and row."""
+"""Files in public datasets' schemas are read completely and in order; errors name file and row."""
 
 import bz2
 import gzip
@@ -146,7 +146,7 @@ def test_tasks_share_the_files_and_lose_none(tmp_path, monkeypatch, most: int) -
 
 
 class Broken(io.BytesIO):
-    """A file of which only the first bytes can be had, as when a network fails."""
+    """A file of which only the first bytes can be read, as when a network fails."""
 
     def read(self, size: int = -1) -> bytes:
         if self.tell() > 0:
@@ -154,7 +154,7 @@ class Broken(io.BytesIO):
         return super().read(size)
 
 
-def test_a_network_that_fails_is_no_damage_of_the_file(monkeypatch) -> None:
+def test_a_network_failure_does_not_count_as_a_damaged_file(monkeypatch) -> None:
     lines = b"".join(json.dumps({"text": str(i) * 90}).encode() + b"\n" for i in range(40_000))
     remote = fsspec.filesystem("memory")
     with remote.open("/broken/a.jsonl", "wb") as stream:
@@ -168,7 +168,7 @@ def test_a_network_that_fails_is_no_damage_of_the_file(monkeypatch) -> None:
         remote.rm("/broken", recursive=True)
 
 
-def test_a_damaged_file_of_an_hf_folder_is_told_or_counted(tmp_path) -> None:
+def test_a_damaged_file_of_an_hf_folder_has_a_reason(tmp_path) -> None:
     write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in TEXTS])
     (tmp_path / "b.jsonl").write_text('{"text": "whole"}\n{"text": "ha')
     *good, bad = [row for task in rows("hf", tmp_path) for row in task]
@@ -201,7 +201,7 @@ def test_remote_files() -> None:
         remote.rm("/set", recursive=True)
 
 
-def test_no_file_is_told(tmp_path) -> None:
+def test_a_pattern_without_files_is_an_error(tmp_path) -> None:
     with pytest.raises(InputError, match=r"sources\.web\.path: no file matches"):
         rows("jsonl", f"{tmp_path}/*")
     with pytest.raises(InputError, match=r"web: 'nosuch://a' cannot be listed: .*nosuch"):
@@ -222,7 +222,7 @@ def test_no_file_is_told(tmp_path) -> None:
         (b"[" * 200_000, "invalid_json", "row 1 is not JSON"),
     ],
 )
-def test_bad_rows_are_named_and_the_others_read(tmp_path, line: bytes, reason, words) -> None:
+def test_bad_rows_have_a_reason_and_others_are_read(tmp_path, line: bytes, reason, words) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "a"}\n' + line + b'\n{"text": "b"}\n')
     found = rows("jsonl", path)[0]
@@ -238,7 +238,7 @@ def test_a_last_line_without_its_end_is_read(tmp_path) -> None:
     assert texts("jsonl", f"{tmp_path}/a.jsonl") == ["a", "b"]
 
 
-def test_bad_cells_of_parquet_are_named_and_the_others_read(tmp_path) -> None:
+def test_bad_parquet_cells_have_a_reason_and_the_others_are_read(tmp_path) -> None:
     cells = [b"good", b"\xff\xfe", None, b"", "\u00e9".encode()]
     column = pyarrow.array(cells, pyarrow.binary()).view(pyarrow.string())
     pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet")
@@ -252,7 +252,7 @@ def test_bad_cells_of_parquet_are_named_and_the_others_read(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".zst", ".gz", ".bz2"])
-def test_truncated_files_are_told(tmp_path, suffix: str) -> None:
+def test_truncated_files_have_a_reason(tmp_path, suffix: str) -> None:
     lines = [{"text": f"document {i} {hash(i * 7919)}"} for i in range(5000)]
     path = tmp_path / f"a.jsonl{suffix}"
     write_jsonl(path, lines)
@@ -265,7 +265,7 @@ def test_truncated_files_are_told(tmp_path, suffix: str) -> None:
         assert [row.values[0] for row in before] == [line["text"] for line in lines[: len(before)]]
 
 
-def test_truncated_parquet_is_told(tmp_path) -> None:
+def test_truncated_parquet_has_a_reason(tmp_path) -> None:
     path = tmp_path / "a.parquet"
     write_parquet(path, 700)
     whole = path.read_bytes()
@@ -273,14 +273,14 @@ def test_truncated_parquet_is_told(tmp_path) -> None:
         path.write_bytes(data)
         (row,) = rows("parquet", path, text_field="content")[0]
         assert (row.number, row.reason) == (0, "unreadable_file")
-    # The footer is whole, a page in the middle is not: the rows before it stay.
+    # The footer is intact but a page in the middle is not: the rows before it are read.
     path.write_bytes(whole[:5000] + bytes(200) + whole[5200:])
     *before, last = rows("parquet", path, text_field="content")[0]
     assert last.reason == "unreadable_file"
     assert last.number == len(before) > 0
 
 
-def test_missing_column_is_told(tmp_path) -> None:
+def test_a_missing_column_is_an_error(tmp_path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"body": TEXTS}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"has no column 'text'; it has body"):
         rows("parquet", f"{tmp_path}/a.parquet")
@@ -297,14 +297,14 @@ LINES = {
 
 @pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize("suffix", COMPRESS)
-def test_lines_are_read_alike_however_they_are_written(tmp_path, name, suffix) -> None:
+def test_line_ends_blank_lines_and_marks_do_not_matter(tmp_path, name, suffix) -> None:
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(COMPRESS[suffix](LINES[name]))
     (found,) = rows("jsonl", path)
     assert [(row.number, row.values) for row in found] == [(0, ("a",)), (1, ("b",))]
 
 
-def test_errors_name_the_row_and_the_line_beyond_blank_ones(tmp_path) -> None:
+def test_errors_name_the_row_and_the_line(tmp_path) -> None:
     path = tmp_path / "lines.json"
     path.write_bytes(b'\n{"text": "a"}\n\n{"text": 1}\n{\n\n{"text": "\xff"}\n')
     _, number, broken, half = rows("jsonl", path)[0]
@@ -334,7 +334,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_columns_of_every_type_are_text_or_told(tmp_path, name) -> None:
+def test_columns_of_every_type_are_text_or_have_a_reason(tmp_path, name) -> None:
     column, reason = TABLES[name]
     table = pyarrow.table({"text": column, "text.more": pyarrow.array(TEXTS)})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
@@ -344,7 +344,7 @@ def test_columns_of_every_type_are_text_or_told(tmp_path, name) -> None:
         assert [row.values[0] for row in found] == TEXTS
 
 
-def test_two_columns_of_one_name_are_refused_where_they_are_asked_for(tmp_path) -> None:
+def test_two_columns_of_one_name_are_refused_if_requested(tmp_path) -> None:
     columns = [pyarrow.array(TEXTS)] * 4
     table = pyarrow.Table.from_arrays(columns, names=["text", "other", "text", "other"])
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
@@ -355,7 +355,7 @@ def test_two_columns_of_one_name_are_refused_where_they_are_asked_for(tmp_path) 
     assert texts("parquet", tmp_path / "a.parquet") == TEXTS
 
 
-def test_tables_without_rows_hold_none(tmp_path) -> None:
+def test_tables_without_rows(tmp_path) -> None:
     empty = pyarrow.table({"text": pyarrow.array([], pyarrow.string())})
     pyarrow.parquet.write_table(empty, tmp_path / "a.parquet")
     with pyarrow.parquet.ParquetWriter(tmp_path / "b.parquet", empty.schema):
@@ -365,7 +365,7 @@ def test_tables_without_rows_hold_none(tmp_path) -> None:
     assert texts("parquet", f"{tmp_path}/*.parquet") == TEXTS
 
 
-def test_a_page_that_is_not_as_it_was_written_is_told(tmp_path) -> None:
+def test_a_damaged_page_has_a_reason(tmp_path) -> None:
     path = tmp_path / "a.parquet"
     table = pyarrow.table({"text": TEXTS})
     pyarrow.parquet.write_table(table, path, compression="none", write_page_checksum=True)

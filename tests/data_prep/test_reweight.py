@@ -1,29 +1,28 @@
-"""Another mixture over the same records."""
+"""Other weights for a built mixture."""
 
 import json
 
 import pytest
 
 from data_prep.reweight import main, reweight
+from tests.support import records
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json
 
 
 @pytest.fixture
 def folder(tmp_path):
-    def shard(name, tokens, records):
-        return {"path": f"{name}/train-0.array_record", "tokens": tokens, "records": records}
+    def shard(name, tokens, number):
+        path = f"{name}/train-0.array_record"
+        return records.shard(path=path, tokens=tokens, records=number)
 
-    evaluation = {"path": "a/eval-0.array_record", "tokens": 9999, "records": 1}
-    sources = {
-        "a": {"shards": [shard("a", 1000, 100), shard("a", 3000, 100), evaluation]},
-        "b": {"shards": [shard("b", 500, 5)]},
-    }
-    write_json(tmp_path / "manifest.json", {"sources": sources})
+    evaluation = records.shard(path="a/eval-0.array_record", tokens=9999, records=1)
+    a = [shard("a", 1000, 100), shard("a", 3000, 100), evaluation]
+    sources = {"a": records.source(shards=a), "b": records.source(shards=[shard("b", 500, 5)])}
+    records.mixture(sources=sources).write(tmp_path / "manifest.json")
     return tmp_path
 
 
-def test_shares_are_of_tokens_though_records_are_drawn(folder) -> None:
+def test_shares_are_of_tokens_although_records_are_drawn(folder) -> None:
     mixture = reweight(folder, {"a": 0.25, "b": 0.75})
     assert mixture["a"]["path"] == f"{folder}/a/train-*"
     drawn = {"a": mixture["a"]["weight"] * 20, "b": mixture["b"]["weight"] * 100}
@@ -48,7 +47,7 @@ def test_the_command_writes_the_file(folder, capsys) -> None:
         (["a=0.5", "a=1"], "a already has a weight"),
     ],
 )
-def test_wrong_shares_are_told_and_nothing_is_written(folder, shares, words) -> None:
+def test_wrong_shares_are_errors_and_nothing_is_written(folder, shares, words) -> None:
     output = folder / "anneal.json"
     with pytest.raises(InputError, match=words):
         main([str(folder), *shares, "--output", str(output)])

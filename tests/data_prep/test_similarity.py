@@ -1,4 +1,4 @@
-"""MinHash estimates what it says, documents meet as the formula says, and numbers count."""
+"""MinHash estimates are unbiased, documents meet as often as the formula says, numbers count."""
 
 import random
 
@@ -73,7 +73,7 @@ def test_the_formula() -> None:
     assert chance(0.5) == pytest.approx(1 - (1 - 0.5**ROWS) ** BANDS)
 
 
-def test_the_verdict_follows_the_similarity(pairs) -> None:
+def test_the_comparison_follows_the_similarity(pairs) -> None:
     for a, b, exact in pairs:
         if abs(exact - LEAST) > 4.5 * np.sqrt(0.25 / HASHES):
             assert like(a, b) == (exact > LEAST)
@@ -92,14 +92,14 @@ def test_a_fingerprint_depends_on_letters_and_digits_alone(source: str) -> None:
             assert others.tolist() == keys.tolist()
 
 
-def test_a_text_without_letters_meets_nothing_and_a_short_one_meets_itself() -> None:
+def test_a_text_without_letters_meets_no_other_and_a_short_one_meets_itself() -> None:
     assert [len(fingerprint(text)[1]) for text in ("", "...", "a", "one two")] == [0, 0, 32, 32]
     assert taken("One two.", "one  TWO")
     assert not meet("one two", "two one")
 
 
-def test_the_bands_of_a_document_have_keys_of_their_own(monkeypatch) -> None:
-    # Even if all hashes were the same, no two bands might look alike.
+def test_the_bands_of_a_document_have_different_keys(monkeypatch) -> None:
+    # Even if all hashes are equal, no two bands have the same key.
     monkeypatch.setattr(similarity, "minima", lambda _, factors: np.zeros_like(factors))
     assert len(set(fingerprint("word")[1].tolist())) == BANDS
 
@@ -114,7 +114,7 @@ def test_long_documents_are_fingerprinted_in_pieces() -> None:
 
 
 def copies(count: int) -> list[tuple[str, str, str]]:
-    """Questions with numbers; each with its numbers replaced, and with 6 % of its words."""
+    """Questions with numbers: each one, with other numbers, and with 6 % of its words changed."""
     source = random.Random(1)
     questions = [q for q, _ in problems("train") if any(c.isdigit() for c in q)]
     chosen = source.sample(questions, count)

@@ -1,4 +1,4 @@
-"""HashedText text and its hashes, against slow definitions in Python's own whole numbers."""
+"""Hashes of text agree with slow definitions in Python's integers."""
 
 import itertools
 import re
@@ -37,7 +37,7 @@ def run_hash(values: list[int]) -> int:
 
 
 def words_of(text: str) -> list[bytes]:
-    """The words by a character at a time."""
+    """The words of a text, found one character at a time."""
     text = text if text.isascii() else unicodedata.normalize("NFKC", text)
     spaced = "".join(
         c if re.match(r"[a-zA-Z0-9]", c) or (not c.isascii() and re.match(r"\w", c)) else " "
@@ -47,18 +47,18 @@ def words_of(text: str) -> list[bytes]:
     return [word.encode() for word in spaced.lower().split()]
 
 
-def words_found(folded: HashedText) -> list[bytes]:
-    ends = [*folded.starts.tolist(), len(folded.letters)]
-    letters = folded.letters.tobytes()
+def hashed_words(hashed: HashedText) -> list[bytes]:
+    ends = [*hashed.starts.tolist(), len(hashed.letters)]
+    letters = hashed.letters.tobytes()
     return [letters[a:b] for a, b in itertools.pairwise(ends)]
 
 
 @SAME_EXAMPLES
 @given(TEXT)
 def test_words_are_runs_of_letters_and_digits(text: str) -> None:
-    folded = HashedText.from_text(text)
-    assert words_found(folded) == words_of(text)
-    assert folded.words.tolist() == [word_hash(word) for word in words_of(text)]
+    hashed = HashedText.from_text(text)
+    assert hashed_words(hashed) == words_of(text)
+    assert hashed.words.tolist() == [word_hash(word) for word in words_of(text)]
 
 
 @SAME_EXAMPLES
@@ -95,7 +95,7 @@ def test_windows(text: str, largest: int) -> None:
         ]
 
 
-def test_what_does_not_matter_and_what_does() -> None:
+def test_formatting_does_not_matter_and_words_do() -> None:
     plain = HashedText.from_text("Janet's 16 ducks cost $2 per egg, isn't it?").shingles(3)
     for same in (
         "JANET\u2019S 16 DUCKS COST $2$ PER EGG ISN\u2019T IT",
@@ -114,9 +114,9 @@ def test_what_does_not_matter_and_what_does() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n", "...", "$\u2019\u2211"])
 def test_a_text_without_letters(text: str) -> None:
-    folded = HashedText.from_text(text)
-    found = [folded.letters, folded.starts, folded.words, folded.shingles(3), folded.numbers()]
-    assert [len(array) for array in (*found, *folded.windows(32).values())] == [0] * 11
+    hashed = HashedText.from_text(text)
+    found = [hashed.letters, hashed.starts, hashed.words, hashed.shingles(3), hashed.numbers()]
+    assert [len(array) for array in (*found, *hashed.windows(32).values())] == [0] * 11
 
 
 def test_a_text_of_fewer_words_than_a_shingle_is_one() -> None:
@@ -145,7 +145,7 @@ def test_pieces_lose_nothing(length: int, piece: int, overlap: int) -> None:
         assert any(run in part for part in parts)
 
 
-def test_a_document_of_many_pieces_is_folded_whole() -> None:
+def test_a_document_of_many_pieces_is_hashed_completely() -> None:
     text = " ".join(f"w{k}" for k in range(300_000))
     assert len(text) > 2 * text_hashing.PIECE
     found = np.unique(np.concatenate([piece.words for piece in text_hashing.hashed_pieces(text)]))

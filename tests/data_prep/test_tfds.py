@@ -1,4 +1,4 @@
-"""TensorFlow Datasets folders are read, and ours opened, without TensorFlow."""
+"""TensorFlow Datasets folders are read, and our folders open with TFDS, without TensorFlow."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from data_prep.recipe import Recipe
 from data_prep.stages.records import encode, writer
 from data_prep.tfds_folder import Texts, describe
 from data_prep.work import plan_tasks
-from tests.data_prep.test_executors import documents, write_recipe
+from tests.support.builds import documents, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 
@@ -23,7 +23,7 @@ TEST = documents(1, 12)
 
 
 class Prepared(tfds.core.GeneratorBasedBuilder):
-    """A dataset as others prepare theirs."""
+    """A dataset as its users prepare it."""
 
     code_path = None  # there, it would look for checksums of downloads
     VERSION = tfds.core.Version("1.0.0")
@@ -74,20 +74,20 @@ def test_a_dataset_becomes_a_mixture_that_tfds_opens(folder, tmp_path, monkeypat
     recipe = write_recipe(
         tmp_path, {"Ours-1.0": source}, on_bad_input="skip", executor={"workers": 1}
     )
-    manifest = build(load(Recipe, recipe))["sources"]["Ours-1.0"]
-    assert manifest["documents"]["rejected"] == {"empty": 1}
+    manifest = build(load(Recipe, recipe)).sources["Ours-1.0"]
+    assert manifest.documents.rejected == {"empty": 1}
     builder = tfds.builder_from_directory("mixture/Ours-1.0")
     assert builder.info.name == "ours_1_0"
     for split in ("train", "eval"):
-        shards = [shard for shard in manifest["shards"] if f"/{split}-" in shard["path"]]
+        shards = [shard for shard in manifest.shards if f"/{split}-" in shard.path]
         data = builder.as_data_source(split=split)
         assert len(data) == builder.info.splits[split].num_examples > 0
-        assert len(data) == sum(shard["records"] for shard in shards)
+        assert len(data) == sum(shard.records for shard in shards)
         tokens = [len(item["text"]) for item in data]
-        assert sum(tokens) == sum(shard["tokens"] for shard in shards)
+        assert sum(tokens) == sum(shard.tokens for shard in shards)
 
 
-def test_the_first_and_last_items_of_several_files_are_ours(tmp_path) -> None:
+def test_the_items_of_several_files_are_in_order(tmp_path) -> None:
     items = [[7 * i, i + 1] for i in range(11)]
     for shard, part in enumerate((items[:4], items[4:5], items[5:])):
         to = writer(tmp_path / f"train-{shard:05}-of-00003.array_record")
@@ -107,7 +107,7 @@ def test_the_first_and_last_items_of_several_files_are_ours(tmp_path) -> None:
         describe(tmp_path, "ours")
 
 
-def test_what_is_no_dataset_or_no_text_is_told(folder, tmp_path) -> None:
+def test_a_folder_that_is_not_a_dataset_of_text_is_refused(folder, tmp_path) -> None:
     with pytest.raises(InputError, match="not a TFDS dataset"):
         Texts(tmp_path, "train", ["body"])
     with pytest.raises(InputError, match="'boddy' is not a text feature; did you mean 'body'"):

@@ -1,6 +1,5 @@
-"""Any text round-trips, digits stay single, specials in a text are plain text."""
+"""Any text round-trips, digits are single tokens, special tokens in a text are plain text."""
 
-import itertools
 import json
 
 import pytest
@@ -8,15 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep import tokenizer
-from tinymathreason.arithmetic import fact_documents, problem_documents
+from tests.support.checkpoints import sample
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 
 VOCAB = 320
-
-
-def sample() -> list[str]:
-    return [*itertools.islice(problem_documents(0), 300), *itertools.islice(fact_documents(0), 100)]
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +80,12 @@ def test_training_is_deterministic(folder) -> None:
     assert json.loads(again.to_str()) == json.loads((folder / "tokenizer.json").read_text())
 
 
-def test_too_little_text_is_told() -> None:
+def test_too_little_text_is_an_error() -> None:
     with pytest.raises(InputError, match="yield only"):
         tokenizer.train(["abc"], 5000)
 
 
-def test_load_refuses_what_is_no_tokenizer_of_ours(folder, tmp_path) -> None:
+def test_load_refuses_other_tokenizers(folder, tmp_path) -> None:
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         tokenizer.load(tmp_path)
     for text in ("{}", "[]", '{"model": {"vocab": []}, "added_tokens": [1]}', "{"):

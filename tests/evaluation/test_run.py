@@ -43,7 +43,7 @@ def test_arithmetic_problems_are_held_out_and_fixed() -> None:
         ("gsm8k", '{"question": "q"}\n', "row 0 has no 'answer'"),
         ("gsm8k", '{"question": "q", "answer": "5"}\n', "row 0 has no final line"),
         ("gsm8k", "{\n", "row 0 is not JSON"),
-        ("arithmetic", "", "makes its own problems"),
+        ("arithmetic", "", "generates its own problems"),
     ],
 )
 def test_bad_tasks_are_one_line(tmp_path, task, content, words) -> None:
@@ -102,7 +102,7 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
         with pytest.raises(InputError, match="holds the result of another evaluation"):
             main([*command, "--limit", "3", *change])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="is there, and holds no result; name another folder"):
+    with pytest.raises(InputError, match="exists and has no result; name another folder"):
         main([*command[:-1], str(tmp_path / "empty")])
     with pytest.raises(InputError, match="--model takes a model's folder"):
         main([*command, "--limit", "3", "--model", "elsewhere"])
@@ -245,7 +245,7 @@ def test_batches_change_no_answer(answering_dir) -> None:
 
 
 def test_the_form_is_told_or_follows_from_the_template(model_dir, tmp_path) -> None:
-    with pytest.raises(InputError, match="no chat template there; ask with --form plain"):
+    with pytest.raises(InputError, match="no chat template there; use --form plain"):
         Generator(model_dir, "chat")
     chat = tmp_path / "chat"
     shutil.copytree(model_dir, chat)

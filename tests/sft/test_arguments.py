@@ -1,92 +1,17 @@
 """One grammar for our keys and TRL's: however a value is spelt, the run is the same."""
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pathlib import Path
 
-from sft.arguments import read
+import pytest
+
 from sft.config import SftData
+from sft.dpo import Dpo
+from sft.grpo import Grpo
+from sft.run import Sft
 from sft.settings import find, parse
-from tests.sft.test_run import write
-from tinymathreason.cli import InputError
+from tests.support.tuning import write
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
-OURS = ("data_dir", "sources", "accuracy", "data_seed")
-THEIRS = {
-    "output_dir": None, "metric_for_best_model": None, "learning_rate": None, "data_seed": None,
-    "use_cpu": "?", "no_use_cpu": 0, "targets": "+", "kwargs": None,
-}  # fmt: skip
-
-
-def given_by(*words: str):
-    found = read(words, OURS, THEIRS, lambda key: InputError(f"unknown key {key!r}"))
-    return found.overrides, found.options
-
-
-WORDS = st.sampled_from(
-    ["accuracy", "sources.v2", "data_dir=x", "a b", "-1", "1e-5", "gsm8k", "./d[1]", "output_dir"]
-)
-SPELLINGS = st.sampled_from(["--{key} {value}", "--{key}={value}", "{key}={value}"])
-
-
-@given(WORDS, SPELLINGS, st.sampled_from(["data_dir", "sources.gsm8k.path", "output_dir"]))
-def test_three_spellings_are_one(value: str, spelling: str, key: str) -> None:
-    words = spelling.replace("{key}", key).split(" ")
-    overrides, options = given_by(*(word.replace("{value}", value) for word in words))
-    if key == "output_dir":
-        assert (overrides, options) == ({}, {"output_dir": [value]})
-    else:
-        expected = {"-1": -1}.get(value, value)  # read as YAML, whose 1e-5 is a text
-        found = overrides
-        for part in key.split("."):
-            found = found[part]
-        assert (found, options) == (expected, {})
-
-
-def test_what_looks_like_a_key_is_a_value_behind_a_key() -> None:
-    overrides, options = given_by(
-        "--metric_for_best_model", "accuracy", "--output_dir", "sources.v2", "accuracy.every=5",
-        "--use_cpu", "sources.a.path=F", "--targets", "q", "k", "data_dir=D", "--no_use_cpu",
-    )  # fmt: skip
-    assert options == {
-        "metric_for_best_model": ["accuracy"],
-        "output_dir": ["sources.v2"],
-        "use_cpu": [],
-        "targets": ["q", "k"],
-        "no_use_cpu": [],
-    }
-    expected = {"accuracy": {"every": 5}, "sources": {"a": {"path": "F"}}, "data_dir": "D"}
-    assert overrides == expected
-
-
-def test_dashes_repetitions_common_and_nested_keys() -> None:
-    assert given_by("--data-dir", "a", "data_dir=b") == ({"data_dir": "b"}, {})
-    assert given_by("--learning-rate=1", "--learning_rate", "2") == ({}, {"learning_rate": ["2"]})
-    # A key that both have reaches both, as from a file.
-    assert given_by("--data_seed", "3") == ({"data_seed": 3}, {})
-    assert given_by("--kwargs.min_lr", "0.1") == ({"kwargs": {"min_lr": 0.1}}, {})
-    assert given_by("--sources.my-set.path=x") == ({"sources": {"my-set": {"path": "x"}}}, {})
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--dat_dir", "x"], "unknown key 'dat_dir'"),
-        (["dat_dir=x"], "unknown key 'dat_dir'"),
-        (["--data_dir"], "argument --data_dir: has no value; expected --data_dir value"),
-        (["--data_dir", "--use_cpu"], "argument --data_dir: has no value"),
-        (["data_dir"], "argument 'data_dir': belongs to no key; expected --key value"),
-        (["--data_dir", "a", "b"], "argument 'b': belongs to no key"),
-        (["--data_dir=a", "b"], "argument 'b': belongs to no key"),
-        (["--no_use_cpu", "true"], "argument 'true': belongs to no key"),
-        (["--sources=["], "argument 'sources=['"),
-    ],
-)
-def test_what_is_no_argument_is_told(words: list[str], told: str) -> None:
-    with pytest.raises(InputError) as error:
-        given_by(*words)
-    assert str(error.value).startswith(told)
 
 
 def test_a_run_is_the_same_however_it_was_asked_for(model_dir, tmp_path) -> None:
@@ -117,3 +42,29 @@ def test_a_run_is_the_same_however_it_was_asked_for(model_dir, tmp_path) -> None
     assert found[0].training.metric_for_best_model == "accuracy"
     assert found[0].training.learning_rate == 1e-5
     assert found[0].training.lr_scheduler_kwargs == {"num_cycles": 2}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "folder", "more"),
+    [
+        (Sft, "data_dir", []),
+        (Dpo, "pairs_dir", []),
+        (Grpo, "chat_template", ["--rewards.accuracy", "1"]),
+    ],
+)
+def test_all_algorithms_share_the_grammar(model_dir, tmp_path, algorithm, folder, more) -> None:
+    config = tmp_path / "a.yaml"
+    config.write_text("sources: {p: {format: arithmetic, examples: 9}}\nuse_cpu: true\n")
+    template = tmp_path / "a=b.jinja"
+    template.touch()
+    words = [
+        "--metric_for_best_model", "accuracy", "--output_dir", "sources.v2", "run_name=a=b",
+        "--model_name_or_path", str(model_dir), f"--{folder}", str(template),
+        "--sources.p.examples", "8", *more,
+    ]  # fmt: skip
+    settings = parse(config, words, algorithm.data_class, algorithm.trl_config)
+    assert settings.training.metric_for_best_model == "accuracy"
+    assert settings.output == Path("sources.v2")
+    assert settings.training.run_name == "a=b"
+    assert getattr(settings.data, folder) == template
+    assert settings.data.sources["p"].examples == 8

@@ -1,4 +1,4 @@
-"""Corpora with planted duplicates, and what the stages decide about each of their documents.
+"""Corpora with planted duplicates, and the decision of the stages about each document.
 
 The text is that of the folder that `make test DATA=DIR` names, as `make realdata` reads it; where
 there is none, text made of random words takes its place.
@@ -72,7 +72,7 @@ def generated(seed: str, count: int, least: int, most: int) -> list[str]:
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    """Every run of three words, exactly: nothing is hashed."""
+    """Every run of three words, without hashing."""
     words = re.findall(r"[^\W_]+", text.lower())
     return {tuple(words[k : k + 3]) for k in range(max(1, len(words) - 2))}
 
@@ -84,7 +84,7 @@ def jaccard(left: str, right: str) -> float:
 
 
 def unrelated(found: Sequence[str], most: float = 0.3) -> list[str]:
-    """The texts that share at most this with each of those before them, by exact similarity."""
+    """The texts whose exact similarity with each earlier kept text is at most ``most``."""
     holders: dict[tuple[str, ...], list[int]] = {}
     kept: list[str] = []
     sizes: list[int] = []
@@ -101,7 +101,7 @@ def unrelated(found: Sequence[str], most: float = 0.3) -> list[str]:
 
 
 def recipe(folder: Path, sources: dict[str, list[list[Row]]], **values: Any) -> Recipe:
-    """A recipe over these sources, each a list of files, each a list of rows with text and id."""
+    """A recipe with these sources, each a list of files, each a list of rows with text and id."""
     for name, files in sources.items():
         (folder / name).mkdir(parents=True)
         for number, rows in enumerate(files):
@@ -119,9 +119,10 @@ def recipe(folder: Path, sources: dict[str, list[list[Row]]], **values: Any) -> 
 
 
 def decided(recipe: Recipe, folder: Path, ranges: int = 2) -> tuple[Work, dict[str, Any]]:
-    """The stages up to the decisions, in this process; the fate of every document by its id.
+    """Run the stages up to the decisions in this process; returns the fate of every document by id.
 
-    None is for a document that stays, else its reason, and the id of the one that it is like.
+    The fate is None for a document that stays, else the reason, and the id of the duplicate that
+    stays or the question that it contains.
     """
     from data_prep.stages.documents import pipeline
 

@@ -1,4 +1,4 @@
-"""A folder may be called anything: what exists under a pattern's own spelling is a path."""
+"""Folders may have any name: what exists under a pattern's exact spelling is a path."""
 
 import json
 import os
@@ -9,22 +9,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tests.support.names import NAMES
 from tinymathreason.cli import InputError
 from tinymathreason.listing import as_pattern, list_files
 from tinymathreason.rows import read_columns
-
-NAMES = [
-    "d[1]", "[a-c]", "[", "a b", "\u00e9", "*", "?", "{a,b}", "$HOME", "${x}", "%20", "~", "#1",
-    "a;b", "a: b", "'", '"', "a::b", "-x", "&", "\\", "a=b",
-]  # fmt: skip
-"""Names of folders and files that some reader takes for more than a name."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_itself_before_it_is_a_pattern(tmp_path, monkeypatch, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    # What the name would match as a pattern is not to be read in its place.
+    # Other folders that the name would match as a pattern must not be read.
     for other in ("d1", "a", "b", "1"):
         (tmp_path / other).mkdir(exist_ok=True)
         (tmp_path / other / f"{name}.jsonl").write_text('{"text": "not this"}\n')
@@ -65,7 +60,7 @@ def test_a_remote_name_is_itself_too() -> None:
 
 
 def fault_of(pattern: object) -> str:
-    """What is told of the one thing that matches and cannot be read."""
+    """The error for the only match that cannot be read."""
     with pytest.raises(InputError) as error:
         list_files("sources.web.path", str(pattern))
     assert str(error.value).startswith("sources.web.path: ")
@@ -74,7 +69,7 @@ def fault_of(pattern: object) -> str:
     return str(error.value)
 
 
-def test_nothing_that_matches_is_left_out_in_silence(tmp_path, monkeypatch) -> None:
+def test_no_match_is_skipped_silently(tmp_path, monkeypatch) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
     bad = tmp_path / "b.jsonl"
     bad.symlink_to(tmp_path / "gone")
@@ -99,7 +94,7 @@ def test_nothing_that_matches_is_left_out_in_silence(tmp_path, monkeypatch) -> N
     assert "is not UTF-8; rename it" in fault_of(f"{tmp_path}/*.jsonl")
 
 
-def test_a_folder_on_the_way_is_not_left_out_either(tmp_path, monkeypatch) -> None:
+def test_no_folder_in_the_middle_of_a_pattern_is_skipped_silently(tmp_path, monkeypatch) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.jsonl").write_text('{"text": "x"}\n')
@@ -115,9 +110,9 @@ def test_a_folder_on_the_way_is_not_left_out_either(tmp_path, monkeypatch) -> No
         assert f"{tmp_path}/b is a folder without read permission" in fault_of(pattern)
 
 
-def test_empty_files_are_told(tmp_path, capsys) -> None:
+def test_empty_files_are_reported(tmp_path, capsys) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x"}))
     (tmp_path / "b.jsonl").touch()
     assert list(read_columns("data", "jsonl", f"{tmp_path}/*", ["text"])) == [("x",)]
-    told = capsys.readouterr().err
-    assert told == f"data: 1 of 2 files are empty, such as {tmp_path}/b.jsonl\n"
+    errors = capsys.readouterr().err
+    assert errors == f"data: 1 of 2 files are empty, such as {tmp_path}/b.jsonl\n"
