@@ -29,7 +29,8 @@ from conversion.architecture import Architecture
 from pretrain import overlay
 from pretrain.model import Model
 from tinymathreason import cli
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import write_json
+from tinymathreason.records.tuning import Examples, Sft
 
 PROXY = Path("maxtext_configs/tinymathreason_20m.yml")
 FULL = Path("maxtext_configs/tinymathreason_1b_gpu.yml")
@@ -204,18 +205,19 @@ def main(argv: Sequence[str]) -> None:
     code = f"from sft.{{}} import main; main({config!r})"
     python = call("sft.run", "main")[:2]
     measured([*python, code.format("prepare")])
-    counts = read_json(home / "data" / "manifest.json")["sources"].values()
-    kept = sum(entry["kept"] for entry in counts)
-    mean = sum(entry["tokens"] for entry in counts) / kept
+    counts = Examples.load(home / "data" / "manifest.json").sources.values()
+    kept = sum(entry.kept for entry in counts)
+    mean = sum(entry.tokens for entry in counts) / kept
     if not gpu:
         # On a CPU attention grows with the square of a row, so rows are as short as possible.
         length = max(256, -(-longest(home / "data") // 64) * 64)
         steps = max(1, round(CONVERSATIONS * mean / length))
         model = ours(home, data, length, steps, "cpu", arguments.attention)
     usage, memory = _watched([*python, code.format("run")], gpu)
-    record = read_json(model / "sft.json")
+    record = Sft.load(model / "sft.json")
     # Each entry of the log has the time so far.
-    runtime = [e["train_runtime"] for e in record["history"] if "train_runtime" in e][-1]
+    logged = [entry.model_dump() for entry in record.history]
+    runtime = [entry["train_runtime"] for entry in logged if "train_runtime" in entry][-1]
     their_usage, their_memory = _watched(
         call("benchmarks.sft", "peer", home, arguments.device), gpu
     )
@@ -224,7 +226,7 @@ def main(argv: Sequence[str]) -> None:
         float(measured(call("benchmarks.sft", "held_out_loss", home, path)).output)
         for path in (model, home / "theirs" / "model")
     ]
-    tokens = record["tokens"]
+    tokens = record.tokens
     line: dict[str, Any] = {
         "benchmark": "sft",
         "device": pretrain_gpu.smi("name") if gpu else "cpu",
@@ -232,7 +234,7 @@ def main(argv: Sequence[str]) -> None:
         "examples": kept,
         "useful_tokens": tokens,
         "tokens_an_example": round(mean, 1),
-        "ours": side(usage, runtime, record["steps"], tokens, losses[0]),
+        "ours": side(usage, runtime, record.steps, tokens, losses[0]),
         "peer": "TRL's SFTTrainer with the defaults of SFTConfig",
         "theirs": side(their_usage, theirs["seconds"], theirs["steps"], tokens, losses[1]),
         "ratio": round(theirs["seconds"] / runtime, 2),

@@ -22,6 +22,7 @@ from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, Usage, call, measured
 from benchmarks.scale import exponent
 from tinymathreason import cli
+from tinymathreason.records.tuning import Examples
 
 WHOLE = 590_000
 """Examples of the three real sets."""
@@ -136,14 +137,13 @@ def prepare(count: int, home: Path, data: Path | None) -> Usage:
         words.append(f"decontaminate=[{{path: {data / QUESTIONS}, fields: [question]}}]")
     code = f"from sft.prepare import main; main({words!r})"
     usage = measured([*command, code])
-    manifest = json.loads((folder / "out" / "data" / "manifest.json").read_bytes())
-    counts = manifest["sources"].values()
+    counts = Examples.load(folder / "out" / "data" / "manifest.json").sources.values()
     line = {
         "benchmark": "sft_prepare",
         "examples": count,
-        "kept": sum(entry["kept"] for entry in counts),
+        "kept": sum(entry.kept for entry in counts),
         "bytes_of_text_a_row": round(size / count),
-        "tokens_a_row": round(sum(e["tokens"] for e in counts) / sum(e["kept"] for e in counts)),
+        "tokens_a_row": round(sum(e.tokens for e in counts) / sum(e.kept for e in counts)),
         "seconds": usage.seconds,
         "cpu_seconds": usage.cpu_seconds,
         "examples_a_second": round(count / usage.seconds),

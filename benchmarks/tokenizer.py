@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks import corpus
 from benchmarks.corpus import HOME, SOURCES, call, measured, write_recipe
 from tinymathreason import cli
+from tinymathreason.records.mixture import Mixture, Shard
 
 ENTRIES = 32_000
 """Entries of the tokenizers that are trained."""
@@ -102,7 +103,7 @@ def peers() -> dict[str, Counter]:
     }
 
 
-def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
+def held_out(folder: Path, shards: list[Shard]) -> list[str]:
     """Held-out texts of a source, up to `HELD_OUT_BYTES`; a text's tokens decode to it exactly."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
@@ -111,9 +112,9 @@ def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
 
     tokenizer, texts, size = load(folder / "tokenizer"), [], 0
     for shard in shards:
-        if "/eval-" not in shard["path"]:
+        if "/eval-" not in shard.path:
             continue
-        with ArrayRecordDataSource(str(folder / shard["path"])) as records:
+        with ArrayRecordDataSource(str(folder / shard.path)) as records:
             for number in range(len(records)):
                 ids = decode(records[number])[:-1][:HELD_OUT_BYTES].tolist()
                 texts.append(tokenizer.decode(ids, skip_special_tokens=False))
@@ -132,10 +133,10 @@ def compare(mixture: str, *folders: str) -> None:
         encoder = Encoder(Path(folder))
         counters[Path(folder).name] = partial(_count, encoder)
     counters |= peers()
-    manifest = json.loads((Path(mixture) / "manifest.json").read_text(encoding="utf-8"))
+    sources = Mixture.load(Path(mixture) / "manifest.json").sources
     totals: dict[str, dict[str, int]] = {}
     for name in SOURCES:
-        texts = held_out(Path(mixture), manifest["sources"][name]["shards"])
+        texts = held_out(Path(mixture), sources[name].shards)
         totals[name] = {"bytes": sum(len(text.encode("utf-8")) for text in texts)}
         totals[name] |= {peer: count(texts) for peer, count in counters.items()}
     totals["mathematics"] = {
