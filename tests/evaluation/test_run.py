@@ -21,7 +21,7 @@ from tinymathreason import arithmetic
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import model_hash
-from tinymathreason.records.evaluation import Results, Sample
+from tinymathreason.records.evaluation import Results, SampleRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -84,7 +84,7 @@ def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path
     assert (result.request.data, result.request.limit) == (None, 3)
     assert result.model_sha256 == model_hash(model_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
-    samples = list(Sample.load_lines(tmp_path / "r" / "samples.jsonl"))
+    samples = list(SampleRecord.load_lines(tmp_path / "r" / "samples.jsonl"))
     assert [sample.question for sample in samples] == [
         problem.question for problem in tasks.load("arithmetic", limit=3)
     ]
