@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_prep.mixture import faults
-from evaluation.tasks import NumericProblem
+from evaluation.problems import NumericProblem
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.records.tuning import ExamplesManifest

@@ -14,6 +14,7 @@ import pytest
 
 from evaluation import catalogue, model, tasks
 from evaluation.generate import Generator
+from evaluation.problems import ARITHMETIC_PROBLEMS, NumericProblem
 from evaluation.run import main
 from tests.support.benchmarks import Knows
 from tests.support.limits import room_for
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 def test_arithmetic_problems_are_held_out_and_fixed() -> None:
     problems = tasks.load("arithmetic")
-    assert len(problems) == tasks.ARITHMETIC_PROBLEMS == len({p.question for p in problems})
+    assert len(problems) == ARITHMETIC_PROBLEMS == len({p.question for p in problems})
     assert tasks.load("arithmetic", limit=10) == problems[:10]
     for problem in problems:
         assert arithmetic.WordProblem(problem.question, "", 0).held_out
@@ -59,7 +60,7 @@ def test_gsm8k_answers(tmp_path) -> None:
     path = tmp_path / "test.jsonl"
     row = {"question": "How much?", "answer": "So <<1+1=2>>2.\n#### 1,234"}
     path.write_text(json.dumps(row) + "\n")
-    expected = [tasks.NumericProblem("How much?", "1234")]
+    expected = [NumericProblem("How much?", "1234")]
     assert tasks.load("gsm8k", str(path)) == expected
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
     assert tasks.load("gsm8k", str(tmp_path / "test.parquet")) == expected
