@@ -336,7 +336,7 @@ def test_bad_configurations_are_one_line(values, words) -> None:
     ("row", "words"),
     [
         ({"question": "q"}, r"a\.jsonl: row 1 has no 'answer'.* \(line 2\)"),
-        ({"question": 1, "answer": "a"}, r"a\.jsonl: row 1 holds int .*\(line 2\)"),
+        ({"question": 1, "answer": "a"}, r"a\.jsonl: row 1 has int .*\(line 2\)"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, model_dir, row, words) -> None:
