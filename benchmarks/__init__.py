@@ -1,1 +1,1 @@
-"""Speed and memory against named peers; each prints one line of JSON."""
+"""Benchmarks of speed and memory against named peers; each prints a line of JSON."""

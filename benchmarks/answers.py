@@ -1,4 +1,4 @@
-"""Command: how long every reader of answers takes for hostile texts of a megabyte.
+"""Command: measure how long each reader of answers takes for hostile texts of a megabyte.
 
 python -m benchmarks.answers [--characters 1000000]
 
@@ -86,13 +86,13 @@ PARTS = {
     "stars": "*",
     "fences": "```\n",
 }
-"""What each text repeats, by name; None for lines that all differ."""
+"""The repeated part of each text, by name; None for lines that all differ."""
 FRAMES = {"": "{}", "behind a mark": "#### {}x", "behind a claim": "x. The answer is {}!"}
-"""Where the repetition stands."""
+"""The text around the repetition."""
 
 
 def texts(characters: int, frames: Sequence[str] = tuple(FRAMES)) -> Iterator[tuple[str, str]]:
-    """A name and a text of about so many characters for each kind and frame."""
+    """A name and a text of about this many characters for each kind and frame."""
     for name, part in PARTS.items():
         if part is None:
             lines = (f"#### {number}\n" for number in range(10**5, 10**5 + characters // 12))
@@ -104,7 +104,7 @@ def texts(characters: int, frames: Sequence[str] = tuple(FRAMES)) -> Iterator[tu
 
 
 def readers() -> dict[str, Callable[[str], Any]]:
-    """All that reads what a model or a row says, but for the judge."""
+    """All functions that read a model's text or a row, except math-verify."""
     from data_prep import clean
     from evaluation import answers as evaluation
     from release.typeset import typeset
@@ -134,7 +134,7 @@ def _rewarded(score: Callable[[str, str, Any], float], text: str) -> float:
 
 
 def seconds(read: Callable[[str], Any], text: str, clock: Callable[[], float]) -> float:
-    """How long one reading takes."""
+    """Seconds of one call."""
     from tinymathreason.answers import ContradictionError
 
     started = clock()
@@ -144,33 +144,33 @@ def seconds(read: Callable[[str], Any], text: str, clock: Callable[[], float]) -
 
 
 def run(characters: int) -> dict[str, Any]:
-    """The slowest reading of each reader, and those that take longer than a second."""
+    """The slowest text of each reader, and all texts that take longer than a second."""
     from evaluation.answers import Checker
 
-    found = {}
+    timings = {}
     for name, read in readers().items():
         taken = {kind: seconds(read, text, time.process_time) for kind, text in texts(characters)}
-        found[name] = taken
+        timings[name] = taken
     with Checker() as judge:
         judge.correct("x", "y")
-        found["judge"] = {
+        timings["judge"] = {
             kind: max(
                 seconds(lambda t: judge.correct(t, "x+1"), part, time.perf_counter)
                 for part in (text, text[:LONGEST])
             )
             for kind, text in texts(characters, [""])
         }
-    slowest = {name: max(taken, key=lambda kind: taken[kind]) for name, taken in found.items()}
+    slowest = {name: max(taken, key=lambda kind: taken[kind]) for name, taken in timings.items()}
     return {
         "benchmark": "answers",
         "characters": characters,
         "kinds": len(PARTS),
         "frames": len(FRAMES),
-        "seconds": {name: round(found[name][kind], 3) for name, kind in slowest.items()},
+        "seconds": {name: round(timings[name][kind], 3) for name, kind in slowest.items()},
         "slowest": slowest,
         "over_a_second": [
             f"{name}: {kind}"
-            for name, taken in found.items()
+            for name, taken in timings.items()
             for kind, value in taken.items()
             if value >= 1
         ],

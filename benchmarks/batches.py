@@ -1,4 +1,4 @@
-"""The batches that MaxText's trainer would draw under an overlay, through upstream's own functions.
+"""The batches that MaxText's trainer reads under an overlay, by upstream's own functions.
 
 They are called as upstream's trainer does, but for the wrapper that puts batches on devices.
 """
@@ -27,13 +27,13 @@ def batches(overlay: Path, overrides: Sequence[str] = ()) -> Iterator[Batch]:
     Importing upstream takes half a minute, and the data is opened at once, so that the first batch
     can be timed alone. Raises upstream's errors for files that are not there.
     """
-    # Upstream's imports print; what the caller prints is to be read by programs.
+    # Upstream's imports print, but the caller's output is for programs.
     with on_cpu(), contextlib.redirect_stdout(sys.stderr):
         from absl import flags
         from maxtext.configs import pyconfig
         from maxtext.input_pipeline import grain_data_processing as upstream
 
-        # Grain's worker processes ask for absl's flags, which upstream's trainer has parsed.
+        # Grain's worker processes need absl's flags, which upstream's trainer has parsed.
         flags.FLAGS(["benchmarks"])
         config: Any = pyconfig.initialize(
             ["", str(overlay), *overrides],

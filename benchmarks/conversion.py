@@ -1,4 +1,4 @@
-"""Command: the 1B model's conversion against a plain copy and against upstream's converter.
+"""Command: compare the 1B model's conversion with a plain copy and with upstream's converter.
 
 python -m benchmarks.conversion [--home DIR] [--rounds N]
 
@@ -64,7 +64,7 @@ def measured(command: list[str], **environment: str) -> dict[str, float]:
 
 
 def page_cache(files: list[Path], keep: bool) -> None:
-    """Have the files in the page cache, or out of it."""
+    """Put the files into the page cache, or remove them from it."""
     os.sync()
     for file in files:
         with file.open("rb", buffering=0) as data:
@@ -76,7 +76,7 @@ def page_cache(files: list[Path], keep: bool) -> None:
 
 
 def upstream_command(step_dir: Path, tokenizer: Path, output: Path) -> list[str]:
-    """Upstream's converter on our shape, which it knows only as a changed llama3.1-8b."""
+    """Run upstream's converter on our shape, which it accepts as a changed llama3.1-8b."""
     keys = {
         "model_name": "llama3.1-8b",
         "override_model_config": True,
@@ -100,7 +100,7 @@ def upstream_command(step_dir: Path, tokenizer: Path, output: Path) -> list[str]
 
 
 def phases(step_dir: Path, home: Path) -> dict[str, float]:
-    """Seconds of one core that a GB of weights takes in each phase, on the largest array."""
+    """Seconds of one core for each GB of weights in each phase, on the largest array."""
     checkpoint, architecture = Checkpoint(step_dir), sizes()
     array = max(stored(architecture, True).values(), key=lambda array: np.prod(array.shape))
     shapes = {name: hf_tensors(architecture)[name] for name in array.names}
@@ -132,12 +132,12 @@ def phases(step_dir: Path, home: Path) -> dict[str, float]:
 
 
 def run(home: Path, rounds: int) -> dict[str, Any]:
-    """Every contestant's median, and the ratios; leaves the checkpoint in ``home``."""
-    # In a process of its own: what this one had held would count for those that it starts.
+    """The median of each contestant, and the ratios; the checkpoint stays in ``home``."""
+    # In its own process: the peak memory of this one would count for those that it starts.
     subprocess.run([sys.executable, "-m", "benchmarks.full_size", str(home)], check=True)
     step_dir, tokenizer = prepare(home)
     data = sorted(step_dir.glob("items/**/d/*"))
-    # The moments are the weights again: a third of the data is parameters.
+    # The two moments are as large as the weights, so parameters are a third of the data.
     read = sum(file.stat().st_size for file in data) // 3
     write = 2 * sizes().parameters
     output = home / "output"
@@ -154,13 +154,13 @@ def run(home: Path, rounds: int) -> dict[str, Any]:
         for state, warm in (("cold", False), ("warm", True)):
             for name, command in (("copy", copy), ("ours", ours), ("upstream", upstream)):
                 page_cache(data, warm)
-                found = measured(command, **offline)
-                print(f"{name}, {state}: {found}", file=sys.stderr, flush=True)
-                results.setdefault(f"{name}_{state}", []).append(found)
+                usage = measured(command, **offline)
+                print(f"{name}, {state}: {usage}", file=sys.stderr, flush=True)
+                results.setdefault(f"{name}_{state}", []).append(usage)
                 shutil.rmtree(output) if output.is_dir() else output.unlink()
     figures = {
-        name: {key: round(statistics.median(f[key] for f in found), 2) for key in found[0]}
-        for name, found in results.items()
+        name: {key: round(statistics.median(f[key] for f in usage), 2) for key in usage[0]}
+        for name, usage in results.items()
     }
     return {
         "benchmark": "conversion",
@@ -179,7 +179,7 @@ def run(home: Path, rounds: int) -> dict[str, Any]:
 
 
 def ratio(figures: dict[str, dict[str, float]], a: str, b: str) -> float:
-    """How many times the seconds of ``b`` those of ``a`` are."""
+    """The seconds of ``a`` divided by those of ``b``."""
     return round(figures[a]["seconds"] / figures[b]["seconds"], 2)
 
 

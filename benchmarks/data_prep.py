@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, SOURCES, Usage, call, measured, write_recipe
 from tinymathreason import cli
-from tinymathreason.files import read_json
+from tinymathreason.records.mixture import Mixture
 
 BATCH = 256
 """Texts tokenised in one call."""
@@ -63,9 +63,9 @@ def prepare(data: Path, home: Path, rounds: int, words: list[str]) -> Iterator[d
             print(f"{name}: {usage}", file=sys.stderr, flush=True)
             measurements[name].append(usage)
             if name == "ours":
-                manifest = read_json(output / "manifest.json")
-                documents = [entry["documents"]["kept"] for entry in manifest["sources"].values()]
-                tokens = sum(entry["tokens"] for entry in manifest["sources"].values())
+                manifest = Mixture.load(output / "manifest.json")
+                documents = [entry.documents.kept for entry in manifest.sources.values()]
+                tokens = sum(entry.tokens for entry in manifest.sources.values())
                 kept[name] = {"kept": sum(documents), "tokens": tokens}
             else:
                 figures = json.loads(usage.output.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Command: how fast an evaluation is, against lm-eval's own default of one prompt at a time.
+"""Command: compare the speed of an evaluation with lm-eval's default of one prompt at a time.
 
 python -m benchmarks.evaluation --model DIR [--problems 200] [--rounds 3]
 
@@ -23,7 +23,7 @@ GSM8K_PROBLEMS = 1319
 
 
 def compared(model: Path, problems: int, rounds: int) -> dict[str, Any]:
-    """Seconds of both sides, and how many of their answers differ."""
+    """Seconds of both sides, and the number of different answers."""
     from evaluation import catalogue
     from evaluation.model import open_lm
     from evaluation.responses import respond
@@ -39,12 +39,12 @@ def compared(model: Path, problems: int, rounds: int) -> dict[str, Any]:
     different = 0
     for _ in range(rounds):
         started = time.perf_counter()
-        found = [texts[0] for texts in respond(ours, requests, lengths, 1, 64, 0, None)]
+        answers = [texts[0] for texts in respond(ours, requests, lengths, 1, 64, 0, None)]
         spent["ours"].append(time.perf_counter() - started)
         started = time.perf_counter()
         expected = peer.generate_until(requests)
         spent["peer"].append(time.perf_counter() - started)
-        different += sum(a != b for a, b in zip(found, expected, strict=True))
+        different += sum(a != b for a, b in zip(answers, expected, strict=True))
     seconds = {name: statistics.median(times) for name, times in spent.items()}
     return {
         "benchmark": "evaluation",
@@ -78,8 +78,10 @@ def main(argv: Sequence[str]) -> None:
         prog="benchmarks.evaluation", description="Time an evaluation against lm-eval's defaults."
     )
     parser.add_argument("--model", type=Path, required=True, help="folder of a tuned model")
-    parser.add_argument("--problems", type=int, default=200, help="to answer in each round")
-    parser.add_argument("--rounds", type=int, default=3, help="the median counts")
+    parser.add_argument("--problems", type=int, default=200, help="problems in each round")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds, of which the median is printed"
+    )
     arguments = parser.parse_args(argv)
 
     from evaluation.model import check_folder

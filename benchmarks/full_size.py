@@ -25,12 +25,12 @@ STEP = "1000"
 
 
 def sizes() -> Architecture:
-    """The 1B model's."""
+    """The sizes of the 1B model."""
     return Architecture.from_maxtext(overlay.load(CONFIG))
 
 
 def prepare(home: Path) -> tuple[Path, Path]:
-    """The step's folder and a tokenizer of 32,000 entries below ``home``, made if missing."""
+    """The step's folder and a tokenizer of 32,000 entries below ``home``, created if missing."""
     if not (home / STEP).exists():
         with new_directory(home / STEP) as folder:
             _save(folder)
@@ -51,29 +51,29 @@ def prepare(home: Path) -> tuple[Path, Path]:
 
 
 def weight(array: Stored, architecture: Architecture, rng: Any) -> npt.NDArray[np.float32]:
-    """Weights of the magnitude that MaxText starts from, norms off their start like all the rest.
+    """Random weights of the size of MaxText's initial ones; norms are not exactly 1.
 
     Logits of a model with far larger ones would turn rounding errors of its first layers into
     differences of its last, and measure chaos rather than the conversion.
     """
-    found: npt.NDArray[np.float32] = rng.standard_normal(array.shape, dtype=np.float32)
+    values: npt.NDArray[np.float32] = rng.standard_normal(array.shape, dtype=np.float32)
     if array.path.endswith("scale"):
-        return 1 + found * np.float32(0.05)
+        return 1 + values * np.float32(0.05)
     if array.weight.inputs:
         inputs = math.prod(array.weight.shape(architecture)[: len(array.weight.inputs)])
-        found *= np.float32(1 / math.sqrt(inputs)) / array.weight.factor(architecture)
-    return found
+        values *= np.float32(1 / math.sqrt(inputs)) / array.weight.factor(architecture)
+    return values
 
 
 def _save(folder: Path) -> None:
-    """Write what MaxText's trainer saves: parameters, both moments of AdamW, and the step."""
+    """Write a trainer's state: parameters, both moments of AdamW, and the step."""
     rng, architecture = np.random.default_rng(0), sizes()
     params = tree(
         (path, weight(array, architecture, rng))
         for path, array in stored(architecture, scanned=True).items()
     )
     count = np.array(int(STEP), np.int32)
-    # The moments are the weights again: as many bytes, as hard to compress, no more memory.
+    # The weights also serve as moments: same size, same compression, no extra memory.
     state = {
         "params": params,
         "opt_state": {"mu": params, "nu": params, "count": count},

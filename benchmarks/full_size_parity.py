@@ -1,4 +1,4 @@
-"""Command: make a checkpoint of the 1B model, convert it, verify it, and print what it took.
+"""Command: create a checkpoint of the 1B model, convert and verify it, and print the costs.
 
 python -m benchmarks.full_size_parity [--home DIR] [--dtype bfloat16|float32]
 """

@@ -66,7 +66,7 @@ def write_texts(mixture: str, folder: str) -> None:
 
 def draw(tokens: str, *overrides: str) -> None:
     """Print the time of drawing this many tokens after a first batch."""
-    # Worker processes import jax too.
+    # Worker processes also import jax.
     os.environ["JAX_PLATFORMS"] = "cpu"
     from benchmarks.batches import batches
 

@@ -1,4 +1,4 @@
-"""Command: the 1B model's training on one NVIDIA GPU, by MaxText and by PyTorch.
+"""Command: compare the 1B model's training in MaxText and in PyTorch on one NVIDIA GPU.
 
 python -m benchmarks.pretrain_gpu [--overlay FILE] [--steps N] [--device cuda|cpu] [key=value ...]
 
@@ -43,19 +43,19 @@ PEAKS = {"A100": 312.0, "H100 80GB HBM3": 989.0, "H200": 989.0}
 The second is an H100 SXM; an H100 PCIe has another peak and is not known here.
 """
 WARM = 10
-"""First steps that do not count: compilation, and memory that the allocators still ask for."""
+"""First steps that do not count, in which programs are compiled and memory is allocated."""
 SMI = ("nvidia-smi", "--format=csv,noheader,nounits", "--id=0")
 
 
 def smi(query: str) -> str:
-    """What nvidia-smi answers for the first GPU; `InputError` when there is none."""
+    """nvidia-smi's values for the first GPU; `InputError` without one."""
     try:
         answer = subprocess.run(
             [*SMI, f"--query-gpu={query}"], check=True, capture_output=True, text=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(
-            "--device cuda: there is no NVIDIA GPU that nvidia-smi sees; run this on a machine "
+            "--device cuda: nvidia-smi finds no NVIDIA GPU; run this on a machine "
             "with one of 80 GB, or try the script with --device cpu and a tiny overlay"
         ) from error
     return answer.stdout.strip()
@@ -71,7 +71,7 @@ def peak_tflops() -> float:
 
 
 def jax_peak_tflops() -> float:
-    """`peak_tflops`; `InputError` when jax cannot use the GPU, too."""
+    """`peak_tflops`; `InputError` also when jax cannot use the GPU."""
     peak = peak_tflops()
     if not topology.has_cuda():
         raise InputError(
@@ -81,14 +81,14 @@ def jax_peak_tflops() -> float:
 
 
 class Memory:
-    """Memory of the first GPU while something runs, as nvidia-smi tells it every half second."""
+    """Memory of the first GPU in a block, from nvidia-smi every half second."""
 
     def __init__(self) -> None:
         self._before = self._most = float(smi("memory.used"))
 
     @property
     def peak_gb(self) -> float:
-        """The most that was in use beyond what was so at the beginning."""
+        """The largest amount in use, minus the amount at the start."""
         return (self._most - self._before) * 2**20 / 1e9
 
     @contextlib.contextmanager
@@ -110,12 +110,12 @@ class Memory:
 
 
 def warm(steps: int) -> int:
-    """How many of the first steps do not count."""
+    """The number of first steps that do not count."""
     return min(WARM, steps // 3)
 
 
 def maxtext_seconds(metrics: Path, steps: int) -> float:
-    """Seconds a step after the first ones.
+    """Seconds per step after the first ones.
 
     Upstream's seconds of one step end when the next one is dispatched; their sum is the time on the
     clock all the same, as each begins where the one before ended.
@@ -129,7 +129,7 @@ def maxtext_seconds(metrics: Path, steps: int) -> float:
 
 
 def peer(config: str, steps: str, device: str, recompute: str, output: str) -> None:
-    """Train with PyTorch; writes the seconds a step after the first ones, and all losses."""
+    """Train with PyTorch; writes seconds per step after the first ones, and all losses."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -158,7 +158,7 @@ def peer(config: str, steps: str, device: str, recompute: str, output: str) -> N
             logits = model(input_ids=inputs, use_cache=False).logits
         return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
-    # A compiler of C++ is not asked of a CPU that only tries the script.
+    # A CPU, which only tests the script, may have no C++ compiler.
     compiled = torch.compile(batch_loss, backend="inductor" if device == "cuda" else "eager")
     ends, losses = [], []
     for batch in itertools.islice(batches(Path(config)), int(steps)):
@@ -189,16 +189,16 @@ def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) 
     output = home / "torch.json"
     options = [config, steps, device, "recompute" if recompute else "keep", output]
     contestants = {
-        # Upstream's own entry: ours wants a checkpoint at the end.
+        # Upstream's own entry point, since ours requires a checkpoint at the end.
         "maxtext": [sys.executable, "-m", "maxtext.trainers.pre_train.train", str(config)],
         "torch": call("benchmarks.pretrain_gpu", "peer", *options),
     }
     environments = {
-        # With its usual preallocation nobody could see what it needs.
+        # Preallocation would hide the memory that it needs.
         "maxtext": {"JAX_PLATFORMS": device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         "torch": {"JAX_PLATFORMS": "cpu"},
     }
-    found: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
     for name, command in contestants.items():
         memory = Memory() if device == "cuda" else None
         environment = {"DECOUPLE_GCLOUD": "TRUE", **environments[name]}
@@ -208,13 +208,13 @@ def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) 
             seconds = maxtext_seconds(Path(values["metrics_file"]), steps)
         else:
             seconds = read_json(output)["seconds"]
-        found[name] = {
+        figures[name] = {
             "tokens_per_second": round(tokens / seconds, 1),
             "peak_gb": round(memory.peak_gb if memory else resident_gb, 2),
         }
         if peak:
             flops = Model.from_config(values).flops_per_token * tokens / seconds
-            found[name]["mfu"] = round(flops / (peak * 1e12), 4)
+            figures[name]["mfu"] = round(flops / (peak * 1e12), 4)
     return {
         "benchmark": "pretrain_gpu",
         "device": smi("name") if peak else "cpu",
@@ -225,9 +225,9 @@ def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) 
         "steps": steps,
         "warm_steps": warm(steps),
         "torch_recomputes": recompute,
-        **found,
+        **figures,
         "times_torch": round(
-            found["maxtext"]["tokens_per_second"] / found["torch"]["tokens_per_second"], 3
+            figures["maxtext"]["tokens_per_second"] / figures["torch"]["tokens_per_second"], 3
         ),
     }
 
@@ -243,9 +243,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=50, help="at least 3")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument(
-        "--recompute", action="store_true", help="the peer recomputes activations, to fit"
+        "--recompute", action="store_true", help="the peer recomputes activations to save memory"
     )
-    parser.add_argument("--home", type=Path, default=HOME / "pretrain_gpu", help="is emptied")
+    parser.add_argument(
+        "--home", type=Path, default=HOME / "pretrain_gpu", help="working folder; it is emptied"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
     arguments = parser.parse_args(argv)
     if arguments.steps < 3:

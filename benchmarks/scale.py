@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, SOURCES, Usage, call, measured, write_recipe
 from tinymathreason import cli
-from tinymathreason.files import read_json
+from tinymathreason.records.mixture import Mixture
 
 if TYPE_CHECKING:
     from data_prep.work import Work
@@ -55,8 +55,8 @@ def build(times: int, data: Path, home: Path) -> tuple[dict[str, Any], Usage]:
     )
     folders = output, output.with_name("output.work")
     usage = measured([sys.executable, "-m", "data_prep.build", str(recipe)], *folders)
-    sources = read_json(output / "manifest.json")["sources"].values()
-    kept = sum(entry["documents"]["kept"] for entry in sources)
+    sources = Mixture.load(output / "manifest.json").sources.values()
+    kept = sum(entry.documents.kept for entry in sources)
     shutil.rmtree(text)
     shutil.rmtree(output)
     return {"times": times, **written, "kept": kept}, usage

@@ -1,4 +1,4 @@
-"""Command: useful tokens a second of our fine-tuning, beside TRL's defaults, at the same loss.
+"""Command: compare useful tokens per second of our fine-tuning with TRL's defaults, at equal loss.
 
 python -m benchmarks.sft [--data DIR] [--overlay FILE] [--examples N] [--device cuda|cpu]
 
@@ -29,29 +29,30 @@ from conversion.architecture import Architecture
 from pretrain import overlay
 from pretrain.model import Model
 from tinymathreason import cli
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import write_json
+from tinymathreason.records.tuning import Examples, Sft
 
 PROXY = Path("maxtext_configs/tinymathreason_20m.yml")
 FULL = Path("maxtext_configs/tinymathreason_1b_gpu.yml")
 VOCABULARY = 4096
-"""Entries of the tokenizer on the CPU, so that the small model is not all embedding."""
+"""Entries of the tokenizer on the CPU; with more, the small model would be mostly embedding."""
 CONVERSATIONS = 8
-"""What TRL's defaults take in a step."""
+"""Conversations in a step with TRL's defaults."""
 LEARNING_RATE = 1e-3
 
 
 def sources(data: Path | None, examples: int) -> dict[str, Any]:
-    """The sets to read, ``examples`` rows together."""
+    """The sets to read, with ``examples`` rows in total."""
     if data is None:
         return {"word_problems": {"format": "arithmetic", "examples": examples}}
     names = {"question": "query", "answer": "response"}
     others = {"question": "instruction", "answer": "output"}
-    found: dict[str, Any] = {
+    sets: dict[str, Any] = {
         "MetaMathQA": {"format": "json", "path": str(data / "MetaMathQA" / "*.json"), **names},
         "MathInstruct": {"format": "json", "path": str(data / "MathInstruct" / "*.json"), **others},
         "gsm8k": {"format": "jsonl", "path": str(data / "gsm8k" / "train.jsonl")},
     }
-    return {name: {**source, "examples": examples // len(found)} for name, source in found.items()}
+    return {name: {**source, "examples": examples // len(sets)} for name, source in sets.items()}
 
 
 def make_model(config: str, sizes: str, entries: str, folder: str) -> None:
@@ -114,11 +115,11 @@ def longest(data: Path) -> int:
 
     tables = [pyarrow.parquet.read_table(data / f"{s}.parquet") for s in ("train", "eval")]
     lengths = [pyarrow.compute.list_value_length(table["input_ids"]) for table in tables]
-    return max(int(pyarrow.compute.max(found).as_py()) for found in lengths)
+    return max(int(pyarrow.compute.max(column).as_py()) for column in lengths)
 
 
 def held_out_loss(home: str, model: str) -> None:
-    """Print the mean loss of a held-out target, a conversation a row, in float32."""
+    """Print the mean held-out loss, in float32, with one conversation in each row."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -137,7 +138,7 @@ def held_out_loss(home: str, model: str) -> None:
 
 
 def ours(home: Path, data: dict[str, Any], length: int, rows: int, device: str, how: str) -> Path:
-    """Write the configuration of our run, ``rows`` of ``length`` tokens a step; its model."""
+    """Write the configuration of our run, ``rows`` of ``length`` tokens per step; its model."""
     config = {
         "model_name_or_path": str(home / "model"),
         "output_dir": str(home / "ours"),
@@ -162,7 +163,7 @@ def ours(home: Path, data: dict[str, Any], length: int, rows: int, device: str, 
 
 
 def side(usage: Usage, seconds: float, steps: int, tokens: int, loss: float) -> dict[str, Any]:
-    """What the line tells of one of the two."""
+    """The figures of one of the two."""
     return {
         "seconds_of_training": round(seconds, 1),
         "steps": steps,
@@ -178,8 +179,12 @@ def main(argv: Sequence[str]) -> None:
         prog="benchmarks.sft", description="Measure fine-tuning beside TRL's defaults."
     )
     parser.add_argument("--data", type=Path, help="the folder of `make realdata`")
-    parser.add_argument("--overlay", type=Path, help="the model's sizes; default by the device")
-    parser.add_argument("--examples", type=int, default=600, help="rows read, of all sets")
+    parser.add_argument(
+        "--overlay", type=Path, help="the model's sizes; the default depends on the device"
+    )
+    parser.add_argument(
+        "--examples", type=int, default=600, help="rows to read from all sets together"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     parser.add_argument("--attention", default="sdpa", help="attn_implementation of our side")
     arguments = parser.parse_args(argv)
@@ -200,18 +205,19 @@ def main(argv: Sequence[str]) -> None:
     code = f"from sft.{{}} import main; main({config!r})"
     python = call("sft.run", "main")[:2]
     measured([*python, code.format("prepare")])
-    counts = read_json(home / "data" / "manifest.json")["sources"].values()
-    kept = sum(entry["kept"] for entry in counts)
-    mean = sum(entry["tokens"] for entry in counts) / kept
+    counts = Examples.load(home / "data" / "manifest.json").sources.values()
+    kept = sum(entry.kept for entry in counts)
+    mean = sum(entry.tokens for entry in counts) / kept
     if not gpu:
-        # A CPU's attention costs the square of a row: it is as short as the conversations let it.
+        # On a CPU attention grows with the square of a row, so rows are as short as possible.
         length = max(256, -(-longest(home / "data") // 64) * 64)
         steps = max(1, round(CONVERSATIONS * mean / length))
         model = ours(home, data, length, steps, "cpu", arguments.attention)
     usage, memory = _watched([*python, code.format("run")], gpu)
-    record = read_json(model / "sft.json")
-    # Every log has one, the time so far.
-    runtime = [e["train_runtime"] for e in record["history"] if "train_runtime" in e][-1]
+    record = Sft.load(model / "sft.json")
+    # Each entry of the log has the time so far.
+    logged = [entry.model_dump() for entry in record.history]
+    runtime = [entry["train_runtime"] for entry in logged if "train_runtime" in entry][-1]
     their_usage, their_memory = _watched(
         call("benchmarks.sft", "peer", home, arguments.device), gpu
     )
@@ -220,7 +226,7 @@ def main(argv: Sequence[str]) -> None:
         float(measured(call("benchmarks.sft", "held_out_loss", home, path)).output)
         for path in (model, home / "theirs" / "model")
     ]
-    tokens = record["tokens"]
+    tokens = record.tokens
     line: dict[str, Any] = {
         "benchmark": "sft",
         "device": pretrain_gpu.smi("name") if gpu else "cpu",
@@ -228,7 +234,7 @@ def main(argv: Sequence[str]) -> None:
         "examples": kept,
         "useful_tokens": tokens,
         "tokens_an_example": round(mean, 1),
-        "ours": side(usage, runtime, record["steps"], tokens, losses[0]),
+        "ours": side(usage, runtime, record.steps, tokens, losses[0]),
         "peer": "TRL's SFTTrainer with the defaults of SFTConfig",
         "theirs": side(their_usage, theirs["seconds"], theirs["steps"], tokens, losses[1]),
         "ratio": round(theirs["seconds"] / runtime, 2),
@@ -251,7 +257,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _watched(command: list[str], gpu: bool) -> tuple[Usage, float | None]:
-    """Run a command; what it used, and the GPU's memory in GB."""
+    """Run a command; the resources used, and the GPU's memory in GB."""
     if not gpu:
         return measured(command), None
     memory = pretrain_gpu.Memory()

@@ -1,4 +1,4 @@
-"""Command: how fast question sets become masked examples, and how that grows with them.
+"""Command: measure how fast question sets become masked examples, and how that grows.
 
 python -m benchmarks.sft_prepare [--examples 25000 50000 100000] [--data DIR]
 
@@ -22,22 +22,23 @@ from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, Usage, call, measured
 from benchmarks.scale import exponent
 from tinymathreason import cli
+from tinymathreason.records.tuning import Examples
 
 WHOLE = 590_000
 """Examples of the three real sets."""
 SETS = {"MetaMathQA": 395, "MathInstruct": 188, "gsm8k": 7.5}
 """Thousands of examples of each."""
 PROBLEMS_A_ROW = 4
-"""A row has then about the 540 bytes of text that the real sets' rows have."""
+"""With these, a row has about 540 bytes of text, like the rows of the real sets."""
 REPEATED = 10
 """One row in this many of the later sets repeats a question."""
 PEER_EXAMPLES = 10_000
 VOCABULARY = 460
-"""Entries that the generator's few words yield."""
+"""Entries of the tokenizer of the generator's few words."""
 
 
 def write_sets(count: str, folder: str) -> None:
-    """Write the sets, of ``count`` rows together, and their configuration; prints the bytes."""
+    """Write the sets, ``count`` rows in total, and their configuration; prints the bytes."""
     from tinymathreason.arithmetic import problems
 
     made, rng = problems(0), random.Random(0)
@@ -94,7 +95,7 @@ def train_tokenizer(folder: str) -> None:
 
 
 def peer(folder: str) -> None:
-    """Tokenise and mask stored examples as TRL does; prints how many a second."""
+    """Tokenise and mask stored examples as TRL does; prints examples per second."""
     import pyarrow.parquet
     from datasets import Dataset
     from transformers import AutoTokenizer
@@ -127,7 +128,7 @@ def peer(folder: str) -> None:
 
 
 def prepare(count: int, home: Path, data: Path | None) -> Usage:
-    """Make and prepare sets of ``count`` rows; prints what it took."""
+    """Write and prepare sets of ``count`` rows; prints the resources used."""
     folder = home / str(count)
     size = int(measured(call("benchmarks.sft_prepare", "write_sets", count, folder)).output)
     command = call("sft.prepare", "main")[:2]
@@ -136,14 +137,13 @@ def prepare(count: int, home: Path, data: Path | None) -> Usage:
         words.append(f"decontaminate=[{{path: {data / QUESTIONS}, fields: [question]}}]")
     code = f"from sft.prepare import main; main({words!r})"
     usage = measured([*command, code])
-    manifest = json.loads((folder / "out" / "data" / "manifest.json").read_bytes())
-    counts = manifest["sources"].values()
+    counts = Examples.load(folder / "out" / "data" / "manifest.json").sources.values()
     line = {
         "benchmark": "sft_prepare",
         "examples": count,
-        "kept": sum(entry["kept"] for entry in counts),
+        "kept": sum(entry.kept for entry in counts),
         "bytes_of_text_a_row": round(size / count),
-        "tokens_a_row": round(sum(e["tokens"] for e in counts) / sum(e["kept"] for e in counts)),
+        "tokens_a_row": round(sum(e.tokens for e in counts) / sum(e.kept for e in counts)),
         "seconds": usage.seconds,
         "cpu_seconds": usage.cpu_seconds,
         "examples_a_second": round(count / usage.seconds),
@@ -163,13 +163,13 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     sizes = arguments.examples
     if len(sizes) < 2 or sizes != sorted({*sizes}) or sizes[0] < 1000:
-        raise cli.InputError("--examples: give two sizes or more, rising, of at least 1,000")
+        raise cli.InputError("--examples: give two or more sizes, ascending, of at least 1,000")
     data = corpus.check_data(arguments.data) if arguments.data else None
     home = (HOME / "sft_prepare").absolute()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     measured(call("benchmarks.sft_prepare", "train_tokenizer", home / "tokenizer"))
-    prepare(sizes[0], home, data)  # compiled modules are imported from now on
+    prepare(sizes[0], home, data)  # so that compiled modules are imported from now on
     shutil.rmtree(home / str(sizes[0]))
     usages = [prepare(count, home, data) for count in sizes]
     seconds = [usage.seconds for usage in usages]
@@ -184,7 +184,7 @@ def main(argv: Sequence[str]) -> None:
                 "benchmark": "sft_prepare",
                 "fixed_seconds": round(line.intercept, 1),
                 "examples_a_second_beyond": round(1 / line.slope),
-                # 1 is linear; the fixed cost, of imports mostly, would make it look better.
+                # 1 is linear. The fixed cost, mostly imports, would make the exponent look better.
                 "exponent_beyond": exponent(
                     [float(size) for size in sizes], [s - line.intercept for s in seconds]
                 ),

@@ -1,4 +1,4 @@
-"""Command: train the 1B model's tokenizer, and compare its bytes per token with Llama's.
+"""Command: train the 1B model's tokenizer and compare its bytes per token with Llama's.
 
 python -m benchmarks.tokenizer --data DIR
 
@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks import corpus
 from benchmarks.corpus import HOME, SOURCES, call, measured, write_recipe
 from tinymathreason import cli
+from tinymathreason.records.mixture import Mixture, Shard
 
 ENTRIES = 32_000
 """Entries of the tokenizers that are trained."""
@@ -30,14 +31,14 @@ SAMPLE_BYTES = 200_000_000
 HELD_OUT = 0.1
 """Share of the documents that is held out."""
 MATHEMATICS = ("open-web-math", "arxiv", "algebraic-stack")
-"""Sources whose bytes per token decide."""
+"""Sources whose bytes per token are the result."""
 HELD_OUT_BYTES = 1_000_000
 """Held-out text of each source that is compared."""
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Llama 3 splits text before merging; its published file holds the ranks only."""
+"""How Llama 3 splits text before merging; its published file has only the ranks."""
 
 Counter = Callable[[list[str]], int]
 """Counts the tokens of texts."""
@@ -102,7 +103,7 @@ def peers() -> dict[str, Counter]:
     }
 
 
-def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
+def held_out(folder: Path, shards: list[Shard]) -> list[str]:
     """Held-out texts of a source, up to `HELD_OUT_BYTES`; a text's tokens decode to it exactly."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
@@ -111,9 +112,9 @@ def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
 
     tokenizer, texts, size = load(folder / "tokenizer"), [], 0
     for shard in shards:
-        if "/eval-" not in shard["path"]:
+        if "/eval-" not in shard.path:
             continue
-        with ArrayRecordDataSource(str(folder / shard["path"])) as records:
+        with ArrayRecordDataSource(str(folder / shard.path)) as records:
             for number in range(len(records)):
                 ids = decode(records[number])[:-1][:HELD_OUT_BYTES].tolist()
                 texts.append(tokenizer.decode(ids, skip_special_tokens=False))
@@ -124,7 +125,7 @@ def held_out(folder: Path, shards: list[dict[str, Any]]) -> list[str]:
 
 
 def compare(mixture: str, *folders: str) -> None:
-    """Print how many tokens each tokenizer makes of a mixture's held-out documents."""
+    """Print each tokenizer's number of tokens for a mixture's held-out documents."""
     from data_prep.tokenizer import Encoder
 
     counters: dict[str, Counter] = {}
@@ -132,10 +133,10 @@ def compare(mixture: str, *folders: str) -> None:
         encoder = Encoder(Path(folder))
         counters[Path(folder).name] = partial(_count, encoder)
     counters |= peers()
-    manifest = json.loads((Path(mixture) / "manifest.json").read_text(encoding="utf-8"))
+    sources = Mixture.load(Path(mixture) / "manifest.json").sources
     totals: dict[str, dict[str, int]] = {}
     for name in SOURCES:
-        texts = held_out(Path(mixture), manifest["sources"][name]["shards"])
+        texts = held_out(Path(mixture), sources[name].shards)
         totals[name] = {"bytes": sum(len(text.encode("utf-8")) for text in texts)}
         totals[name] |= {peer: count(texts) for peer, count in counters.items()}
     totals["mathematics"] = {
@@ -180,7 +181,7 @@ def main(argv: Sequence[str]) -> None:
     home = HOME / "tokenizer"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    # This build only divides the documents; its tokenizer is not compared.
+    # This build only splits the documents; its tokenizer is not compared.
     small = {"train": {"vocab_size": 1000, "sample_bytes": 2_000_000}}
     recipe = write_recipe(
         home / "mixture.json", data, SOURCES, tokenizer=small, eval_fraction=HELD_OUT

@@ -1,4 +1,4 @@
-"""MaxText's training in plain PyTorch: the same loss, clipping, AdamW and schedule, written anew.
+"""MaxText's training in plain PyTorch: its loss, clipping, AdamW and schedule, reimplemented.
 
 Written from upstream's trainers/pre_train/train.py, utils/maxtext_utils.py and
 optimizers/optimizers.py of MaxText 0.2.5, in the terms of transformers' LlamaForCausalLM. Where the
@@ -39,9 +39,9 @@ KNOWN: dict[str, tuple[Any, ...]] = {
     "lr_schedule_type": ("cosine", "wsd"),
     "wsd_decay_style": ("linear", "cosine"),
 }
-"""Values of MaxText's keys that this loop follows; a tied head is rounded to bfloat16 there."""
+"""Values of MaxText's keys that this loop supports; MaxText rounds a tied head to bfloat16."""
 EPSILON = 1e-8
-"""What MaxText adds to the number of tokens that it divides the loss by."""
+"""MaxText adds this to the number of tokens by which it divides the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Hyperparameters:
     decay_steps: int
     """Last steps of the schedule, in which the rate falls from the peak to its final value."""
     linear_decay: bool
-    """Whether it falls on a line rather than on half a cosine."""
+    """Whether it falls linearly and not as half a cosine."""
     beta1: float
     """Decay of AdamW's first moment."""
     beta2: float
@@ -67,11 +67,11 @@ class Hyperparameters:
     epsilon: float
     """Added to the root of the second moment."""
     weight_decay: float
-    """Share of a weight that a step takes away, per learning rate."""
+    """Weight decay: share of a weight that a step removes, times the learning rate."""
     undecayed: tuple[str, ...]
     """Patterns searched in MaxText's path of a weight (``decoder/decoder_norm/scale``)."""
     clip: float
-    """Largest norm of all gradients together; 0 leaves them as they are."""
+    """Largest norm of all gradients together; 0 means no clipping."""
     z_loss: float
     """Factor of the squared logarithm of the softmax's normaliser, part of the loss."""
 
@@ -79,7 +79,7 @@ class Hyperparameters:
     def from_maxtext(cls, config: dict[str, Any]) -> "Hyperparameters":
         """Read a full MaxText configuration (`pretrain.overlay.load`).
 
-        Raises `InputError` naming the key whose value this loop does not follow.
+        Raises `InputError` naming the first key whose value this loop does not support.
         """
         for key, known in KNOWN.items():
             if config[key] not in known:
@@ -124,12 +124,12 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step of a training has shown."""
+    """The measurements of one training step."""
 
     loss: float
     """Mean over the tokens that have a target, in nats, of the weights before the step."""
     tokens: int
-    """Those tokens."""
+    """The number of these tokens."""
     gradient_norm: float
     """Norm of all gradients before clipping, of the weights as MaxText keeps them."""
     rate: float
@@ -156,7 +156,7 @@ def train(
 def parameter_groups(
     model: Any, settings: Hyperparameters, sizes: Architecture
 ) -> list[dict[str, Any]]:
-    """AdamW's groups: weights that are as much larger than MaxText's, and are decayed alike.
+    """AdamW's parameter groups: one for each ratio to MaxText's weights and each kind of decay.
 
     With w' = f w, g' = g / f, an update of w' that is f times w's takes f times the rate, and a
     decay and an epsilon divided by f.
@@ -171,30 +171,30 @@ def parameter_groups(
     assert not parameters, f"not in the map: {list(parameters)}"
     return [
         {
-            "params": found,
+            "params": params,
             "factor": factor,
             "weight_decay": settings.weight_decay / factor if decayed else 0.0,
             "eps": settings.epsilon / factor,
         }
-        for (factor, decayed), found in members.items()
+        for (factor, decayed), params in members.items()
     ]
 
 
 def batch_loss(model: Any, batch: Batch, z_loss: float) -> tuple[Any, int]:
     """The loss of a batch, a scalar with its graph, and the number of tokens with a target."""
-    found = {key: torch.from_numpy(value).long() for key, value in batch.items()}
-    segments, length = found["inputs_segmentation"], found["inputs"].shape[1]
+    tensors = {key: torch.from_numpy(value).long() for key, value in batch.items()}
+    segments, length = tensors["inputs_segmentation"], tensors["inputs"].shape[1]
     same = segments[:, None, :, None] == segments[:, None, None, :]
     logits = model(
-        input_ids=found["inputs"],
+        input_ids=tensors["inputs"],
         attention_mask=same & torch.ones(length, length, dtype=torch.bool).tril(),
-        position_ids=found["inputs_position"],
+        position_ids=tensors["inputs_position"],
         use_cache=False,
     ).logits
     normaliser = torch.logsumexp(logits, dim=-1)
-    chosen = logits.gather(-1, found["targets"][..., None])[..., 0]
+    chosen = logits.gather(-1, tensors["targets"][..., None])[..., 0]
     losses = normaliser - chosen + z_loss * normaliser**2
-    counted = found["targets_segmentation"] != 0
+    counted = tensors["targets_segmentation"] != 0
     tokens = int(counted.sum())
     return (losses * counted).sum() / (tokens + EPSILON), tokens
 

@@ -1,4 +1,4 @@
-"""Command: the same training in MaxText and in a plain PyTorch loop; how far their losses part.
+"""Command: compare the losses of the same training in MaxText and in a plain PyTorch loop.
 
 python -m benchmarks.training_parity [--overlay FILE] [--steps N] [key=value ...]
 
@@ -41,30 +41,30 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Run:
-    """A training that MaxText has done."""
+    """A finished training by MaxText."""
 
     config: Path
-    """The overlay, complete."""
+    """The complete overlay."""
     metrics: list[dict[str, float]]
-    """Each step's, by the names of `METRICS`."""
+    """Metrics of each step, by the names of `METRICS`."""
     initial: Path
-    """Hugging Face folder of the weights before..."""
+    """Hugging Face folder of the initial weights."""
     final: Path
-    """... and after."""
+    """Hugging Face folder of the final weights."""
 
 
 def write_overlay(
     home: Path, path: Path, steps: int, overrides: Sequence[str], **keys: Any
 ) -> Path:
-    """An overlay in ``home``: that of ``path`` with ``overrides`` and then ``keys`` over it.
+    """Write an overlay into ``home``: ``path`` with ``overrides``, and then ``keys``, on top.
 
-    It trains for so many steps and writes into ``home``, with a line of metrics for each step.
+    It trains for this many steps and writes into ``home``, with a line of metrics for each step.
     Returns its path; raises `InputError` for a wrong key.
     """
     import yaml
 
     asked, names = overlay.load(path, overrides), (word.partition("=")[0] for word in overrides)
-    found = {
+    values = {
         "base_config": str(path.resolve()),
         **{name: asked[name] for name in names},
         "steps": steps,
@@ -78,7 +78,7 @@ def write_overlay(
         "run_name": "maxtext",
         **keys,
     }
-    write_text(home / "overlay.yml", yaml.safe_dump(found, sort_keys=False))
+    write_text(home / "overlay.yml", yaml.safe_dump(values, sort_keys=False))
     return home / "overlay.yml"
 
 
@@ -101,8 +101,8 @@ def write_config(home: Path, path: Path, steps: int, overrides: Sequence[str]) -
         max_num_checkpoints_to_keep=2,
         async_checkpointing=False,
     )
-    found = overlay.load(config)
-    if int(steps * found["warmup_steps_fraction"]) < 1:
+    values = overlay.load(config)
+    if int(steps * values["warmup_steps_fraction"]) < 1:
         raise InputError(
             "warmup_steps_fraction: without a step of warm-up no checkpoint has the initial weights"
         )
@@ -110,7 +110,7 @@ def write_config(home: Path, path: Path, steps: int, overrides: Sequence[str]) -
 
 
 def run_logged(command: list[str], log: Path, **environment: str) -> float:
-    """Run a command with all that it says in ``log``; returns the peak of its memory, in GB.
+    """Run a command with its output in ``log``; returns its peak memory in GB.
 
     Raises `InputError` with the last line of the log when it fails.
     """
@@ -129,7 +129,7 @@ def run_logged(command: list[str], log: Path, **environment: str) -> float:
 
 
 def run_maxtext(home: Path, config: Path) -> Run:
-    """Train with upstream in a process of its own, and convert what it began and ended with.
+    """Train with upstream in a separate process, and convert the initial and the final weights.
 
     Raises `InputError` as `run_logged` does.
     """
@@ -137,13 +137,13 @@ def run_maxtext(home: Path, config: Path) -> Run:
     from conversion.to_hf import convert
 
     values = overlay.load(config)
-    # Without Google Cloud's clients it starts ten seconds earlier.
+    # Without Google Cloud's clients it starts ten seconds faster.
     run_logged(
         [sys.executable, "-m", "maxtext.train", str(config)],
         home / "maxtext.log",
         DECOUPLE_GCLOUD="TRUE",
     )
-    found = []
+    folders = []
     for name, step in (("initial", 0), ("final", values["steps"] - 1)):
         step_dir = Path(
             values["base_output_directory"], values["run_name"], "checkpoints", str(step)
@@ -151,16 +151,16 @@ def run_maxtext(home: Path, config: Path) -> Run:
         options = Export(Path(values["tokenizer_path"]))
         with contextlib.redirect_stdout(sys.stderr):
             convert(step_dir, config, home / name, options, skip_parity=True)
-        found.append(home / name)
+        folders.append(home / name)
     lines = Path(values["metrics_file"]).read_text(encoding="utf-8").splitlines()
     metrics = [
         {name: json.loads(line)[key] for name, key in METRICS.items()} for line in lines if line
     ]
-    return Run(config, metrics, *found)
+    return Run(config, metrics, *folders)
 
 
 def load_model(folder: Path) -> Any:
-    """The float32 LlamaForCausalLM of a folder, in the mode of training."""
+    """The float32 LlamaForCausalLM of a folder, in training mode."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -171,7 +171,7 @@ def load_model(folder: Path) -> Any:
 
 
 def compare(run: Run, steps: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The largest differences between the steps of MaxText and of the loop.
+    """The largest differences between the steps of MaxText and those of the loop.
 
     Losses in nats; norms and rates as a share of MaxText's. Raises `RuntimeError` when both did not
     see batches of the same number of tokens: then they did not read the same data.
@@ -180,14 +180,14 @@ def compare(run: Run, steps: Sequence[dict[str, float]]) -> dict[str, Any]:
         raise RuntimeError("the two trainings did not see the same batches")
     apart: dict[str, list[float]] = {name: [] for name in ("loss", "gradient_norm", "rate")}
     for theirs, ours in zip(run.metrics, steps, strict=True):
-        for name, found in apart.items():
+        for name, differences in apart.items():
             scale = 1.0 if name == "loss" else abs(theirs[name]) or 1.0
-            found.append(abs(theirs[name] - ours[name]) / scale)
+            differences.append(abs(theirs[name] - ours[name]) / scale)
     largest = max(apart["loss"])
     return {
         "max_loss_difference": largest,
         "at_step": apart["loss"].index(largest),
-        # Written so that a NaN is outside.
+        # Written so that NaN fails.
         "within_tolerance": all(difference < TOLERANCE for difference in apart["loss"]),
         "max_gradient_norm_difference": max(apart["gradient_norm"]),
         "max_rate_difference": max(apart["rate"]),
@@ -195,9 +195,9 @@ def compare(run: Run, steps: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def weights_apart(model: Any, run: Run) -> float:
-    """How far a trained model is from MaxText's, as a share of the way that MaxText's has gone."""
+    """Distance of a trained model from MaxText's, as a share of MaxText's total change."""
     ours, start, end = (
-        found.state_dict() for found in (model, load_model(run.initial), load_model(run.final))
+        weights.state_dict() for weights in (model, load_model(run.initial), load_model(run.final))
     )
     apart = sum(float((ours[name] - end[name]).square().sum()) for name in end)
     gone = sum(float((start[name] - end[name]).square().sum()) for name in end)
@@ -248,7 +248,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--overlay", type=Path, default=Path("maxtext_configs/quickstart.yml"))
     parser.add_argument("--steps", type=int, default=100, help="also the schedule's length")
-    parser.add_argument("--home", type=Path, default=HOME / "training_parity", help="is emptied")
+    parser.add_argument(
+        "--home", type=Path, default=HOME / "training_parity", help="working folder; it is emptied"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
     arguments = parser.parse_args(argv)
     shutil.rmtree(arguments.home, ignore_errors=True)

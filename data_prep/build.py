@@ -9,13 +9,14 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinymathreason import cli, disk
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
-from tinymathreason.files import locked, read_json
+from tinymathreason.files import locked
+from tinymathreason.records.mixture import Mixture
 from tinymathreason.tables import text_table
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ AGAIN = "to build again, remove it or set another output_dir"
 """What to do about a finished mixture that is not the requested one."""
 
 
-def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
+def build(recipe: "Recipe", plan_only: bool = False) -> Mixture | None:
     """Write ``recipe.output_dir`` and return its manifest; a finished mixture is only checked.
 
     The folder holds ``mixture.json`` for MaxText, ``tokenizer/``, ``<source>/train-*`` and
@@ -43,8 +44,8 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
             raise InputError(
                 f"output_dir: {recipe.output_dir} exists but is not a mixture; remove it"
             )
-        manifest: dict[str, Any] = read_json(recipe.output_dir / "manifest.json")
-        if manifest["recipe"] != recipe.plain():
+        manifest = Mixture.load(recipe.output_dir / "manifest.json")
+        if manifest.recipe.model_dump() != recipe.plain():
             raise InputError(f"{recipe.output_dir} was built by another recipe; {AGAIN}")
         _check_complete(recipe, manifest)
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,21 +69,18 @@ def build(recipe: "Recipe", plan_only: bool = False) -> dict[str, Any] | None:
             return None
         executors.run(work)
         shutil.rmtree(folder, ignore_errors=True)
-    return read_json(recipe.output_dir / "manifest.json")  # type: ignore[no-any-return]
+    return Mixture.load(recipe.output_dir / "manifest.json")
 
 
-def _check_complete(recipe: "Recipe", manifest: dict[str, Any]) -> None:
+def _check_complete(recipe: "Recipe", manifest: Mixture) -> None:
     """Raise `InputError` when a finished mixture is damaged, or its inputs have changed."""
     from data_prep import inputs, mixture
 
     mixture.check(recipe.output_dir, manifest)
-    if "inputs" not in manifest:
-        unknown = "built by an older version without a record of its inputs; they may have changed"
-    else:
-        try:
-            unknown = inputs.check(recipe, manifest["inputs"])
-        except InputError as error:
-            raise InputError(f"{recipe.output_dir} is complete, but {error}; {AGAIN}") from error
+    try:
+        unknown = inputs.check(recipe, manifest.inputs)
+    except InputError as error:
+        raise InputError(f"{recipe.output_dir} is complete, but {error}; {AGAIN}") from error
     if unknown:
         print(f"{recipe.output_dir}: {unknown}", file=sys.stderr)
 
@@ -93,7 +91,7 @@ def _exclusive(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output_dir: {disk.told(error, folder)}") from error
+        raise InputError(f"output_dir: {disk.explain(error, folder)}") from error
     with locked(folder, "building"):
         try:
             yield
@@ -102,12 +100,12 @@ def _exclusive(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _table(recipe: "Recipe", manifest: dict[str, Any]) -> str:
+def _table(recipe: "Recipe", manifest: Mixture) -> str:
     rows = []
-    for name, entry in manifest["sources"].items():
-        documents = entry["documents"]
-        rejected = sum(documents["rejected"].values())
-        counts = (documents["read"], documents["kept"], rejected, entry["tokens"])
+    for name, entry in manifest.sources.items():
+        documents = entry.documents
+        rejected = sum(documents.rejected.values())
+        counts = (documents.read, documents.kept, rejected, entry.tokens)
         rows.append([name, *(f"{n:,}" for n in counts), f"{recipe.shares[name]:.1%}"])
     return text_table(["source", "read", "kept", "rejected", "tokens", "weight"], rows)
 

@@ -1,7 +1,7 @@
 """The input files of a build: their sizes and versions, and what has changed since."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from data_prep.recipe import BenchmarkQuestions, Recipe, Source
 from tinymathreason.cli import InputError
 from tinymathreason.listing import File, UnreachableError, is_remote, list_files, list_folder
 
-Inputs = dict[str, list[Any]]
+Inputs = Mapping[str, Sequence[Any]]
 """For each file its size in bytes and its version, which changes with its content; as in JSON."""
 FILES = ("parquet", "jsonl", "text")
 """Formats whose ``path`` names files."""

@@ -4,11 +4,10 @@ import fnmatch
 import glob
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
 from tinymathreason.provenance import file_hash
+from tinymathreason.records.mixture import File, Mixture
 
 CHEAP = 1 << 29
 """Bytes whose SHA-256 takes about a second; of larger mixtures only names and sizes are compared.
@@ -20,27 +19,19 @@ MANIFEST = "manifest.json"
 NAMED = 3
 """Faults that a message names; the others are only counted."""
 
-Entry = dict[str, Any]
-"""A file in the manifest: ``path`` in the folder, ``bytes`` and ``sha256``."""
 
-
-def describe(folder: Path, path: Path) -> Entry:
+def describe(folder: Path, path: Path) -> File:
     """The manifest's entry for a file of the folder."""
-    return {
-        "path": path.relative_to(folder).as_posix(),
-        "bytes": path.stat().st_size,
-        "sha256": file_hash(path),
-    }
+    return File(
+        path=path.relative_to(folder).as_posix(),
+        bytes=path.stat().st_size,
+        sha256=file_hash(path),
+    )
 
 
-def shards(manifest: dict[str, Any]) -> list[Entry]:
-    """The entries of all ArrayRecord files."""
-    return [shard for source in manifest["sources"].values() for shard in source["shards"]]
-
-
-def check(folder: Path, manifest: dict[str, Any]) -> None:
+def check(folder: Path, manifest: Mixture) -> None:
     """Raise `InputError` unless every file of the manifest is in the folder and unchanged."""
-    if damage := faults(folder, [*shards(manifest), *manifest.get("files", [])]):
+    if damage := faults(folder, [*manifest.shards, *manifest.files]):
         raise InputError(f"{folder} is damaged: {damage}; remove it and build again")
 
 
@@ -54,7 +45,7 @@ def check_read(pattern: str) -> None:
     for folder in map(Path, glob.glob(head or "/")):
         if not (folder / MANIFEST).is_file():
             continue
-        entries = {entry["path"]: entry for entry in shards(read_json(folder / MANIFEST))}
+        entries = {entry.path: entry for entry in Mixture.load(folder / MANIFEST).shards}
         matches = glob.glob(f"{glob.escape(str(folder))}/{source}/{name}")
         matched = {Path(path).relative_to(folder).as_posix() for path in matches}
         foreign = sorted(matched - entries.keys())[:NAMED]
@@ -68,24 +59,23 @@ def check_read(pattern: str) -> None:
             )
 
 
-def faults(folder: Path, entries: Iterable[Entry]) -> str:
+def faults(folder: Path, entries: Iterable[File]) -> str:
     """What is wrong with the files of these entries, in words; empty if nothing is."""
-    paths = [(folder / entry["path"], entry) for entry in entries]
+    paths = [(folder / entry.path, entry) for entry in entries]
     size = sum(path.stat().st_size for path, _ in paths if path.is_file())
     lines = [line for path, entry in paths if (line := fault(path, entry, size <= CHEAP))]
     more = f" and {len(lines) - NAMED:,} more" if len(lines) > NAMED else ""
     return "; ".join(lines[:NAMED]) + more
 
 
-def fault(path: Path, entry: Entry, with_hash: bool = True) -> str | None:
+def fault(path: Path, entry: File, with_hash: bool = True) -> str | None:
     """What is wrong with a file, in words; None if it agrees with its entry."""
     if not path.is_file():
         return f"{path} is missing"
     size = path.stat().st_size
-    # Manifests of older builds have no sizes.
-    if size != entry.get("bytes", size):
-        return f"{path} has {size:,} bytes, not {entry['bytes']:,}"
-    if with_hash and file_hash(path) != entry["sha256"]:
+    if size != entry.bytes:
+        return f"{path} has {size:,} bytes, not {entry.bytes:,}"
+    if with_hash and file_hash(path) != entry.sha256:
         return f"{path} has another SHA-256 than when it was written"
     return None
 

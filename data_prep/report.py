@@ -5,18 +5,19 @@ from typing import Any
 
 from data_prep.stages.artifacts import RejectedDocument
 from tinymathreason.files import new_file, write_text
+from tinymathreason.records.mixture import Mixture, Source
 from tinymathreason.tables import markdown_table
 
 
-def write(folder: Path, manifest: dict[str, Any], samples: dict[str, Any]) -> None:
+def write(folder: Path, manifest: Mixture, samples: dict[str, Any]) -> None:
     """Write ``report.md``, ``tokens.png``, ``rejected.png`` and ``lengths.png`` into a mixture.
 
     ``samples`` holds, for each source, a few kept texts and a few rejected documents by reason.
     """
-    sources = manifest["sources"]
+    sources = manifest.sources
     plot(folder, sources)
     parts = [
-        f"# Mixture {manifest['recipe']['output_dir']}",
+        f"# Mixture {manifest.recipe.output_dir}",
         table(manifest),
         budget(manifest),
         "![tokens](tokens.png)\n\n![rejected](rejected.png)\n\n![lengths](lengths.png)",
@@ -46,40 +47,40 @@ def _quoted(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()) or "    (no text)"
 
 
-def table(manifest: dict[str, Any]) -> str:
+def table(manifest: Mixture) -> str:
     """Documents, bytes and tokens of each source, as a Markdown table."""
-    weights = {name: source["weight"] for name, source in manifest["recipe"]["sources"].items()}
+    weights = {name: source.weight for name, source in manifest.recipe.sources.items()}
     total = sum(weights.values())
     rows = []
-    for name, entry in manifest["sources"].items():
-        documents = entry["documents"]
+    for name, entry in manifest.sources.items():
+        documents = entry.documents
         rows.append(
             [
                 name,
-                f"{documents['read']:,}",
-                f"{documents['kept']:,}",
-                f"{sum(documents['rejected'].values()):,}",
-                f"{entry['bytes'] / 1e6:,.1f}",
-                f"{entry['tokens']:,}",
-                f"{entry['bytes'] / entry['tokens']:.2f}",
+                f"{documents.read:,}",
+                f"{documents.kept:,}",
+                f"{sum(documents.rejected.values()):,}",
+                f"{entry.bytes / 1e6:,.1f}",
+                f"{entry.tokens:,}",
+                f"{entry.bytes / entry.tokens:.2f}",
                 f"{weights[name] / total:.1%}",
-                f"{manifest['epochs'][name]:.2f}",
+                f"{manifest.epochs[name]:.2f}",
             ]
         )
     head = ["source", "read", "kept", "rejected", "MB", "tokens", "bytes per token", "weight"]
     return markdown_table([*head, "passes"], rows)
 
 
-def budget(manifest: dict[str, Any]) -> str:
+def budget(manifest: Mixture) -> str:
     """How much training may draw, in words, with a warning for a source that repeats too often."""
-    most = manifest["recipe"]["max_epochs"]
+    most = manifest.recipe.max_epochs
     words = (
         f"At these weights, one pass over the source that ends first is "
-        f"{manifest['tokens_until_a_source_ends']:,} tokens. MaxText ends the whole training when "
-        f"any source has been read num_epoch times: for {manifest['token_budget']:,} tokens set "
-        f"num_epoch to {manifest['num_epoch']} or more, and end the training by steps."
+        f"{manifest.tokens_until_a_source_ends:,} tokens. MaxText ends the whole training when "
+        f"any source has been read num_epoch times: for {manifest.token_budget:,} tokens set "
+        f"num_epoch to {manifest.num_epoch} or more, and end the training by steps."
     )
-    for name, passes in manifest["epochs"].items():
+    for name, passes in manifest.epochs.items():
         if passes > most:
             words += (
                 f"\n\nWarning: {name} would be read {passes:.2f} times, but max_epochs is "
@@ -88,24 +89,22 @@ def budget(manifest: dict[str, Any]) -> str:
     return words
 
 
-def reasons(sources: dict[str, Any]) -> str:
+def reasons(sources: dict[str, Source]) -> str:
     """Rejected documents by source and reason, with their shares, as a Markdown table."""
     names = _reasons(sources)
     rows = []
     for name, entry in sources.items():
-        rejected, read = entry["documents"]["rejected"], entry["documents"]["read"]
+        rejected, read = entry.documents.rejected, entry.documents.read
         counts = [rejected.get(reason, 0) for reason in names]
         rows.append([name, *(f"{count:,} ({count / read:.2%})" for count in counts)])
     return markdown_table(["source", *names], rows) if names else "None."
 
 
-def _reasons(sources: dict[str, Any]) -> list[str]:
-    return sorted(
-        {reason for entry in sources.values() for reason in entry["documents"]["rejected"]}
-    )
+def _reasons(sources: dict[str, Source]) -> list[str]:
+    return sorted({reason for entry in sources.values() for reason in entry.documents.rejected})
 
 
-def plot(folder: Path, sources: dict[str, Any]) -> None:
+def plot(folder: Path, sources: dict[str, Source]) -> None:
     """Draw tokens by source, rejected documents by reason, and document lengths, as PNGs."""
     import matplotlib
 
@@ -120,7 +119,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
 
     names = list(sources)
     figure, axes = pyplot.subplots(figsize=(7, 1.2 + 0.5 * len(names)), layout="constrained")
-    axes.barh(names, [sources[name]["tokens"] for name in names])
+    axes.barh(names, [sources[name].tokens for name in names])
     axes.invert_yaxis()
     axes.set_xlabel("tokens kept")
     save("tokens.png")
@@ -129,8 +128,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
     left = [0.0] * len(names)
     for reason in _reasons(sources):
         shares = [
-            sources[name]["documents"]["rejected"].get(reason, 0)
-            / max(1, sources[name]["documents"]["read"])
+            sources[name].documents.rejected.get(reason, 0) / max(1, sources[name].documents.read)
             for name in names
         ]
         axes.barh(names, shares, left=left, label=reason)
@@ -143,7 +141,7 @@ def plot(folder: Path, sources: dict[str, Any]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
     for name in names:
-        powers = {int(power): count for power, count in sources[name]["lengths"].items()}
+        powers = {int(power): count for power, count in sources[name].lengths.items()}
         axes.plot(
             [2 ** (power + 0.5) for power in powers], list(powers.values()), marker="o", label=name
         )

@@ -15,22 +15,23 @@ from data_prep.mixture import glob_of
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import write_json
+from tinymathreason.records.mixture import Mixture, Shard, Source
 
 
-def training_shards(source: dict[str, Any]) -> list[dict[str, Any]]:
+def training_shards(source: Source) -> list[Shard]:
     """The training shards of a source in a manifest."""
-    return [shard for shard in source["shards"] if "/train-" in shard["path"]]
+    return [shard for shard in source.shards if "/train-" in shard.path]
 
 
-def draws(share: float, source: dict[str, Any]) -> float:
+def draws(share: float, source: Source) -> float:
     """The weight with which Grain draws ``share`` of all tokens from a source in a manifest.
 
     Grain draws records, not tokens, so a source of long documents needs fewer draws.
     """
     shards = training_shards(source)
-    tokens, records = (sum(shard[key] for shard in shards) for key in ("tokens", "records"))
-    return float(share * records / tokens)
+    records = sum(shard.records for shard in shards)
+    return share * records / sum(shard.tokens for shard in shards)
 
 
 def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
@@ -42,7 +43,7 @@ def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, A
     path = folder / "manifest.json"
     if not path.is_file():
         raise InputError(f"{folder}: no manifest.json; build a mixture there first")
-    sources = read_json(path)["sources"]
+    sources = Mixture.load(path).sources
     for name, share in shares.items():
         if name not in sources:
             raise InputError(f"{folder} has no source {name!r}; {nearest(name, sources)}")

@@ -1,1 +1,1 @@
-"""A model folder and a task in, an accuracy with its interval out."""
+"""Measures the accuracy of a model on a benchmark, with its confidence interval."""

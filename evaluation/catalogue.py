@@ -1,4 +1,4 @@
-"""The benchmarks by name: which lm-eval task each is, and what a row of its data holds."""
+"""The benchmarks by name, with their lm-eval tasks and the schema of their data."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tinymathreason.listing import list_files, reaching
 from tinymathreason.provenance import file_hash
 
 OURS = Path(__file__).parent / "lm_eval_tasks"
-"""Tasks of our own in lm-eval's form: ``lm_eval run --include_path`` takes the folder."""
+"""Our own tasks in lm-eval's format; ``lm_eval run --include_path`` takes the folder."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Benchmark:
     """A benchmark: its lm-eval tasks and the schema of its data."""
 
     chat: str
-    """The lm-eval task for a model that is asked by its chat template."""
+    """The lm-eval task for a model that is prompted with its chat template."""
     plain: str
     """The lm-eval task for a model that continues text."""
     metric: str
-    """The metric that stands for the benchmark."""
+    """The main metric of the benchmark."""
     columns: Columns
-    """What each row of its data must have, by name, and of which kind."""
+    """The columns that each row of its data must have, with their types."""
     subset: str = ""
-    """Name of its configuration on the hub, which is a folder there."""
+    """Name of its configuration on the hub, where it is a folder."""
     split: str = "test"
-    """The split that is asked."""
+    """The split that is evaluated."""
 
 
 _ARC: Columns = {"question": str, "choices": dict, "answerKey": str}
@@ -57,24 +57,24 @@ _FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
 
 
 def find(name: str) -> Benchmark:
-    """The benchmark of a name; `InputError` with the nearest right one."""
+    """The benchmark of a name; `InputError` with the nearest known name."""
     if name not in BENCHMARKS:
         raise InputError(f"task: unknown {name!r}; {nearest(name, BENCHMARKS)}")
     return BENCHMARKS[name]
 
 
 def load(name: str, form: str, data: str | None, shots: int | None, limit: int | None) -> list[Any]:
-    """The lm-eval tasks of a benchmark, one but for MMLU's subjects, with their problems.
+    """The lm-eval tasks of a benchmark with their problems: one task, or one for each MMLU subject.
 
     ``data`` is a file of the problems, or a folder laid out as the dataset is on the hub; None
-    reads the hub. ``shots`` None takes the task's own number. ``limit`` only tells the endless
-    arithmetic how many to make. Raises `InputError` for data that is missing or of another schema.
+    reads the hub. ``shots`` None takes the task's own number. ``limit`` is only for arithmetic,
+    which generates its problems. Raises `InputError` for data that is missing or of another schema.
     """
     benchmark = find(name)
     if name == "arithmetic" and data is not None:
-        raise InputError("data: the task arithmetic makes its own problems")
+        raise InputError("data: the task arithmetic generates its own problems")
     if name == "mmlu" and data is not None and not Path(data).is_dir():
-        raise InputError(f"data: {data}: mmlu takes a folder that holds one for each subject")
+        raise InputError(f"data: {data}: mmlu takes a folder with one folder for each subject")
     return [
         _task(benchmark, task, subset, data, shots, limit)
         for task, subset in _members(benchmark, form, data)
@@ -82,9 +82,9 @@ def load(name: str, form: str, data: str | None, shots: int | None, limit: int |
 
 
 def task_hash(data: str | None) -> str:
-    """SHA-256 of what a task is made from: its problems' files here, our tasks, lm-eval's version.
+    """SHA-256 of a task's sources: the files of its problems, our tasks and lm-eval's version.
 
-    Files on other machines are told apart by name and size; without ``data`` none is looked at.
+    Remote files count by name and size. Without ``data`` there are no files of problems.
     """
     parts = [version("lm-eval")]
     files = [(str(path), 0) for path in sorted(OURS.glob("*.yaml"))]
@@ -102,12 +102,12 @@ def task_hash(data: str | None) -> str:
 
 
 def metric_name(metric: str, filter_name: str) -> str:
-    """Our name of an lm-eval metric: how the answer was found, where there are several ways."""
+    """Our name of an lm-eval metric: its filter's name if it has one, else its own."""
     return metric if filter_name == "none" else _FILTERS.get(filter_name, filter_name)
 
 
 def _members(benchmark: Benchmark, form: str, data: str | None) -> Iterator[tuple[str, str]]:
-    """Names of lm-eval tasks, and of their configurations on the hub."""
+    """The names of a benchmark's lm-eval tasks and of their configurations on the hub."""
     task = benchmark.chat if form == "chat" else benchmark.plain
     if task != "mmlu":
         yield task, benchmark.subset
@@ -118,11 +118,11 @@ def _members(benchmark: Benchmark, form: str, data: str | None) -> Iterator[tupl
         if data is None or (Path(data) / subject).is_dir():
             yield name, subject
     if data is not None and not any((Path(data) / n.removeprefix("mmlu_")).is_dir() for n in names):
-        raise InputError(f"data: {data}: no folder of a subject, such as anatomy, is in it")
+        raise InputError(f"data: {data}: it has no folder of a subject, such as anatomy")
 
 
 def _manager(task: str) -> Any:
-    """lm-eval's finder of tasks, shown one folder: all of them take it ten seconds."""
+    """lm-eval's task manager for one folder; to read all folders takes ten seconds."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -148,7 +148,7 @@ def _task(
     if task == "minerva_math500":
         from evaluation import scoring
 
-        # Upstream's own comparison runs sympy on a model's text in this process, without end.
+        # Upstream runs sympy on a model's text in this process, without a time limit.
         changes["process_results"] = scoring.verdict
         changes["process_docs"] = None
         changes["metric_list"] = [
@@ -163,11 +163,11 @@ def _task(
             changes[key] = None
         changes[f"{benchmark.split}_split"] = benchmark.split
         others = [split for split in SPLITS if split in datasets and split != benchmark.split]
-        if others and task not in _UPSTREAM:  # those have worked examples of their own
+        if others and task not in _UPSTREAM:  # those have their own worked examples
             changes["fewshot_split"] = others[0]
     with reaching(f"data: {data or task}"):
-        # Only the members of a group are built from the task's file and these changes.
-        group = {"group": "asked", "task": [{"task": task, **changes}]}
+        # lm-eval merges changes into a task's file only for members of a group.
+        group = {"group": "changed", "task": [{"task": task, **changes}]}
         made = _manager(task).load([group])["tasks"][task]
     if shots is not None:
         made.set_config("num_fewshot", shots)
@@ -179,6 +179,6 @@ def _task(
         if not given:
             raise InputError(f"shots: {data or task} has no other split to take examples from")
         if wanted > len(made.fewshot_docs()):
-            raise InputError(f"shots: {wanted} asked for, {len(made.fewshot_docs())} there are")
+            raise InputError(f"shots: {wanted} requested, {len(made.fewshot_docs())} available")
     made.set_fewshot_seed(1234)
     return made

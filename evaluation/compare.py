@@ -17,16 +17,16 @@ from tinymathreason.files import write_json
 from tinymathreason.records.evaluation import Results, Sample
 
 PROBLEM = ("id", "question", "expected")
-"""What two samples must share to be of the same problem."""
+"""Keys that are equal in two samples of the same problem."""
 
 
 def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, float]:
     """The 95 % interval of the first's accuracy minus the second's, on the same problems.
 
     The counts are the problems that both, only the first, only the second and neither got right.
-    Method 10 of Newcombe, 1998 (https://pubmed.ncbi.nlm.nih.gov/9839354/): Wilson's two intervals,
-    added as the sides of a triangle whose angle is the correlation, which is made smaller where it
-    is positive. Raises ValueError without a problem.
+    Method 10 of Newcombe, 1998 (https://pubmed.ncbi.nlm.nih.gov/9839354/): the two Wilson intervals
+    are combined by the law of cosines with the correlation, which is reduced where it is positive.
+    Raises ValueError when there are no problems.
     """
     n = both + first + second + neither
     right = both + first, both + second
@@ -49,9 +49,9 @@ def newcombe(both: int, first: int, second: int, neither: int) -> tuple[float, f
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """The exact two-sided p of McNemar's test: as many heads, or more, of as many fair coins.
+    """The exact two-sided p of McNemar's test, which is a sign test of ``won`` against ``lost``.
 
-    Problems that both models got right, or both wrong, say nothing about which one is better.
+    Problems that both models got right, or both wrong, do not show which one is better.
     """
     coins, rarer = won + lost, min(won, lost)
     term = ways = 1
@@ -62,12 +62,12 @@ def mcnemar(won: int, lost: int) -> float:
 
 
 def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
-    """What the evaluation in folder ``b`` gained over the one in ``a``, ready for JSON.
+    """Compare the evaluation in folder ``b`` with the one in ``a``; the result is ready for JSON.
 
     Values, differences and bounds are shares of 1. ``won`` and ``lost`` are ids of problems that
-    only b, or only a, got right. ``metric`` is one of the samples'; None takes the evaluation's
-    own. Raises `InputError` unless both answered the same problems of one task, and when the
-    metric is unknown or not 0 or 1 for each problem.
+    only b, or only a, got right. ``metric`` is one of the samples' metrics; None takes the
+    evaluation's own. Raises `InputError` unless both answered the same problems of one task, and
+    when the metric is unknown or not 0 or 1 for each problem.
     """
     if a.resolve() == b.resolve():
         raise InputError(f"{a}: compared with itself; name two evaluations")
@@ -113,7 +113,7 @@ def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
 def _read(folder: Path) -> tuple[Results, list[Sample]]:
     """The results and the samples, in the order of their ids, of an evaluation's folder."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name what evaluation.run --output wrote")
+        raise InputError(f"{folder}: no such folder; name the --output of an evaluation.run")
     results = Results.load(folder / "results.json")
     path = folder / "samples.jsonl"
     samples: dict[int, Sample] = {}
@@ -129,11 +129,11 @@ def _check_alike(
     folders: Sequence[Path], results: Sequence[Results], samples: Sequence[list[Sample]]
 ) -> None:
     """Raise `InputError` unless both evaluations are of the same problems."""
-    told = (
+    compared = (
         ("tasks", [result.task for result in results]),
         ("numbers of problems", [len(side) for side in samples]),
     )
-    for what, (left, right) in told:
+    for what, (left, right) in compared:
         if left != right:
             raise InputError(f"different {what}: {left} in {folders[0]}, {right} in {folders[1]}")
     for left, right in zip(*samples, strict=True):
@@ -153,13 +153,13 @@ def _is_right(sample: Sample, metric: str, folder: Path) -> bool:
     if metrics[metric] not in (0, 1):
         raise InputError(
             f"{folder}: problem {sample.id} has the {metric} {metrics[metric]!r}; a paired "
-            "test needs 0 or 1, as one answer a problem has it"
+            "test needs 0 or 1, so one answer to each problem"
         )
     return bool(metrics[metric])
 
 
 def _report(result: dict[str, Any]) -> str:
-    """What a comparison found, as lines to read."""
+    """A comparison as lines for a terminal."""
     lines = [f"{result['task']}, {result['metric']}, {result['n']} problems"]
     lines += [
         f"{name.upper()} {result[name]['value']:.1%} (95 % interval {result[name]['low']:.1%} to "
@@ -195,7 +195,7 @@ def _show(result: dict[str, Any], limit: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """A model's text as a terminal may have it: without commands to the terminal."""
+    """A model's text for a terminal, with control characters escaped."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
@@ -206,8 +206,10 @@ def main(argv: Sequence[str]) -> None:
         description="Compare two models by their answers to the same problems.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="output folder of an evaluation")
-    parser.add_argument("b", type=Path, metavar="B", help="that of the model compared with it")
-    parser.add_argument("--metric", help="one of the samples' metrics; default: the evaluation's")
+    parser.add_argument("b", type=Path, metavar="B", help="that of the other model")
+    parser.add_argument(
+        "--metric", help="one of the samples' metrics; default: the evaluation's main metric"
+    )
     parser.add_argument(
         "--show", type=int, default=0, metavar="N", help="print N problems won and N lost"
     )

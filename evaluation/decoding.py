@@ -1,7 +1,7 @@
-"""A model and its tokenizer in; the tokens that end an answer, and a decoding of our own, out.
+"""How answers are decoded: by our own settings, and by the end tokens of the model.
 
-A model's folder may ask for sampling, penalties or forbidden tokens. Nothing here is decoded by
-them: an accuracy would be another model's. Only what ends an answer is taken from the folder.
+A model's folder may request sampling, penalties or forbidden tokens. They are not used here, since
+they would change the accuracy. Only the tokens that end an answer are taken from the folder.
 """
 
 import contextlib
@@ -42,24 +42,24 @@ NEUTRAL: dict[str, Any] = {
     "typical_p": 1.0,
     "watermarking_config": None,
 }
-"""Every setting of transformers that changes what is said, at its value that changes nothing."""
+"""Every setting of transformers that changes an answer, at the value that has no effect."""
 _USUAL = {
     **NEUTRAL, "do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0, "use_cache": True,
 }  # fmt: skip
 _NO_DECODING = re.compile(
     r".*_token_id|output_.*|return_dict.*|transformers_version|_.*|max_length|.*compile.*"
 )
-"""What a generation configuration holds beside settings of decoding."""
+"""Keys of a generation configuration that are not settings of decoding."""
 _QUESTION, _ANSWER = "What is 6 x 7?", "It is 42."
 
 
 def configured(folder: Path) -> Any:
-    """What a model's folder says: its ``config`` and its ``generation_config``."""
+    """The ``config`` and the ``generation_config`` of a model's folder."""
     from transformers import AutoConfig, GenerationConfig
 
     try:
         generation = GenerationConfig.from_pretrained(folder)
-    except OSError:  # there is none: older models have the settings in their configuration
+    except OSError:  # no such file: older models have the settings in config.json
         generation = GenerationConfig.from_pretrained(
             folder, config_file_name="config.json", _from_model_config=True
         )
@@ -70,21 +70,21 @@ def configured(folder: Path) -> Any:
 
 
 def stop_ids(model: Any, tokenizer: Any, form: str) -> list[int]:
-    """Ids of the tokens that end an answer: in ``chat`` the template's, then every configured one.
+    """Ids of the tokens that end an answer: in ``chat`` the template's, then all configured ones.
 
-    ``model`` is one, or what its folder says: `configured`.
+    ``model`` is a loaded model, or what `configured` returns for its folder.
     Raises `InputError` for a template that cannot be rendered.
     """
     ends = [turn_end(tokenizer)] if form == "chat" else []
     ends.append(tokenizer.eos_token_id)
-    for said in (model.generation_config, model.config):
-        ids = said.eos_token_id
+    for source in (model.generation_config, model.config):
+        ids = source.eos_token_id
         ends += ids if isinstance(ids, (list, tuple)) else [ids]
     return list(dict.fromkeys(end for end in ends if end is not None))
 
 
 def turn_end(tokenizer: Any) -> int | None:
-    """Id of the control token that the chat template puts behind an answer; None without one."""
+    """Id of the control token that the chat template puts after an answer; None without one."""
     import jinja2
 
     turns = [*conversation(_QUESTION, _ANSWER), *conversation(_QUESTION)]
@@ -105,9 +105,9 @@ def special_ids(tokenizer: Any) -> dict[str, int]:
 
 
 def own(ends: list[int], pad: int | None, **chosen: Any) -> Any:
-    """A generation configuration of our own: greedy, but for what is ``chosen``.
+    """Our own generation configuration: greedy, except for the ``chosen`` settings.
 
-    Where a model has no other, the library's defaults hold, which are `NEUTRAL`.
+    All other settings have the library's defaults, which are `NEUTRAL`.
     """
     from transformers import GenerationConfig
 
@@ -117,9 +117,9 @@ def own(ends: list[int], pad: int | None, **chosen: Any) -> Any:
 
 @contextlib.contextmanager
 def by(model: Any, configuration: Any) -> Iterator[None]:
-    """Have a model decode by a configuration, and by nothing of its own, in the block.
+    """Make a model decode only by ``configuration`` in the block.
 
-    transformers fills what is None in a configuration that it is given from the model's.
+    Passing it to ``generate`` is not enough: transformers replaces None by the model's own setting.
     """
     before = model.generation_config
     model.generation_config = configuration
@@ -129,9 +129,9 @@ def by(model: Any, configuration: Any) -> Iterator[None]:
         model.generation_config = before
 
 
-def ignored(asked: Any) -> dict[str, Any]:
-    """What a generation configuration asks for that `own` does not do."""
-    settings = asked.to_diff_dict().items()
+def ignored(requested: Any) -> dict[str, Any]:
+    """The settings that a generation configuration requests and that `own` does not have."""
+    settings = requested.to_diff_dict().items()
     return {
         key: value
         for key, value in sorted(settings)
@@ -140,8 +140,8 @@ def ignored(asked: Any) -> dict[str, Any]:
 
 
 def note(name: Any, settings: dict[str, Any]) -> str | None:
-    """A line for a user about the settings that are `ignored`; None when there are none."""
+    """A line for a user about the `ignored` settings; None when there are none."""
     if not settings:
         return None
     words = ", ".join(f"{key} {value}" for key, value in settings.items())
-    return f"note: {name} asks to be decoded by {words}; that is not done here"
+    return f"note: {name} requests {words} for decoding; these settings are ignored here"

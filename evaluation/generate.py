@@ -1,4 +1,4 @@
-"""Questions in, greedy completions out, in batches of prompts of similar length."""
+"""Answers questions greedily, in batches of prompts of similar length."""
 
 import itertools
 from pathlib import Path
@@ -13,9 +13,9 @@ from tinymathreason.chatml import conversation
 class Generator:
     """A causal language model and its tokenizer, ready to answer questions.
 
-    ``form`` is how questions are asked: ``chat``, by the tokenizer's template, or ``plain``, as the
-    pretraining documents have them. By default it is ``chat`` where there is a template. Raises
-    `InputError` when ``model_dir`` holds no usable model, or no template for ``chat``.
+    ``form`` is the form of the prompts: ``chat``, by the tokenizer's template, or ``plain``, as in
+    the pretraining documents. The default is ``chat`` if there is a template. Raises `InputError`
+    when ``model_dir`` has no usable model, or no template for ``chat``.
     """
 
     def __init__(self, model_dir: Path, form: str | None = None) -> None:
@@ -33,13 +33,13 @@ class Generator:
 
     @classmethod
     def of(cls, live: Any, tokenizer: Any, form: str) -> Self:
-        """A generator of a live model and its tokenizer, which pads on the left."""
+        """A generator of a loaded model and its tokenizer, which pads on the left."""
         generator = cls.__new__(cls)
         generator.model, generator.tokenizer, generator.form = live, tokenizer, form
         return generator
 
     def prompts(self, questions: list[str]) -> list[list[int]]:
-        """The token ids that the model continues, for each question."""
+        """The token ids of the prompt of each question."""
         if self.form == "chat":
             chat = Chat(self.tokenizer, self.tokenizer.chat_template)
             return [e.ids for e in chat.encode([conversation(q) for q in questions], prompt=True)]
@@ -60,7 +60,7 @@ class Generator:
         ends = decoding.stop_ids(self.model, self.tokenizer, self.form)
         ours = decoding.own(ends, self.tokenizer.pad_token_id, max_new_tokens=max_new_tokens)
         encoded = [{"input_ids": ids} for ids in self.prompts(questions)]
-        # Longest first: a batch holds little padding, and memory runs out at once or never.
+        # Longest first: batches have little padding, and memory runs out in the first one or never.
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]["input_ids"]))
         answers = [""] * len(questions)
         with tqdm(total=len(questions), desc="problems", disable=quiet) as progress:

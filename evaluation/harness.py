@@ -1,8 +1,8 @@
-"""lm-eval's model of transformers, whose answers do not depend on the batch that they are made in.
+"""lm-eval's transformers model, changed so that an answer does not depend on its batch.
 
-Upstream ends a batch when every row has said one of the stop texts, and looks for them in a text
-without control tokens: what a row says after its own ``<|im_end|>`` would count. Here each row ends
-by itself, at the token of an end or at the text that upstream would find at a batch size of one.
+Upstream ends a batch when every row has one of the stop texts, and looks for them in text without
+control tokens, so that text after a row's own ``<|im_end|>`` would count. Here each row ends by
+itself, at an end token or at the text that upstream would find with a batch size of one.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from evaluation import decoding
 
 
 class StopText(MultiTokenEOSCriteria):  # type: ignore[misc]
-    """Upstream's search for a stop text, told for each row of a batch."""
+    """Upstream's search for a stop text, reported for each row of a batch."""
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
-        """Which rows have said it: (rows,), bool."""
+        """Which rows have the stop text: bool[rows]."""
         super().__call__(input_ids, scores, **kwargs)
         return torch.tensor(self.done_tracker, device=input_ids.device)
 
 
 class HarnessModel(HFLM):  # type: ignore[misc]
-    """A model's folder, its weights in safetensors, decoded by a configuration of our own.
+    """The model of a folder with safetensors weights, decoded by our own configuration.
 
-    ``stop_token_ids`` among a request's settings are the tokens that end an answer, as for vLLM.
+    A request's ``stop_token_ids`` are the tokens that end an answer, as in vLLM.
     """
 
     def __init__(self, folder: str, **options: Any) -> None:
@@ -36,9 +36,9 @@ class HarnessModel(HFLM):  # type: ignore[misc]
         self.model.generation_config = decoding.own([], self.tokenizer.pad_token_id)
 
     def tok_batch_encode(self, strings: list[str], *args: Any, **kwargs: Any) -> Any:
-        """The ids and the mask of each text as they are of it alone, padded on the left.
+        """The ids and the mask of each text, encoded by itself and padded on the left.
 
-        Upstream asks the first one whether all of them begin with the beginning-of-text token.
+        Upstream looks only at the first text to decide whether all begin with a start token.
         """
         encode = super().tok_batch_encode
         rows = [encode([text], *args, **kwargs)[0][0].tolist() for text in strings]

@@ -9,13 +9,13 @@ Z95 = 1.959963984540054
 def wilson(correct: float, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of ``correct`` out of ``n`` (Wilson 1927).
 
-    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and at n. Where
-    ``correct`` is a sum of shares, such as pass@k's, it is wider than need be: no spread is larger
-    than that of shares which are 0 or 1.
+    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and at n. When
+    ``correct`` is a sum of shares, as for pass@k, it is wider than necessary, since shares of 0 and
+    1 have the largest variance.
     Raises ValueError unless 0 <= correct <= n and n > 0.
     """
     if not 0 <= correct <= n or n == 0:
-        raise ValueError(f"{correct} correct out of {n} is no accuracy")
+        raise ValueError(f"{correct} correct out of {n} is not an accuracy")
     rate = correct / n
     centre = rate + Z95**2 / (2 * n)
     spread = Z95 * math.sqrt(rate * (1 - rate) / n + Z95**2 / (4 * n**2))

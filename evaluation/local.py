@@ -1,4 +1,4 @@
-"""Files of a benchmark on this machine, or behind an address, in; its splits as datasets out."""
+"""Reads a benchmark's files, local or remote, as datasets by split."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,22 @@ from tinymathreason.listing import list_files, warn_empty
 from tinymathreason.rows import Row, records
 
 SPLITS = ("train", "validation", "dev", "test")
-"""Names of splits, those that examples are taken from first."""
+"""Names of splits, in the order in which worked examples are taken from them."""
 Columns = Mapping[str, type]
-"""What a row must hold, by name, and of which kind."""
+"""The columns that a row must have, with their types."""
 
 
-def splits(data: str, subset: str, asked: str, columns: Columns) -> dict[str, Any]:
-    """Datasets by split: of a file, or a glob of files, that is the asked split; or of a folder.
+def splits(data: str, subset: str, wanted: str, columns: Columns) -> dict[str, Any]:
+    """Datasets by split: of files (a path or a pattern) of one split, or of a folder.
 
-    A folder is laid out as on the hub: ``SUBSET/test-*.parquet``, ``data/test-*.parquet`` or
-    ``test.jsonl``. Raises `InputError` naming the file and the row of what is wrong.
+    Files are read as the ``wanted`` split. A folder is laid out as on the hub:
+    ``SUBSET/test-*.parquet``, ``data/test-*.parquet`` or ``test.jsonl``. Raises `InputError` naming
+    the file and the row that is wrong.
     """
     if not Path(data).is_dir():
         files = list_files("data", data)
         warn_empty("data", files)
-        return {asked: _read([file.path for file in files], columns)}
+        return {wanted: _read([file.path for file in files], columns)}
     datasets = {}
     for split in SPLITS:
         for folder in (Path(data, subset), Path(data, subset, "data"), Path(data)):
@@ -34,13 +35,13 @@ def splits(data: str, subset: str, asked: str, columns: Columns) -> dict[str, An
                 _check_whole(paths)
                 datasets[split] = _read([str(path) for path in paths], columns)
                 break
-    if asked not in datasets:
-        raise InputError(f"data: {data}: no {asked}-*.parquet or .jsonl in it")
+    if wanted not in datasets:
+        raise InputError(f"data: {data}: no {wanted}-*.parquet or .jsonl in it")
     return datasets
 
 
 def _check_whole(paths: Sequence[Path]) -> None:
-    """Raise `InputError` when files of a split are missing, cannot be read, or hold it twice."""
+    """Raise `InputError` when a split's files are incomplete, unreadable or of two formats."""
     for path in paths:
         list_files("data", str(path))
     kinds = {path.suffix for path in paths}
@@ -49,7 +50,7 @@ def _check_whole(paths: Sequence[Path]) -> None:
         raise InputError(f"data: {paths[0].parent} has {names}; name one of them")
     counts = {match[1] for path in paths if (match := re.search(r"-of-(\d+)$", path.stem))}
     if counts and counts != {f"{len(paths):05}"}:
-        raise InputError(f"data: {paths[0].parent}: {len(paths)} files are there of {max(counts)}")
+        raise InputError(f"data: {paths[0].parent}: {len(paths)} of {max(counts)} files available")
 
 
 def _read(files: Sequence[str], columns: Columns) -> Any:
@@ -69,19 +70,19 @@ def _read(files: Sequence[str], columns: Columns) -> Any:
         raise InputError(f"{files[0]}: no problem in it")
     try:
         return Dataset.from_list(rows)
-    except (ValueError, TypeError, OverflowError) as error:  # what Arrow makes of odd values
-        raise InputError(f"{files[0]}: its rows make no table: {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:  # what Arrow raises for odd values
+        raise InputError(f"{files[0]}: its rows do not form a table: {error}") from error
 
 
 def _fault(row: Any, columns: Columns) -> str | None:
     """What is wrong with a row; None when nothing is."""
     if not isinstance(row, dict):
-        return "is no object"
+        return "is not an object"
     for name, kind in columns.items():
         if name not in row:
             return f"has no {name!r}"
         if not isinstance(row[name], kind) or isinstance(row[name], bool):
-            return f"has a {name!r} that is no {kind.__name__}"
+            return f"has a {name!r} that is not a {kind.__name__}"
     if columns.keys() == {"question", "answer"} and read_final(row["answer"]) is None:
         return "has no final line '#### number'"
     choices, right = _choices(row)
@@ -91,7 +92,7 @@ def _fault(row: Any, columns: Columns) -> str | None:
 
 
 def _choices(row: dict[str, Any]) -> tuple[Sequence[Any] | None, Any]:
-    """What a row's right choice is one of, and that choice; None where it has none."""
+    """A row's choices and its right choice; None for a row without choices."""
     if "answerKey" in row:
         return row["choices"].get("label", []), row["answerKey"]
     if "endings" in row:

@@ -1,4 +1,4 @@
-"""A model and a benchmark in; its metrics with their intervals, and every answer, out."""
+"""Evaluates a model on a benchmark: metrics with their intervals, and every answer."""
 
 import hashlib
 import json
@@ -30,18 +30,18 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[Sample]]:
     """The fields of `Results` but those of the identity, and one sample a problem.
 
-    ``journal`` is a file that keeps what is answered, so that a killed evaluation of the same
-    ``identity``, the hashes of what is read, goes on. Raises `InputError` for whatever is wrong
-    with the model, the data or the configuration.
+    ``journal`` is a file of the finished answers, from which a killed evaluation of the same
+    ``identity`` (the hashes of its inputs) continues. Raises `InputError` for anything wrong with
+    the model, the data or the configuration.
     """
     benchmark = catalogue.find(config.task)
     started = time.monotonic()
     lm = model.open_lm(folder, config.backend, config.batch_size)
-    # Published figures of choices are those of plain text, of a tuned model too.
+    # Published figures for multiple choice use plain text, for tuned models too.
     usual = "plain" if benchmark.chat == benchmark.plain else None
     form = model.check_form(lm.tokenizer, config.form or usual, folder)
     tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit)
-    ends = decoding.stop_ids(lm.said, lm.tokenizer, form)
+    ends = decoding.stop_ids(lm.configured, lm.tokenizer, form)
     for task in tasks:
         _set_generation(task, config, lm.max_length, ends)
         task.build_all_requests(
@@ -81,7 +81,7 @@ def evaluate(
             backend=config.backend,
             dtype=model.device_and_dtype()[1],
         ),
-        "ignored_settings": decoding.ignored(lm.said.generation_config),
+        "ignored_settings": decoding.ignored(lm.configured.generation_config),
         "cut_prompts": too_long,
         "seconds": round(time.monotonic() - started, 1),
         "provenance": provenance.record(),
@@ -90,17 +90,17 @@ def evaluate(
 
 
 def _decoding(task: Any) -> dict[str, Any]:
-    """Every setting by which a task's answers are found."""
+    """Every setting of a task's decoding."""
     if task.OUTPUT_TYPE != "generate_until":
         return {"by": "likelihood"}
     return {"by": "generation", **decoding.NEUTRAL, **task.get_config("generation_kwargs")}
 
 
 def _set_generation(task: Any, config: EvalConfig, context: int, ends: list[int]) -> None:
-    """Tell a task how to decode; a task of choices has no answer to decode."""
+    """Set a task's decoding; a multiple-choice task has none."""
     if task.OUTPUT_TYPE != "generate_until":
         if config.samples > 1:
-            raise InputError(f"samples: {config.task} is a choice, which is not drawn")
+            raise InputError(f"samples: {config.task} is multiple choice, which is not sampled")
         return
     own = task.get_config("generation_kwargs")
     longest = config.max_new_tokens or min(own.get("max_gen_toks", 256), context // 2)
@@ -129,14 +129,14 @@ def _respond(
         room = task.get_config("generation_kwargs")["max_gen_toks"]
     else:
         ends = [len(lm.tok_encode(request.args[1])) for request in requests]
-        # The last token of a choice is only predicted.
+        # The last token of a choice is predicted but not read.
         lengths = [length + end - 1 for length, end in zip(lengths, ends, strict=True)]
     shots = task.get_config("num_fewshot")
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
-    # vLLM fills its own batches; what it is given at once is what a kill can lose.
+    # vLLM makes its own batches; the requests of one call are what a kill can lose.
     size = config.batch_size if config.backend == "transformers" else 2048
-    asked = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
-    key = (identity, asdict(config), asked, model.device_and_dtype())
+    prompts = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
+    key = (identity, asdict(config), prompts, model.device_and_dtype())
     known = hashlib.sha256(repr(key).encode()).hexdigest()
     kept = Journal(journal, known) if journal else None
     try:
@@ -149,7 +149,7 @@ def _respond(
 def _samples(
     tasks: Sequence[Any], requests: Sequence[Any], responses: Sequence[Sequence[Any]], primary: str
 ) -> list[Sample]:
-    """What was asked and answered, a problem each, with the verdict on every answer."""
+    """The prompt and the answers of each problem, with the verdict on every answer."""
     answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
     samples: list[Sample] = []
     for task in tasks:
@@ -186,7 +186,7 @@ def _samples(
 
 
 def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]:
-    """One answer to one problem, as lm-eval's filters and metrics see it."""
+    """One answer to one problem, judged by lm-eval's filters and metrics."""
     document = requests[0].doc
     metrics: dict[str, float] = {}
     answer = None
@@ -226,8 +226,8 @@ def _question(document: dict[str, Any]) -> str:
 def _metrics(samples: Sequence[Sample]) -> dict[str, Estimate]:
     """Value, 95 % interval and n of every metric.
 
-    Of several answers to a problem a metric is the mean. pass@k is the chance that one of k answers
-    is right; majority, the share of problems whose most frequent answer is.
+    With several answers to a problem, a metric is their mean. pass@k is the chance that one of k
+    answers is right; majority is the share of problems whose most frequent answer is right.
     """
     metrics = {
         name: _estimate([sample.metrics[name] for sample in samples]) for name in samples[0].metrics
@@ -248,6 +248,6 @@ def _majority(sample: Sample) -> float:
 
 
 def _estimate(shares: Sequence[float]) -> Estimate:
-    """The mean of shares, a problem each, with Wilson's interval."""
+    """The mean of shares, one for each problem, with Wilson's interval."""
     low, high = wilson(sum(shares), len(shares))
     return Estimate(value=statistics.fmean(shares), low=low, high=high, n=len(shares))

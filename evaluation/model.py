@@ -1,4 +1,4 @@
-"""A model's folder, or its name on the hub, in; an lm-eval model that answers requests out."""
+"""Opens a model, from its folder or from the hub, for lm-eval."""
 
 import logging
 from pathlib import Path
@@ -10,18 +10,18 @@ from tinymathreason.listing import reaching
 from tinymathreason.weights import weight_files
 
 FILES = ("*.json", "*.jinja", "*.safetensors")
-"""What is fetched of a model on the hub."""
+"""The files that are downloaded of a model on the hub."""
 
 
 def folder(name: str) -> Path:
-    """The folder of a model; one that is named ``ORG/NAME[@REVISION]`` is fetched from the hub.
+    """The folder of a model; ``ORG/NAME[@REVISION]`` is downloaded from the hub.
 
     Raises `InputError` when there is no such folder, or no model and tokenizer in it.
     """
     path = Path(name)
     repository, _, revision = name.partition("@")
     if not path.exists() and repository.count("/") == 1 and not name.startswith((".", "/", "~")):
-        with reaching(f"{name}: no such folder here, and not to be had from the hub"):
+        with reaching(f"{name}: no such folder, and the hub cannot provide it"):
             from huggingface_hub import snapshot_download
 
             path = Path(
@@ -32,7 +32,7 @@ def folder(name: str) -> Path:
 
 
 def check_folder(path: Path) -> None:
-    """Raise `InputError` unless a whole model and its tokenizer are in a folder."""
+    """Raise `InputError` unless a folder has a complete model and its tokenizer."""
     for name in ("config.json", "tokenizer.json"):
         if not (path / name).is_file():
             raise InputError(f"{path}: no {name} there; --model takes a model's folder")
@@ -40,31 +40,31 @@ def check_folder(path: Path) -> None:
 
 
 def check_rows(model: Any, tokenizer: Any, name: Path) -> None:
-    """Raise `InputError` when the tokenizer has entries that the model has no row for."""
+    """Raise `InputError` when the tokenizer has more entries than the model has rows."""
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise InputError(f"{name}: {len(tokenizer)} entries in the tokenizer, {rows} in the model")
 
 
 def check_form(tokenizer: Any, form: str | None, name: Path) -> str:
-    """How to ask: ``chat``, by the tokenizer's template, or ``plain``; by default chat if it can.
+    """The form of the prompts: ``chat``, if requested or if there is a template, or ``plain``.
 
     Raises `InputError` for ``chat`` without a template.
     """
     if form == "chat" and not tokenizer.chat_template:
-        raise InputError(f"{name}: no chat template there; ask with --form plain")
+        raise InputError(f"{name}: no chat template there; use --form plain")
     return form or ("chat" if tokenizer.chat_template else "plain")
 
 
 def device_and_dtype() -> tuple[str, str]:
-    """Where a model runs, and in which numbers: bfloat16 on a GPU, float32 on a CPU."""
+    """Where a model runs, and its dtype: bfloat16 on a GPU, float32 on a CPU."""
     import torch
 
     return ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
 
 
 def open_lm(path: Path, backend: str, batch_size: int) -> Any:
-    """lm-eval's model of a folder, by transformers or by vLLM; ``said`` is what the folder says.
+    """lm-eval's model of a folder, with what `decoding.configured` returns as ``configured``.
 
     Raises `InputError` when vLLM is missing, and when model and tokenizer do not fit.
     """
@@ -87,5 +87,5 @@ def open_lm(path: Path, backend: str, batch_size: int) -> Any:
 
             lm = HarnessModel(str(path), device=device, dtype=dtype, batch_size=batch_size)
         check_rows(lm.model, lm.tokenizer, path)
-    lm.said = decoding.configured(path)
+    lm.configured = decoding.configured(path)
     return lm

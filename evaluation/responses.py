@@ -1,7 +1,7 @@
-"""Requests of lm-eval in, responses out: in batches of similar length, each one kept at once.
+"""Answers lm-eval's requests in batches of similar length, and stores each batch when it is done.
 
-A batch is the same, and drawn with the same seed, whatever was answered before it: an evaluation
-that was killed goes on to the same bytes.
+A batch has the same requests and the same seed whatever was answered before it, so an evaluation
+that was killed and continued gives the same bytes.
 """
 
 import itertools
@@ -13,21 +13,21 @@ from typing import Any
 from tinymathreason.cli import InputError
 
 Response = Any
-"""A text; or of a choice its log-likelihood, and whether it is what the model would have said."""
+"""A text; for a choice, its log-likelihood and whether it is the greedy continuation."""
 
 
 class Journal:
-    """The responses of finished batches, in a file that grows by a line a batch.
+    """The responses of finished batches, in a file with one line for each batch.
 
-    ``key`` tells what is evaluated: what another evaluation left in the file is not used.
+    ``key`` identifies the evaluation; a file with another key is started anew.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.batches: dict[int, list[Response]] = {}
-        """What was answered, by the batch's number."""
+        """Responses by the number of the batch."""
         whole = self._read(path, key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The last line of a killed process may be cut short: what follows it starts anew.
+        # The last line of a killed process may be cut short; it is overwritten.
         self._file = path.open("r+b" if whole else "wb")
         self._file.truncate(whole)
         self._file.seek(whole)
@@ -35,7 +35,7 @@ class Journal:
             self._write({"key": key})
 
     def add(self, batch: int, responses: Sequence[Response]) -> None:
-        """Keep the responses of a batch."""
+        """Store the responses of a batch."""
         self.batches[batch] = list(responses)
         self._write({"batch": batch, "responses": responses})
 
@@ -48,7 +48,7 @@ class Journal:
         self._file.flush()
 
     def _read(self, path: Path, key: str) -> int:
-        """Take over what is there; the bytes of the file that are whole lines of this key."""
+        """Read the finished batches of this key; the number of bytes in their complete lines."""
         if not path.is_file():
             return 0
         whole = 0
@@ -74,14 +74,14 @@ def respond(
     seed: int,
     journal: Journal | None,
 ) -> list[list[Response]]:
-    """The ``samples`` responses to each of lm-eval's requests, which are all of one kind.
+    """The ``samples`` responses to each of lm-eval's requests, which are all of one type.
 
-    ``lengths`` are the requests' in tokens. A bar shows the rate and the time that is left.
+    ``lengths`` are those of the requests in tokens. A bar shows the rate and the remaining time.
     """
     import torch
     from tqdm import tqdm
 
-    # Longest first: a batch holds little padding, and memory runs out at once or never.
+    # Longest first: batches have little padding, and memory runs out in the first one or never.
     order = sorted(range(len(requests)), key=lambda i: -lengths[i])
     units = [i for i in order for _ in range(samples)]
     answered: list[list[Response]] = [[] for _ in requests]
@@ -90,9 +90,9 @@ def respond(
         for number, batch in enumerate(itertools.batched(units, batch_size)):
             if number in kept:
                 responses = kept[number]
-                progress.initial += len(batch)  # so that the rate is that of this process
+                progress.initial += len(batch)  # so that the rate is only that of this process
             else:
-                torch.manual_seed((seed << 32) + number)  # no other seed's batch has the same
+                torch.manual_seed((seed << 32) + number)  # different for every seed and batch
                 ask = getattr(lm, requests[0].request_type)
                 responses = ask([requests[i] for i in batch], disable_tqdm=True)
                 if journal:
@@ -104,9 +104,9 @@ def respond(
 
 
 def check_lengths(lengths: Sequence[int], most: int, shots: int, room: int, context: int) -> int:
-    """How many requests are longer than the ``most`` tokens that lm-eval does not cut off.
+    """The number of requests with more than ``most`` tokens, which lm-eval truncates.
 
-    Raises `InputError` when it is for their shots: they would be cut from the first one on.
+    Raises `InputError` when there are shots: the first ones would be cut off.
     """
     long = sum(length > most for length in lengths)
     if long and shots:

@@ -26,9 +26,9 @@ FORMS = ("chat", "plain")
 
 
 def run(model: str, config: EvalConfig, output: Path | None) -> tuple[Results, bool]:
-    """Evaluate into a folder, or into none; the result, and whether it was there before.
+    """Evaluate into a folder, if there is one; the result, and whether it already existed.
 
-    Raises `InputError` when the folder holds the result of another evaluation, and, before a model
+    Raises `InputError` when the folder has the result of another evaluation and, before the model
     is loaded, when it cannot be written.
     """
     from evaluation.catalogue import task_hash
@@ -50,7 +50,7 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[Results, b
         return Results(**result, **inputs), False
     if output.exists():
         if not (output / "results.json").is_file():
-            raise InputError(f"{output}: is there, and holds no result; name another folder")
+            raise InputError(f"{output}: exists and has no result; name another folder")
         results = Results.load(output / "results.json")
         if {key: getattr(results, key) for key in inputs} != inputs:
             raise InputError(f"{output} holds the result of another evaluation; name another")
@@ -74,20 +74,22 @@ def summary(results: Results) -> str:
         for name, metric in results.metrics.items()
     ]
     template = results.template_sha256
-    asked = f"chat template {template[:12]}" if template else "no template"
+    template_line = f"chat template {template[:12]}" if template else "no template"
     decoding = ", ".join(
         f"{key} {value}"
         for key, value in sorted(results.decoding.model_dump().items())
         if value is not None and (key not in NEUTRAL or value != NEUTRAL[key])
     )
-    lines.append(f"asked: {results.shots} shots, {asked}, prompt {results.prompt_version}")
+    lines.append(
+        f"prompts: {results.shots} shots, {template_line}, prompt {results.prompt_version}"
+    )
     lines.append(f"decoding: {decoding}")
     if ignored := note("the model's folder", results.ignored_settings):
         lines.append(ignored)
     lines.append(f"model: {results.model}")
     lines.append(f"SHA-256 of its configuration and weights: {results.model_sha256}")
     if results.cut_prompts:
-        lines.append(f"{results.cut_prompts} prompts were cut: longer than the model's context")
+        lines.append(f"{results.cut_prompts} prompts were truncated to the model's context")
     return "\n".join([f"{results.task} ({results.form} form)", *(f"  {x}" for x in lines)])
 
 
@@ -107,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="arithmetic, gsm8k, math500, arc_easy, arc_challenge, hellaswag or mmlu",
     )
-    parser.add_argument("--data", help="its file, or a folder as on the hub; default: the hub")
+    parser.add_argument("--data", help="file, or folder as on the hub; default: the hub")
     parser.add_argument(
         "--limit", type=_positive, help="take this many problems, of each subject in mmlu"
     )
@@ -115,10 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--form",
         choices=FORMS,
-        help="how to ask: a base model is asked plain; default: chat if there is a template",
+        help="form of the prompts: plain for a base model; default: chat if there is a template",
     )
     parser.add_argument(
-        "--samples", type=_positive, default=1, help="answers drawn to each problem: pass@k"
+        "--samples", type=_positive, default=1, help="answers sampled for each problem, for pass@k"
     )
     parser.add_argument("--temperature", type=float, default=0.7, help="of several samples")
     parser.add_argument("--seed", type=int, default=0, help="of several samples")

@@ -1,6 +1,6 @@
-"""What our lm-eval tasks call: the problems of one, what an answer is, and whether it is right.
+"""The functions of our lm-eval tasks: problems, extraction of answers, and scoring.
 
-lm-eval hands filters all responses of each problem, and takes what they return for its answer.
+lm-eval passes all responses of each problem to a filter, whose result is the problem's answer.
 """
 
 import atexit
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from evaluation.answers import Checker, final, flexible, strict
-from evaluation.tasks import ARITHMETIC_PROBLEMS, load
+from evaluation.problems import ARITHMETIC_PROBLEMS, held_out_arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.arithmetic import plain_problem
 
 
 def arithmetic(problems: int = ARITHMETIC_PROBLEMS, **_: Any) -> dict[str, Any]:
-    """The first held-out problems of the quickstart's generator, all different, as a split."""
+    """Distinct held-out problems of the quickstart's generator, as a split."""
     from datasets import Dataset
 
     rows = [
@@ -24,7 +24,7 @@ def arithmetic(problems: int = ARITHMETIC_PROBLEMS, **_: Any) -> dict[str, Any]:
             "plain": plain_problem(problem.question, ""),
             "answer": problem.answer,
         }
-        for problem in load("arithmetic", limit=problems)
+        for problem in held_out_arithmetic(problems)
     ]
     return {"test": Dataset.from_list(rows)}
 
@@ -40,7 +40,7 @@ def flexible_answers(responses: Sequence[Sequence[str]], documents: Any) -> list
 
 
 def final_answers(responses: Sequence[Sequence[str]], documents: Any) -> list[str | None]:
-    """What each first response says its answer is: a final line, a box or a sentence."""
+    """The answer of each first response: on a final line, in a box or in a sentence."""
     return _first(final, responses)
 
 
@@ -51,19 +51,19 @@ def _first(
 
 
 def verdict(document: dict[str, Any], results: Sequence[str | None]) -> dict[str, float]:
-    """1.0 when the answer found equals the document's, else 0.0."""
+    """1.0 when the answer equals the document's, else 0.0."""
     return {"correct": float(checker().correct(results[0], gold(document)))}
 
 
 def gold(document: dict[str, Any]) -> str:
-    """The right answer of a problem: GSM8K keeps it on the last line of a solution."""
+    """The right answer of a problem, which GSM8K has on the last line of its solution."""
     answer: str = document["answer"]
     return read_final(answer) or answer
 
 
 @functools.cache
 def checker() -> Checker:
-    """The one checker of this process; its child ends with it."""
+    """The checker of this process; its child process ends with it."""
     made = Checker()
     atexit.register(made.close)
     return made

@@ -1,33 +1,21 @@
-"""Benchmarks: a name in, problems with their answers out."""
+"""Tasks whose problems have numeric answers, for the accuracy during training."""
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from evaluation.catalogue import find
 from evaluation.local import splits
-from tinymathreason import arithmetic
+from evaluation.problems import ARITHMETIC_PROBLEMS, NumericProblem, held_out_arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 
-ARITHMETIC_PROBLEMS = 200
-
-
-@dataclass(frozen=True)
-class NumericProblem:
-    """A question and the number that answers it, as text."""
-
-    question: str
-    answer: str
-
 
 def _arithmetic(data: str | None, limit: int | None) -> list[NumericProblem]:
-    """Held-out problems of the quickstart's generator, all different; always the same ones."""
+    """Distinct held-out problems of the quickstart's generator, the same ones each time."""
     if data is not None:
-        raise InputError("data: the task arithmetic makes its own problems")
-    made = itertools.islice(arithmetic.problems(0, held_out=True), limit or ARITHMETIC_PROBLEMS)
-    return [NumericProblem(problem.question, str(problem.answer)) for problem in made]
+        raise InputError("data: the task arithmetic generates its own problems")
+    return held_out_arithmetic(limit or ARITHMETIC_PROBLEMS)
 
 
 def _gsm8k(data: str | None, limit: int | None) -> list[NumericProblem]:
@@ -49,7 +37,7 @@ TASKS: dict[str, Callable[[str | None, int | None], list[NumericProblem]]] = {
 
 
 def load(task: str, data: str | None = None, limit: int | None = None) -> list[NumericProblem]:
-    """The first ``limit`` problems of a task; None takes all (of the endless arithmetic, 200).
+    """The first ``limit`` problems of a task; None takes all, or 200 of the endless arithmetic.
 
     Raises `InputError` for an unknown task and for a data file that is missing or malformed.
     """

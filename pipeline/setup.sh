@@ -6,14 +6,14 @@ SIZE=9000 # megabytes of .venv
 
 fail() { echo "error: $1" >&2 && exit 2; }
 
-# The last words of a failed command, in one line.
+# The end of a failed command's output, on one line.
 words() { grep -v WARNING <<<"$1" | tail -n 8 | tr -s '[:space:]' ' '; }
 
-# try WHAT COMMAND...: run it in silence; when it fails, say what failed and why.
+# try WHAT COMMAND...: run a command without its output; when it fails, say what failed and why.
 try() {
-  local said what=$1
+  local output what=$1
   shift
-  said=$("$@" 2>&1) || fail "$what: $(words "$said")"
+  output=$("$@" 2>&1) || fail "$what: $(words "$output")"
 }
 
 [ "$(uname -s)" = Linux ] ||
@@ -30,12 +30,12 @@ for python in ${PYTHON:+"$PYTHON"} python3.12 python3 python ""; do
   is_312 "$python" && break
   [ -z "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not Python 3.12"
 done
-# Given a link to a Python that was built for another place, venv makes one that does not start.
+# From a link to a Python that was built for another folder, venv makes one that does not start.
 python=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
   fail "$python has no venv; on Debian and Ubuntu: apt install python3.12-venv"
 
-# The newest glibc that a wheel asks for: libtpu's, and on ARM, where libtpu has none, xprof's.
+# The newest glibc that a wheel requires: libtpu's; on ARM, where libtpu has no wheel, xprof's.
 machine=$("$python" -c 'import sysconfig; print(sysconfig.get_platform())')
 case $machine in
   linux-x86_64) glibc=2.31 absent="" ;;
@@ -52,19 +52,19 @@ echo "Setting up .venv: 9 GB of packages, one to a few minutes"
 try "no .venv can be made here" "$python" -m venv --clear .venv
 export PATH="$PWD/.venv/bin:$PATH"
 if ! command -v uv >/dev/null; then
-  # The block of lines of requirements.txt that pins uv and its hashes.
+  # The lines of requirements.txt that pin uv and its hashes.
   awk '/^uv==/ {p = 1} p {print} p && !/\\$/ {exit}' requirements.txt >.venv/uv.txt
   try "the package index (pip's setting index-url) cannot be reached or has no uv" \
     env PIP_USER=0 python -m pip install --quiet --require-hashes --requirement .venv/uv.txt
 fi
-# uv does not read pip's configuration: what pip was told of the index, uv is told too.
+# uv does not read pip's configuration, so pip's index and certificates are passed on to uv.
 # ("pip config get" would read the user's file alone.)
 setting() { python -m pip config list 2>/dev/null | sed -n "s/^global\.$1='\(.*\)'\$/\1/p"; }
 index=${PIP_INDEX_URL:-$(setting index-url)} certificates=${PIP_CERT:-$(setting cert)}
 [ -z "$index" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
 [ -z "$certificates" ] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}
 
-# uv unpacks into a cache and links from there. Where the home cannot be written, it lies in .venv.
+# uv unpacks into a cache and links from there. If the home is not writable, the cache is in .venv.
 cache=$(uv cache dir)
 if ! mkdir -p "$cache" 2>/dev/null || ! [ -w "$cache" ]; then
   cache=$PWD/.venv/cache

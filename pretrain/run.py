@@ -3,7 +3,6 @@
 ``config.json`` holds the resolved configuration, ``provenance.json`` an entry for every start.
 """
 
-import datetime
 import hashlib
 import json
 import math
@@ -18,8 +17,11 @@ from pretrain.model import Model
 from tinymathreason import provenance
 from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
+from tinymathreason.files import read_json
 from tinymathreason.parsing import parse_json
+from tinymathreason.records.base import Record
+from tinymathreason.records.mixture import Mixture
+from tinymathreason.records.pretraining import Configuration, MixtureHash, Start, Starts
 
 DECISIVE = (
     "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
@@ -159,7 +161,7 @@ def check_parameters(config: dict[str, Any], step: int) -> int | None:
     return count
 
 
-def mixture_record(config: dict[str, Any]) -> dict[str, str] | None:
+def mixture_record(config: dict[str, Any]) -> MixtureHash | None:
     """SHA-256 of the mixture's manifest.json and of its content; None without a mixture.
 
     The content is the names, weights and records of the sources, so a mixture that was rebuilt or
@@ -170,16 +172,16 @@ def mixture_record(config: dict[str, Any]) -> dict[str, str] | None:
     path = Path(config["grain_train_mixture_config_path"])
     manifest = path.with_name("manifest.json")
     if not manifest.is_file():
-        return {"content_sha256": _sha256(path.read_bytes())}
-    sources = read_json(manifest)["sources"]
+        return MixtureHash(manifest_sha256=None, content_sha256=_sha256(path.read_bytes()))
+    sources = Mixture.load(manifest).sources
     content = [
-        [name, source["weight"], [[s["path"], s["sha256"]] for s in sources[name]["shards"]]]
+        [name, source["weight"], [[s.path, s.sha256] for s in sources[name].shards]]
         for name, source in read_json(path).items()
     ]
-    return {
-        "manifest_sha256": _sha256(manifest.read_bytes()),
-        "content_sha256": _sha256(json.dumps(content).encode()),
-    }
+    return MixtureHash(
+        manifest_sha256=_sha256(manifest.read_bytes()),
+        content_sha256=_sha256(json.dumps(content).encode()),
+    )
 
 
 def _sha256(content: bytes) -> str:
@@ -200,7 +202,7 @@ def check_resumable(
         return
     changed = []
     if (directory / "config.json").exists():
-        before = _read(directory / "config.json")
+        before = _load(Configuration, directory / "config.json").maxtext()
         # Without a length of its own, the schedule ends with the run.
         decisive = (*DECISIVE, "steps") if config["learning_rate_schedule_steps"] < 0 else DECISIVE
         changed = [
@@ -212,10 +214,10 @@ def check_resumable(
         ]
     for last in starts(config)[-1:]:
         for name, value in (("hosts", hosts), ("devices", devices)):
-            if value is not None and value != last[name]:
-                changed.append(f"{name} were {last[name]}, are {value}")
+            if value is not None and value != getattr(last, name):
+                changed.append(f"{name} were {getattr(last, name)}, are {value}")
         mixture = mixture_record(config)
-        if (mixture or {}).get("content_sha256") != (last["mixture"] or {}).get("content_sha256"):
+        if _content(mixture) != _content(last.mixture):
             changed.append(
                 f"the mixture {config['grain_train_mixture_config_path']} has other records or "
                 "weights"
@@ -227,13 +229,17 @@ def check_resumable(
         )
 
 
-def starts(config: dict[str, Any]) -> list[dict[str, Any]]:
+def _content(mixture: MixtureHash | None) -> str | None:
+    return mixture.content_sha256 if mixture else None
+
+
+def starts(config: dict[str, Any]) -> list[Start]:
     """The entries of provenance.json, one for every start of the run, oldest first."""
     path = run_directory(config) / "provenance.json"
-    return list(_read(path)["starts"]) if path.exists() else []
+    return _load(Starts, path).starts if path.exists() else []
 
 
-class Start:
+class StartWriter:
     """The record of one start of a run. With several hosts, only one of them writes it."""
 
     def __init__(self, config: dict[str, Any], hosts: int, devices: int, device: str) -> None:
@@ -245,49 +251,46 @@ class Start:
         directory = run_directory(config)
         saved = checkpoints(config)
         if not saved or not (directory / "config.json").exists():
-            _write(directory / "config.json", config)
-        first = _read(directory / "config.json")
+            _write(directory / "config.json", Configuration(**config))
+        first = _load(Configuration, directory / "config.json").maxtext()
         tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
-        record = provenance.record().model_dump()
-        self.entry: dict[str, Any] = {
-            "start": record.pop("time"),
-            **record,
-            "hosts": hosts,
-            "devices": devices,
-            "device": device,
-            "arithmetic": config["dtype"],
-            "changed": {key: value for key, value in config.items() if first.get(key) != value},
-            "mixture": mixture_record(config),
-            "tokenizer_sha256": _sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,
-            "resumed_from": saved[-1] if saved else None,
-            "end": None,
-            "outcome": None,
-            "step": None,
-        }
+        self.entry = Start(
+            provenance=provenance.record(),
+            hosts=hosts,
+            devices=devices,
+            device=device,
+            arithmetic=config["dtype"],
+            changed={key: value for key, value in config.items() if first.get(key) != value},
+            mixture=mixture_record(config),
+            tokenizer_sha256=_sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,
+            resumed_from=saved[-1] if saved else None,
+            end=None,
+            outcome=None,
+            step=None,
+        )
         self._before = starts(config)
         self._write()
 
     def end(self, outcome: str) -> None:
         """Record how the training ended, and the last saved step."""
         saved = checkpoints(self.config)
-        self.entry["end"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self.entry["outcome"] = outcome
-        self.entry["step"] = saved[-1] if saved else None
+        step = saved[-1] if saved else None
+        ended = {"end": provenance.now(), "outcome": outcome, "step": step}
+        self.entry = self.entry.model_copy(update=ended)
         self._write()
 
     def _write(self) -> None:
         path = run_directory(self.config) / "provenance.json"
-        _write(path, {"starts": [*self._before, self.entry]})
+        _write(path, Starts(starts=[*self._before, self.entry]))
 
 
-def _read(path: epath.Path) -> Any:
-    return parse_json(path.read_bytes(), path)
+def _load[R: Record](model: type[R], path: epath.Path) -> R:
+    return model.parse(path.read_bytes(), path)
 
 
-def _write(path: epath.Path, value: Any) -> None:
+def _write(path: epath.Path, record: Record) -> None:
     if "://" in str(path):
         # Objects in a bucket appear only when they are complete.
-        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8")
+        path.write_text(record.text(), encoding="utf-8")
     else:
-        write_json(str(path), value)
+        record.write(str(path))

@@ -170,7 +170,7 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
     start = None
     if jax.process_index() == 0:
         run.set_aside_incomplete(config)
-        start = run.Start(
+        start = run.StartWriter(
             config, jax.process_count(), jax.device_count(), jax.devices()[0].device_kind
         )
     if jax.process_count() > 1:
@@ -208,7 +208,7 @@ def _trainer(config: dict[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def recorded(config: dict[str, Any], start: run.Start | None) -> Iterator[None]:
+def recorded(config: dict[str, Any], start: run.StartWriter | None) -> Iterator[None]:
     """Check the first checkpoint of the training in the block, and record its failure.
 
     ``start`` is None on hosts that write no record. An OSError is raised as a RuntimeError: during
@@ -229,7 +229,7 @@ def recorded(config: dict[str, Any], start: run.Start | None) -> Iterator[None]:
         check.close()
 
 
-def exit_now(start: run.Start, error: InputError) -> None:
+def exit_now(start: run.StartWriter, error: InputError) -> None:
     """End the process with a one-line error, because MaxText's training loop cannot be stopped."""
     start.end(f"failed: {error}")
     print(f"error: {error}", file=sys.stderr, flush=True)
@@ -237,7 +237,7 @@ def exit_now(start: run.Start, error: InputError) -> None:
 
 
 def exit_status(
-    config: dict[str, Any], start: run.Start | None, saved: Sequence[int], preempted: bool
+    config: dict[str, Any], start: run.StartWriter | None, saved: Sequence[int], preempted: bool
 ) -> int:
     """The exit status of a training that returned; also records the outcome in ``start``.
 

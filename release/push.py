@@ -89,7 +89,7 @@ def _reaching(repo: str) -> Iterator[None]:
         # The upload of a large file wraps what the hub said.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        said = " ".join((disk.told(cause) if isinstance(cause, OSError) else str(cause)).split())
+        said = " ".join((disk.explain(cause) if isinstance(cause, OSError) else str(cause)).split())
         if status == 401:
             said = "the hub does not accept the token (401): run hf auth login, or set HF_TOKEN"
         elif status == 403:

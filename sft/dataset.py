@@ -7,10 +7,10 @@ import pyarrow
 import pyarrow.parquet
 
 from data_prep.mixture import faults
-from evaluation.tasks import NumericProblem
+from evaluation.problems import NumericProblem
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
+from tinymathreason.records.tuning import Examples
 
 MANIFEST = "manifest.json"
 """Counts, inputs and hashes; written last."""
@@ -61,8 +61,7 @@ def held_out_problems(folder: Path) -> list[NumericProblem]:
 
 def damage(folder: Path) -> str:
     """What is not as it was written, in words; empty when nothing is."""
-    # Older manifests have no hashes.
-    return faults(folder, manifest(folder).get("files", []))
+    return faults(folder, manifest(folder).files)
 
 
 def check(folder: Path) -> None:
@@ -79,7 +78,6 @@ def _table(folder: Path, split: str, columns: list[str]) -> Any:
         raise InputError(f"{path}: {error}; remove {folder} and prepare it again") from error
 
 
-def manifest(folder: Path) -> dict[str, Any]:
+def manifest(folder: Path) -> Examples:
     """The manifest of a folder; `InputError` when there is none."""
-    found: dict[str, Any] = read_json(folder / MANIFEST)
-    return found
+    return Examples.load(folder / MANIFEST)

@@ -78,7 +78,7 @@ def load_tokenizer(model: str, template: Path, revision: str = "main", weights: 
     if stop is None:
         raise InputError(f"{model}: the tokenizer has no {IM_END}, the token that ends an answer")
     encoded = Chat(tokenizer, tokenizer.chat_template).encode([conversation("1 + 1?", "2")])[0]
-    said = [i for i, spoken in zip(encoded.ids, encoded.said, strict=True) if spoken]
+    said = [i for i, spoken in zip(encoded.ids, encoded.assistant_mask, strict=True) if spoken]
     if said[-1:] != [stop]:
         raise InputError(
             f"{template}: the loss would not see {IM_END} at the end of an answer; "

@@ -18,7 +18,10 @@ from sft.settings import parse
 from tinymathreason import cli, provenance
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import check_replaceable, new_directory, write_json
+from tinymathreason.files import new_directory
+from tinymathreason.records.base import check_replaceable
+from tinymathreason.records.mixture import Inputs
+from tinymathreason.records.tuning import ExampleCounts, ExampleData, ExampleInputs, Examples
 from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 
 BATCH = 2000
 """Examples tokenised together, and rows of a group of a file."""
-KIND = "sft.prepare"
-"""What the manifest says that the folder is."""
 FORM = 2
 """Counts the changes of our own rules: examples made by older ones are stale."""
 REJECTED = "rejected.jsonl"
@@ -58,23 +59,26 @@ def prepare(
     tokenizer = load_tokenizer(model, data.chat_template, revision, weights=False)
     folder = data.data_dir or output / "data"
     files = (*(f"{split}.parquet" for split in SPLITS), REJECTED)
-    check_replaceable(folder, MANIFEST, KIND, files)
-    before = manifest(folder).get("inputs", {}) if folder.exists() else {}
-    inputs = _inputs(data, tokenizer, max_length, before.get("files", {}))
-    if folder.exists():
+    check_replaceable(folder, MANIFEST, Examples, files)
+    before = manifest(folder).inputs if folder.exists() else None
+    inputs = _inputs(data, tokenizer, max_length, before.files if before else {})
+    if before:
         if not (why := _stale(folder, before, inputs)):
             return folder
         print(f"{folder}: made anew: {why}", file=sys.stderr)
     check_room(folder)
     examples, rejected = select(data)
-    here = [file for file in inputs["files"] if not is_remote(file)]
+    here = [file for file in inputs.files if not is_remote(file)]
     with new_directory(folder, replace=True, inputs=here) as aside:
         counts = _write(
             aside, examples, rejected, Chat(tokenizer, tokenizer.chat_template), data, max_length
         )
-        described: dict[str, Any] = {"kind": KIND, "sources": counts, "inputs": inputs}
-        described["files"] = [describe(aside, aside / name) for name in files]
-        write_json(aside / MANIFEST, {**described, **provenance.record().model_dump()})
+        Examples(
+            sources=counts,
+            inputs=inputs,
+            files=[describe(aside, aside / name) for name in files],
+            provenance=provenance.record(),
+        ).write(aside / MANIFEST)
     return folder
 
 
@@ -100,8 +104,8 @@ def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
 
 
 def _inputs(
-    data: "SftData", tokenizer: Any, max_length: int | None, before: dict[str, Any]
-) -> dict[str, Any]:
+    data: "SftData", tokenizer: Any, max_length: int | None, before: Inputs
+) -> ExampleInputs:
     """What decides the examples: the configuration, the files, the tokenizer and the template.
 
     ``before`` are the files of the folder that is there: a remote place need not answer again.
@@ -115,7 +119,7 @@ def _inputs(
         del values[name]
     patterns = {f"sources.{name}.path": source.path for name, source in data.sources.items()}
     patterns |= {f"decontaminate.{k}.path": b.path for k, b in enumerate(data.decontaminate)}
-    files: inputs.Inputs = {}
+    files: dict[str, Any] = {}
     for name, pattern in patterns.items():
         try:
             files |= inputs.described(list_files(name, pattern) if pattern else [])
@@ -123,21 +127,24 @@ def _inputs(
             files |= {file: told for file, told in before.items() if is_remote(file)}
             if not any(map(is_remote, files)):
                 raise
-    digest = tokenizer_hash(tokenizer)
-    found = {"data": values, "files": files, "tokenizer": digest, "max_length": max_length}
-    return {"form": FORM, **found}
+    return ExampleInputs(
+        form=FORM,
+        data=ExampleData(**values),
+        files=files,
+        tokenizer=tokenizer_hash(tokenizer),
+        max_length=max_length,
+    )
 
 
-def _stale(folder: Path, before: dict[str, Any], inputs: dict[str, Any]) -> str:
+def _stale(folder: Path, before: ExampleInputs, inputs: ExampleInputs) -> str:
     """Why a prepared folder is of no use, in words; empty when it is."""
     from data_prep.inputs import changes
     from sft.dataset import damage
 
-    files = inputs["files"]
-    if found := changes(before.get("files", {}), files):
+    if found := changes(before.files, inputs.files):
         return found
     # What a remote system did not tell is no difference.
-    if {**before, "files": files} != inputs:
+    if before.model_copy(update={"files": inputs.files}) != inputs:
         return "the configuration, the tokenizer or the template is another"
     return damage(folder)
 
@@ -149,7 +156,7 @@ def _write(
     chat: "Chat",
     data: "SftData",
     max_length: int | None,
-) -> dict[str, Any]:
+) -> dict[str, ExampleCounts]:
     """Write the splits and the rejected rows; returns the counts by source."""
     import pyarrow
     import pyarrow.parquet
@@ -200,26 +207,27 @@ def _write(
     counts = {}
     for name in data.sources:
         total = kept[name]["train"] + kept[name]["eval"]
-        counts[name] = {
-            "read": total + reasons[name].total(),
-            "kept": total,
-            "rejected": dict(sorted(reasons[name].items())),
-            **{what: kept[name][what] for what in (*SPLITS, "tokens")},
-        }
+        counts[name] = ExampleCounts(
+            read=total + reasons[name].total(),
+            kept=total,
+            rejected=dict(sorted(reasons[name].items())),
+            train=kept[name]["train"],
+            eval=kept[name]["eval"],
+            tokens=kept[name]["tokens"],
+        )
     _check(counts)
     return counts
 
 
-def _check(counts: dict[str, Any]) -> None:
+def _check(counts: dict[str, ExampleCounts]) -> None:
     """Raise `InputError` when a source gives nothing, or a split is empty."""
     for name, entry in counts.items():
         # A set may well be contained in the earlier ones.
-        elsewhere = sum(n for why, n in entry["rejected"].items() if "duplicate" in why)
-        if not entry["kept"] and not elsewhere:
+        elsewhere = sum(n for why, n in entry.rejected.items() if "duplicate" in why)
+        if not entry.kept and not elsewhere:
             raise InputError(f"sources.{name}: nothing is left of it: {_reasons(entry)}")
-    train, held_out = (
-        sum(entry[split] for entry in counts.values()) for split in ("train", "eval")
-    )
+    train = sum(entry.train for entry in counts.values())
+    held_out = sum(entry.eval for entry in counts.values())
     if not train or not held_out:
         raise InputError(
             f"sources: {train} examples to train on, {held_out} held out; "
@@ -227,17 +235,17 @@ def _check(counts: dict[str, Any]) -> None:
         )
 
 
-def _reasons(entry: dict[str, Any]) -> str:
-    reasons = ", ".join(f"{count:,} {why}" for why, count in entry["rejected"].items())
-    return f"{entry['read']:,} read, {reasons or 'none rejected'}"
+def _reasons(entry: ExampleCounts) -> str:
+    reasons = ", ".join(f"{count:,} {why}" for why, count in entry.rejected.items())
+    return f"{entry.read:,} read, {reasons or 'none rejected'}"
 
 
-def summary(counts: dict[str, Any]) -> str:
+def summary(counts: dict[str, ExampleCounts]) -> str:
     """A table for a user: the rows of every source that were kept and rejected."""
     rows = []
     for name, entry in counts.items():
-        reasons = ", ".join(f"{count:,} {why}" for why, count in entry["rejected"].items())
-        numbers = (f"{entry[key]:,}" for key in ("read", "kept", "tokens"))
+        reasons = ", ".join(f"{count:,} {why}" for why, count in entry.rejected.items())
+        numbers = (f"{number:,}" for number in (entry.read, entry.kept, entry.tokens))
         rows.append([name, *numbers, reasons or "none"])
     return text_table(["source", "read", "kept", "tokens", "rejected"], rows)
 
@@ -258,7 +266,7 @@ def main(argv: Sequence[str]) -> None:
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision
     )
-    print(summary(manifest(folder)["sources"]))
+    print(summary(manifest(folder).sources))
     print(f"{folder} is ready")
 
 

@@ -53,7 +53,7 @@ class Sft(Algorithm[SftData]):
             {split: file_hash(folder / f"{split}.parquet") for split in dataset.SPLITS},
             {
                 "manifest": file_hash(folder / dataset.MANIFEST),
-                "counts": dataset.manifest(folder)["sources"],
+                "counts": dataset.manifest(folder).sources,
             },
             held_out,
             problems,

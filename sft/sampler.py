@@ -79,5 +79,5 @@ class Sampler:
 def tokens(chat: "Chat", question: str, text: str) -> tuple[list[int], list[int]]:
     """Token ids of the prompt, and of an answer to it with its stop token."""
     encoded = chat.encode([conversation(question, text)])[0]
-    start = encoded.said.index(True)
-    return encoded.ids[:start], list(itertools.compress(encoded.ids, encoded.said))
+    start = encoded.assistant_mask.index(True)
+    return encoded.ids[:start], list(itertools.compress(encoded.ids, encoded.assistant_mask))

@@ -29,8 +29,7 @@ def model_dir(tmp_path_factory):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from data_prep import tokenizer
-    from tests.data_prep.test_tokenizer import sample
-    from tests.support.checkpoints import SIZES
+    from tests.support.checkpoints import SIZES, sample
 
     folder = tmp_path_factory.mktemp("model") / "model"
     tokenizer.save(tokenizer.train(sample(), SIZES.vocab), folder)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,34 @@ def test_imports_point_one_way(room: str) -> None:
     for path in Path(room).rglob("*.py"):
         for other in imports(path) - {room}:
             assert ROOMS[other] < ROOMS[room], f"{path} imports {other}"
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the rooms, by its name."""
+    return {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): path
+        for room in ROOMS
+        for path in Path(room).rglob("*.py")
+    }
+
+
+def imported_modules(name: str, paths: dict[str, Path]) -> set[str]:
+    """The modules of the rooms that a module imports, inside its functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(paths[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inside if inside <= paths.keys() else {node.module, *inside}
+    return found & paths.keys() - {name}
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    paths = modules()
+    graph = {name: imported_modules(name, paths) for name in paths}
+    assert sum(map(len, graph.values())) > 500
+    TopologicalSorter(graph).prepare()  # raises CycleError with the circle
 
 
 def test_modules_are_small_and_say_what_they_are() -> None:

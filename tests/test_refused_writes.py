@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from tests.support import records
 from tests.support.limits import unprivileged
 from tinymathreason import cli
 
@@ -52,11 +53,8 @@ def test_where_nothing_can_be_written(tmp_path, capsys, model_dir, command: str,
     places = {"home": tmp_path, "model": model_dir, "output": tmp_path / kind / "out"}
     for name, text in (("tuning", TUNING), ("recipe", RECIPE), ("pipeline", PIPELINE)):
         (tmp_path / f"{name}.yaml").write_text(text.format(**places))
-    shard = '{"path": "a/train-0", "tokens": 10, "records": 1}'
-    (tmp_path / "mixture").mkdir()
-    (tmp_path / "mixture/manifest.json").write_text(
-        f'{{"sources": {{"a": {{"shards": [{shard}]}}}}}}'
-    )
+    source = records.source(shards=[records.shard(path="a/train-0")])
+    records.mixture(sources={"a": source}).write(tmp_path / "mixture/manifest.json")
     (tmp_path / "read-only").chmod(0o555)
     before = sorted(tmp_path.rglob("*"))
     main = importlib.import_module(command).main
@@ -67,7 +65,7 @@ def test_where_nothing_can_be_written(tmp_path, capsys, model_dir, command: str,
     assert f"{places['output']}" in told[0]
     words = {
         "read-only": ("Permission denied: ", "read-only is ", "have its permissions changed"),
-        "below a file": ("Not a directory: ", "is a file, no folder", "move it away"),
+        "below a file": ("Not a directory: ", "is a file, not a folder", "move it away"),
     }[kind]
     for part in words:
         assert part in told[0]

@@ -1,7 +1,7 @@
-"""The canonical final line of a worked solution: written by the data, read by the evaluation.
+"""The final line of a worked solution, which the data writes and the evaluation reads.
 
-The form is GSM8K's own, ``#### 42`` on a line by itself: it needs no tuning to be read by other
-evaluation tools, it cannot be confused with a step of the solution, and it costs few tokens.
+It has GSM8K's form, ``#### 42`` on a line by itself. Other evaluation tools know this form, it
+cannot be confused with a step of the solution, and it takes few tokens.
 """
 
 import re
@@ -13,16 +13,16 @@ from tinymathreason.spelling import normalise, plain_digits
 
 PREFIX = "#### "
 TAIL = 20_000
-"""Characters at the end of a text in which a box is looked for."""
+"""Characters at the end of a text in which a box is searched for."""
 MOST = 100
-"""Times that a solution may state its answer; what states it oftener is none."""
-# Commas stand before three digits, lest the pair 1,2 were read as twelve.
+"""How often a solution may state its answer; a text with more has no answer."""
+# A comma must be followed by three digits; otherwise the pair 1,2 would be read as twelve.
 _DIGITS = r"-?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 _NUMBER = re.compile(_DIGITS)
 _FINAL_LINE = re.compile(rf"^#### ({_DIGITS})\.?\s*$", re.MULTILINE)
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _HOPE = re.compile(r"\sI hope (?:it|this) is correct\.?$")
-# TeX boxes the next token; whoever leaves out the braces means the whole number.
+# Without braces TeX boxes only the next token, but the whole number is meant.
 _UNBRACED = r"-?[0-9](?:[0-9.,/]*[0-9])?|[A-Za-z](?![A-Za-z])"
 _BRACE = re.compile(rf"\\(?:boxed|fbox)(?![A-Za-z])\s*(?:\{{|({_UNBRACED}))|[{{}}]")
 # How GSM8K, MetaMathQA and MathInstruct's chain-of-thought part end a solution.
@@ -44,12 +44,12 @@ def final_line(answer: int | str) -> str:
 
 
 def canonical(solution: str) -> str | None:
-    """A dataset's solution without GSM8K's calculator marks, its answer on the one final line.
+    """A dataset's solution without GSM8K's calculator marks, with its answer on one final line.
 
-    The answer is what the last lines say it is, else what the last ``\\boxed{}`` holds; of several
-    forms the one that is a plain number. None when there is neither, or when there are more than
-    `MOST`. Raises `ContradictionError` when the solution states two numbers of different value.
-    Takes time linear in the text; an answer longer than `LONGEST` characters is none.
+    The answer is the one in the last lines, else the one in the last ``\\boxed{}``; a plain number
+    is preferred to other forms of it. None when there is no answer, or more than `MOST`. Raises
+    `ContradictionError` when the solution states two numbers of different value. Takes time linear
+    in the text. An answer longer than `LONGEST` characters is ignored.
     """
     text = _CALCULATOR.sub("", solution).rstrip()
     hope = _HOPE.search(text, max(0, len(text) - 60))
@@ -57,17 +57,17 @@ def canonical(solution: str) -> str | None:
     text = text[:end]
     boxed = boxes(text[text.rfind("\n") + 1 :] if stated else text)
     stated += [bare(box) for box in boxed[-1:]]
-    # Marks within the solution: an answer, which the last line repeats, or else a heading.
+    # Marks within the solution are the answer, which the last line repeats, or headings.
     marks = 0
 
-    def unmarked(found: re.Match[str]) -> str:
+    def unmarked(match: re.Match[str]) -> str:
         nonlocal marks
         marks += 1
-        if marks > MOST or len(found[1]) > LONGEST:
-            return f"{found[1]}\n"
-        answer = bare(found[1])
+        if marks > MOST or len(match[1]) > LONGEST:
+            return f"{match[1]}\n"
+        answer = bare(match[1])
         if quantity.read(answer) is None:
-            return f"{found[1]}\n"
+            return f"{match[1]}\n"
         stated.append(answer)
         return ""
 
@@ -83,9 +83,9 @@ def canonical(solution: str) -> str | None:
 
 
 def _endings(text: str, end: int) -> tuple[list[str], int]:
-    """The answers that the last lines before ``end`` state, and where these lines begin."""
-    marks = [found.start() for found in _MARK.finditer(text, 0, end)]
-    claims = [found.span() for found in _CLAIM.finditer(text, 0, end)]
+    """The answers in the last lines before ``end``, and the start of these lines."""
+    marks = [match.start() for match in _MARK.finditer(text, 0, end)]
+    claims = [match.span() for match in _CLAIM.finditer(text, 0, end)]
     stated: list[str] = []
     end = _without_space(text, end)
     while len(stated) <= MOST:
@@ -99,12 +99,12 @@ def _endings(text: str, end: int) -> tuple[list[str], int]:
             while claims and claims[-1][0] >= end:
                 claims.pop()
             start, place = claims[-1] if claims else (0, end)
-            said = text[place : min(end, place + LONGEST)].removeprefix(":")
-            whole = place < end <= place + LONGEST and said[:1].isspace()
-            if not whole or "\n" in said[1:] or _NO_CLAIM.search(said, 1):
+            claim = text[place : min(end, place + LONGEST)].removeprefix(":")
+            whole = place < end <= place + LONGEST and claim[:1].isspace()
+            if not whole or "\n" in claim[1:] or _NO_CLAIM.search(claim, 1):
                 break
             claims.pop()
-            answer = bare(said)
+            answer = bare(claim)
             if stated and answer != stated[0] and quantity.read(answer) is None:
                 break  # a sentence of the solution
         stated.append(answer)
@@ -119,11 +119,10 @@ def _without_space(text: str, end: int) -> int:
 
 
 def bare(answer: str) -> str:
-    """An answer in one spelling, without the dress of a sentence: no mathematics signs, box, full
-    stop or spaces around it.
+    """An answer in one spelling, without dollar signs, box, full stop or spaces around it.
 
-    A number is without thousands separators, currency sign and unit, too, but for per cent. What
-    is longer than `LONGEST` is only stripped.
+    A number is also without thousands separators, currency sign and unit, except for per cent. A
+    text longer than `LONGEST` is only stripped.
     """
     answer = answer.strip()
     if len(answer) > LONGEST:
@@ -133,10 +132,10 @@ def bare(answer: str) -> str:
         inner = answer.strip().removesuffix(".").strip()
         if len(inner) > 1 and inner[0] == inner[-1] == "$":
             inner = inner[1:-1]
-        found = _BRACE.match(inner)
-        if found and found[0] != "{" and (box := boxes(inner)):
-            closed = found[1] or f"{found[0]}{box[0]}}}"
-            if len(box) == 1 and inner in (closed, found[0]):
+        brace = _BRACE.match(inner)
+        if brace and brace[0] != "{" and (box := boxes(inner)):
+            closed = brace[1] or f"{brace[0]}{box[0]}}}"
+            if len(box) == 1 and inner in (closed, brace[0]):
                 inner = box[0]
         if inner == answer:
             break
@@ -146,29 +145,29 @@ def bare(answer: str) -> str:
 
 
 def boxes(text: str) -> list[str]:
-    """What the ``\\boxed{...}`` and ``\\boxed 5`` of the last `TAIL` characters hold, in order.
+    """The contents of ``\\boxed{...}`` and ``\\boxed 5`` in the last `TAIL` characters, in order.
 
-    One that is not closed, or holds more than `LONGEST` characters, is left out.
+    A box that is not closed or has more than `LONGEST` characters is left out.
     """
     text = text[-TAIL:]
-    found: dict[int, str] = {}
+    contents: dict[int, str] = {}
     opened: list[tuple[int, bool]] = []
     for brace in _BRACE.finditer(text):
         if brace[1]:
-            found[brace.start(1)] = brace[1]
+            contents[brace.start(1)] = brace[1]
         elif brace[0] != "}":
             opened.append((brace.end(), brace[0] != "{"))
         elif opened:
             start, is_box = opened.pop()
             if is_box and brace.start() - start <= LONGEST:
-                found[start] = text[start : brace.start()]
-    return [found[start] for start in sorted(found)]
+                contents[start] = text[start : brace.start()]
+    return [contents[start] for start in sorted(contents)]
 
 
 def read_final(text: str) -> str | None:
-    """The answer on the first final line of ``text``, without thousands separators; else None."""
-    found = _FINAL_LINE.search(plain_digits(text))
-    return found.group(1).replace(",", "") if found else None
+    """The answer on the first final line, without thousands separators; None without one."""
+    line = _FINAL_LINE.search(plain_digits(text))
+    return line[1].replace(",", "") if line else None
 
 
 def same_number(left: str | None, right: str | None) -> bool:

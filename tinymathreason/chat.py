@@ -1,8 +1,8 @@
-"""Conversations in; the token ids of their template, and which of them the assistant said, out.
+"""Encodes conversations by a chat template, with a mask of the tokens that the assistant writes.
 
-The ids are those of `transformers`' own ``apply_chat_template``, with two differences on purpose.
-Text of a message never becomes a control token, even when it spells one out. And the text is cut
-where the assistant begins to speak, as it is when the model answers a prompt.
+The ids are those of transformers' own ``apply_chat_template``, with two intended differences. The
+text of a message never becomes a control token, even if it contains the name of one. And the text
+is split where the assistant's part begins, as it is when the model answers a prompt.
 """
 
 import itertools
@@ -28,13 +28,13 @@ class Encoded:
 
     ids: list[int]
     """Token ids."""
-    said: list[bool]
-    """Whether the assistant says the token, as the template's generation blocks have it."""
+    assistant_mask: list[bool]
+    """Whether each token is the assistant's, by the template's generation blocks."""
 
     @property
     def labels(self) -> list[int]:
-        """The ids that the loss sees, -100 elsewhere."""
-        return [i if said else -100 for i, said in zip(self.ids, self.said, strict=True)]
+        """The assistant's ids, which the loss is computed on, and -100 elsewhere."""
+        return [i if own else -100 for i, own in zip(self.ids, self.assistant_mask, strict=True)]
 
 
 class Chat:
@@ -53,7 +53,7 @@ class Chat:
         self._special = {token.content: i for i, token in added if token.special}
         if any(len(token) < 2 for token in self._special):
             raise InputError(
-                "the tokenizer has a control token of one character: it cannot be told"
+                "the tokenizer has a control token of one character, which text cannot avoid"
             )
         longest_first = sorted(self._special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
@@ -66,31 +66,31 @@ class Chat:
         expected = tokenizer(self._render(_PROBE, False)[0], add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
             raise InputError(
-                "the tokenizer reads text after a control token otherwise than by itself; "
-                "a byte-level one is needed"
+                "the tokenizer encodes text after a control token differently from text alone; "
+                "use a byte-level tokenizer"
             )
 
     def encode(self, conversations: Sequence[Messages], prompt: bool = False) -> list[Encoded]:
-        """The conversations as token ids; with ``prompt`` up to where the assistant speaks next."""
+        """The conversations as token ids; with ``prompt``, up to the assistant's next answer."""
         cut = [self._cut(messages, prompt) for messages in conversations]
         self._learn(text for pieces in cut for text, _, control in pieces if not control)
-        found = []
+        encoded = []
         for pieces in cut:
             ids: list[int] = []
-            said: list[bool] = []
-            for text, spoken, control in pieces:
+            mask: list[bool] = []
+            for text, is_assistant, control in pieces:
                 new = [self._special[text]] if control else self._known[text]
                 ids += new
-                said += [spoken] * len(new)
-            found.append(Encoded(ids, said))
-        return found
+                mask += [is_assistant] * len(new)
+            encoded.append(Encoded(ids, mask))
+        return encoded
 
     def _cut(self, messages: Messages, prompt: bool) -> list[tuple[str, bool, bool]]:
-        """The rendered text in pieces: the text, whether it is spoken, whether it is control."""
+        """The rendered text in pieces: text, whether the assistant's, whether control."""
         everything = "".join(value for message in messages for value in message.values())
         mark = next((char for char in _PRIVATE if char not in everything), None)
         if mark is None:
-            raise InputError("a message holds every character of Unicode's private use area")
+            raise InputError("a message has every character of Unicode's private use area")
         text, spans = self._render([self._marked(message, mark) for message in messages], prompt)
         pieces = []
         places = {0, len(text)} | {place for span in spans for place in span}
@@ -100,19 +100,19 @@ class Chat:
         for start, end in itertools.pairwise(sorted(places)):
             while ahead and ahead[-1][1] <= start:
                 ahead.pop()
-            spoken = bool(ahead) and ahead[-1][0] <= start
+            is_assistant = bool(ahead) and ahead[-1][0] <= start
             piece = text[start:end].replace(mark, "")
-            pieces.append((piece, spoken, (start, end) in controls))
+            pieces.append((piece, is_assistant, (start, end) in controls))
         return pieces
 
     def _marked(self, message: dict[str, str], mark: str) -> dict[str, str]:
-        """A message whose text holds ``mark`` inside whatever spells a control token."""
-        found = {}
+        """A message with ``mark`` inserted into each name of a control token in its text."""
+        marked = {}
         for key, value in message.items():
             while self._control.search(value):
                 value = self._control.sub(lambda m: f"{m[0][:1]}{mark}{m[0][1:]}", value)
-            found[key] = value
-        return found
+            marked[key] = value
+        return marked
 
     def _render(self, messages: Messages, prompt: bool) -> tuple[str, list[tuple[int, int]]]:
         import jinja2
@@ -131,7 +131,7 @@ class Chat:
         return texts[0], spans[0]
 
     def _learn(self, texts: Iterable[str]) -> None:
-        """Encode what is not known yet, all at once: the library then uses every core."""
+        """Encode the texts that are not cached, all in one call, so that all cores are used."""
         if self._held > _CACHED:
             self._known.clear()
             self._held = 0

@@ -1,7 +1,7 @@
 """Chat messages, and the special tokens in the order of their ids.
 
-Padding is id 0 because Grain fills packed rows with zeros, and is not the end-of-text token because
-MaxText masks every padding target: were they one token, the model would never learn to stop.
+Padding is id 0 because Grain fills packed rows with zeros. It is not the end-of-text token, because
+MaxText masks every padding target and the model would then never learn to stop.
 """
 
 from pathlib import Path
@@ -14,10 +14,10 @@ RESERVED = tuple(f"<|reserved_{i}|>" for i in range(10))
 SPECIAL_TOKENS = (PAD, EOS, IM_START, IM_END, "<think>", "</think>", *RESERVED)
 
 TEMPLATE = Path(__file__).parent / "chat_templates" / "chatml.jinja"
-"""The project's chat template, with a generation block around what the loss of a tuning sees."""
+"""The project's chat template; its generation blocks mark the tokens that are trained on."""
 
 Messages = list[dict[str, str]]
-"""A conversation, as chat templates take it."""
+"""A conversation, as chat templates expect it."""
 
 
 def conversation(question: str, solution: str | None = None) -> Messages:

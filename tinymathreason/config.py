@@ -1,4 +1,4 @@
-"""YAML and ``key=value`` arguments in, checked dataclasses out."""
+"""Reads YAML files and ``key=value`` arguments into checked dataclasses."""
 
 import dataclasses
 import difflib
@@ -17,13 +17,13 @@ UNKNOWN = "unexpected_keyword_argument"
 
 @dataclass_transform(kw_only_default=True)
 def config[T](cls: type[T]) -> type[T]:
-    """Make ``cls`` a dataclass of keyword fields that `build` fills and whose keys it checks."""
+    """Make ``cls`` a dataclass of keyword fields for `build`, which refuses unknown keys."""
     cls.__pydantic_config__ = pydantic.ConfigDict(extra="forbid")  # type: ignore[attr-defined]
     return dataclasses.dataclass(kw_only=True, slots=True)(cls)
 
 
 def nearest(word: str, accepted: Iterable[str]) -> str:
-    """A hint for an unknown name: its nearest neighbour, then everything that is accepted."""
+    """A hint for an unknown name: the most similar accepted name, then all accepted names."""
     accepted = sorted(accepted)
     close = difflib.get_close_matches(word, accepted, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -31,7 +31,7 @@ def nearest(word: str, accepted: Iterable[str]) -> str:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; `InputError` when it is missing, malformed or no mapping."""
+    """The mapping in a YAML file; `InputError` when it is missing, malformed or not a mapping."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -59,7 +59,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``overrides`` laid over it, mapping by mapping; neither is changed."""
+    """``base`` with the values of ``overrides``, mapping by mapping; neither is changed."""
     merged = dict(base)
     for key, value in overrides.items():
         old = merged.get(key)
@@ -73,7 +73,7 @@ def build[T](cls: type[T], values: dict[str, Any], origin: str | Path) -> T:
     """Make the dataclass ``cls`` from ``values``.
 
     Raises `InputError` naming ``origin``, the field and the accepted values when a key is unknown,
-    missing or of the wrong type, or when the dataclass's own ``__post_init__`` refuses it.
+    missing or of the wrong type, or when the dataclass's ``__post_init__`` refuses the value.
     """
     try:
         return pydantic.TypeAdapter(cls).validate_python(values)
@@ -82,13 +82,13 @@ def build[T](cls: type[T], values: dict[str, Any], origin: str | Path) -> T:
 
 
 def load[T](cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
-    """`build` the dataclass from a YAML file and ``key=value`` arguments, which win."""
+    """`build` the dataclass from a YAML file and ``key=value`` arguments, which take precedence."""
     return build(cls, merge(read_yaml(path), parse_overrides(overrides)), path)
 
 
 def _one_line(cls: type, error: pydantic.ValidationError) -> str:
-    # A misspelt key also makes the right one missing: the misspelling is what to tell.
-    first = min(error.errors(), key=lambda found: found["type"] != UNKNOWN)
+    # A misspelt key also makes the right one missing; the misspelt one is reported.
+    first = min(error.errors(), key=lambda entry: entry["type"] != UNKNOWN)
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == UNKNOWN:
         accepted = _fields_beside(cls, first["loc"])
@@ -96,7 +96,7 @@ def _one_line(cls: type, error: pydantic.ValidationError) -> str:
     if first["type"] == "missing":
         return f"key {field!r} is missing"
     if not field:
-        # The dataclass's own refusal names the field, and the whole of the values would hide it.
+        # The dataclass's own message names the field; all values would only hide it.
         return first["msg"].removeprefix("Value error, ")
     return (
         f"key {field!r}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r:.80})"
@@ -104,7 +104,7 @@ def _one_line(cls: type, error: pydantic.ValidationError) -> str:
 
 
 def _fields_beside(cls: Any, location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the dataclass that holds ``location``'s last key."""
+    """Names of the fields of the dataclass that has the last key of ``location``."""
     schema = pydantic.TypeAdapter(cls).json_schema()
     node = schema
     for part in location[:-1]:

@@ -1,6 +1,6 @@
-"""An error of the file system in; what could not be written, why, and what to do, as one line, out.
+"""Explains an error of the file system in one line: the file, the reason and the remedy.
 
-Python tells a full disk by a number without a file, and libraries each in their own words.
+Python reports a full disk by a number without a file name, and each library in its own words.
 """
 
 import errno
@@ -16,25 +16,25 @@ from pathlib import Path
 from tinymathreason.units import size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Errors that only a write has; Python ignores the signal that comes with the third."""
+"""Errors of writes only; Python ignores the signal that comes with EFBIG."""
 NUMBERS = (
     *FULL, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
     errno.EEXIST, errno.EIO, errno.EMFILE, errno.ENFILE,
 )  # fmt: skip
-"""Errors that are told with what to do."""
+"""Errors that are explained with a remedy."""
 _WITHOUT_NUMBER = re.compile(
     r"inline_container|PytorchStreamWriter|\d+ requested and \d+ written"
     r"|\b(open|write|close|sync)\(\) failed"
 )
-"""The words of torch, numpy and ArrayRecord for a write that failed, whatever the reason."""
+"""How torch, numpy and ArrayRecord report a failed write, whatever the reason."""
 _NAMED = re.compile(r"\(\) failed: [^;]*; (?:opening|writing) ([^;]+)")
-"""How ArrayRecord names the file: of several that are open, the innermost need not be it."""
+"""How ArrayRecord names the file, which need not be the last one that was opened."""
 
 
 def failure(error: BaseException) -> int | None:
-    """The number of an error of the file system, 0 for a failed write without one; None for others.
+    """The errno of a file system error, 0 for a failed write without errno; None for other errors.
 
-    Of a library's own kinds of error only those count that a write alone has.
+    A library's own exception counts only if it can come from nothing but a write.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in NUMBERS else None
@@ -47,11 +47,11 @@ def failure(error: BaseException) -> int | None:
     return 0 if _WITHOUT_NUMBER.search(text) else None
 
 
-def told(error: BaseException, place: Path | None = None, needed: int | None = None) -> str:
-    """One line for a user.
+def explain(error: BaseException, place: Path | None = None, needed: int | None = None) -> str:
+    """An error as one line for a user.
 
-    ``place`` is what was being written, where the error itself names no file; ``needed`` are its
-    bytes. An error that is not of `NUMBERS` is told in its own words.
+    ``place`` is the file or folder that was being written, for errors without a file name;
+    ``needed`` is its size in bytes. An error outside `NUMBERS` keeps its own words.
     """
     number = failure(error)
     named = isinstance(error, OSError) and (error.filename2 or error.filename)
@@ -59,7 +59,7 @@ def told(error: BaseException, place: Path | None = None, needed: int | None = N
         named = match[1]
     if isinstance(named, str | bytes):
         file = Path(os.fsdecode(named))
-        # What is written aside is no name that a user knows.
+        # A user does not know the temporary name.
         if place is None or not str(file).startswith(f"{place.with_name(f'.{place.name}.')}"):
             aside = re.fullmatch(r"\.(.+)\.partial", file.name)
             place = file.with_name(aside[1]) if aside else file
@@ -81,12 +81,12 @@ def told(error: BaseException, place: Path | None = None, needed: int | None = N
 
 def _is_input(place: Path) -> bool:
     """Whether it is a file that was to be read."""
-    # Unlike Path's, os.path's functions take a name that is too long for one of nothing.
+    # Unlike Path's, os.path's functions return False for a name that is too long.
     return os.path.isfile(place) and not os.access(place, os.R_OK, effective_ids=True)  # noqa: PTH113
 
 
 def _reason(number: int, place: Path, needed: int | None) -> tuple[str, str]:
-    """What is so in that place, and what to do about it."""
+    """The reason for an error at a place, and the remedy."""
     folder = existing(place.parent)
     wanted = f", {size(needed)} needed" if needed is not None else ""
     most = limit()
@@ -99,14 +99,14 @@ def _reason(number: int, place: Path, needed: int | None) -> tuple[str, str]:
         what = size(free(folder)) if os.statvfs(folder).f_favail else "no inode"
         return f"{what} free in {folder}{wanted}", "make room there or write elsewhere"
     if number == errno.EDQUOT:
-        reason = f"the quota of {_user(os.geteuid())} in {folder} is used up{wanted}"
+        reason = f"the quota of {_user(os.geteuid())} in {folder} is exhausted{wanted}"
         return reason, "remove files of yours there or write elsewhere"
     if number == errno.EROFS:
         return f"{folder} is mounted read-only", "write elsewhere"
     if number in (errno.EACCES, errno.EPERM):
         owned = place if place.exists() else folder
-        found = owned.stat()
-        who = f"{_user(found.st_uid)}'s, {stat.filemode(found.st_mode)}"
+        status = owned.stat()
+        who = f"{_user(status.st_uid)}'s, {stat.filemode(status.st_mode)}"
         reason = f"{owned} is {who}, you are {_user(os.geteuid())}"
         return reason, "name another place, or have its permissions changed"
     if number == errno.ENAMETOOLONG:
@@ -116,26 +116,26 @@ def _reason(number: int, place: Path, needed: int | None) -> tuple[str, str]:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return f"at most {most} files may be open, by ulimit -n", "raise the limit: ulimit -n 65536"
     if number == errno.EIO:
-        return f"the device of {folder} fails", "look into the system's log, write elsewhere"
+        return f"the device of {folder} fails", "check the system's log or write elsewhere"
     if number == errno.EISDIR:
         return "there is a folder of that name", "remove it or choose another name"
     file = next((p for p in (place, *place.parents) if p.is_file()), place)
-    return f"{file} is a file, no folder", "move it away or write elsewhere"
+    return f"{file} is a file, not a folder", "move it away or write elsewhere"
 
 
 def limit() -> int | None:
-    """The most bytes that a file may have in this process (RLIMIT_FSIZE); None without a limit."""
+    """The largest size in bytes of a file of this process (RLIMIT_FSIZE); None without a limit."""
     most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     return None if most == resource.RLIM_INFINITY else most
 
 
 def free(folder: Path) -> int:
-    """Bytes that this user may still write in the file system of a folder."""
+    """Bytes that this user can still write in the file system of a folder."""
     return shutil.disk_usage(folder).free
 
 
 def existing(folder: Path) -> Path:
-    """The nearest folder, itself or above, that is there."""
+    """The nearest existing folder: this one or one above it."""
     for path in (folder.absolute(), *folder.absolute().parents):
         if os.path.isdir(path):  # noqa: PTH112
             return path

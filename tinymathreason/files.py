@@ -1,4 +1,4 @@
-"""Writes that are whole or absent: everything is written aside, then renamed."""
+"""Files and folders that appear complete or not at all: written aside, then renamed."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 
 
 def whole(folder: Path, pattern: str = "*") -> list[Path]:
-    """The paths in ``folder`` that match a glob, by name, without what is `PARTIAL`."""
+    """The paths in ``folder`` that match a glob, sorted, without `PARTIAL` ones."""
     return [
         path
         for path in sorted(folder.glob(pattern))
@@ -41,25 +41,27 @@ def write_json(path: str | Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def new_file(final: str | Path, needed: int | None = None) -> Iterator[Path]:
-    """A path to write, which takes its final name only when the block ends without an error.
+    """A path to write to, which gets its final name only when the block ends without an error.
 
-    Its name is hidden and ends with `PARTIAL`, whatever that of the file; what a killed writer left
-    is written over. A failed write is a `WriteError`; ``needed`` are the file's bytes, if known.
+    Its name is hidden and ends with `PARTIAL`. What a killed writer left there is overwritten. A
+    failed write raises `WriteError`; ``needed`` is the size of the file in bytes, if known.
     """
     final = Path(final)
     with writing(final, needed), _made(final.parent), _aside(final) as aside:
-        with writing(final, needed):  # told before what was written is removed: how much is free
+        with writing(
+            final, needed
+        ):  # before the partial file is removed, so that the free space is right
             yield aside
         aside.replace(final)
 
 
 @contextlib.contextmanager
 def _aside(final: Path) -> Iterator[Path]:
-    """An empty file beside ``final`` that no other writer has; it goes again after an error."""
+    """An empty file beside ``final`` that no other writer uses; it is removed after an error."""
     aside = final.with_name(f".{final.name}{PARTIAL}")
     handle = _lock_file(aside)
     if handle is None:
-        # Hosts that share a file system may write the same file at once.
+        # Hosts that share a file system may write the same file at the same time.
         writer = f"{socket.gethostname()}-{os.getpid()}-{next(_numbers)}"
         aside = final.with_name(f".{final.name}.{writer}{PARTIAL}")
         handle = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
@@ -74,7 +76,7 @@ def _aside(final: Path) -> Iterator[Path]:
 
 
 def _lock_file(path: Path) -> int | None:
-    """The handle of a file that is this writer's alone, made or emptied; None when it cannot be."""
+    """The handle of an empty file that only this writer has locked; None when that fails."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -92,7 +94,7 @@ def _lock_file(path: Path) -> int | None:
 
 
 def _is(handle: int, path: Path) -> bool:
-    """Whether what was opened is still there; its last owner may have renamed it meanwhile."""
+    """Whether the opened file is still at ``path``; its last owner may have renamed it."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -101,7 +103,7 @@ def _is(handle: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and those above it; after an error, those that were made go if empty."""
+    """Create a folder and its parents; after an error, the new ones are removed if empty."""
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -122,7 +124,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_json_lines(path: str | Path) -> Iterator[Any]:
-    """The values in a JSONL file, which has one a line; `InputError` names the line."""
+    """The values in a JSONL file, one on each line; `InputError` names the line."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -136,17 +138,17 @@ def read_json_lines(path: str | Path) -> Iterator[Any]:
 def new_directory(
     final: str | Path, replace: bool = False, inputs: Iterable[str | Path] = ()
 ) -> Iterator[Path]:
-    """A folder to fill, which takes its final name only when the block ends without an error.
+    """A folder to fill, which gets its final name only when the block ends without an error.
 
-    A leftover of a killed attempt is removed first. With ``replace`` an older folder makes way at
-    the end, unless one of ``inputs`` is in it. `InputError` when ``final`` already exists or
-    another process is filling it.
+    What a killed attempt left is removed first. With ``replace`` an older folder is replaced at the
+    end, unless one of ``inputs`` is in it. `InputError` when ``final`` already exists or another
+    process is filling it.
     """
     final = Path(final)
     if not final.name or ":/" in str(final):
         raise InputError(f"{final}: not the name of a local folder")
     if replace and (final.is_symlink() or (final.exists() and not final.is_dir())):
-        raise InputError(f"{final}: is no folder; remove it first or name another")
+        raise InputError(f"{final}: is not a folder; remove it first or name another")
     for path in inputs if replace else ():
         if Path(path).resolve().is_relative_to(final.resolve()):
             raise InputError(f"{final}: replacing it would remove the input {path}")
@@ -156,7 +158,7 @@ def new_directory(
         for path in aside.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if replaced.exists():
-            # Killed between the two renames below: the older folder is whole, and comes back.
+            # Killed between the two renames below: the older folder is complete and is restored.
             shutil.rmtree(replaced) if final.exists() else replaced.replace(final)
         if final.exists() and not replace:
             aside.rmdir()
@@ -175,24 +177,24 @@ def new_directory(
 
 
 def check_replaceable(folder: Path, manifest: str, kind: str, names: Iterable[str]) -> None:
-    """Raise `InputError` unless ``folder`` is absent, or wholly what a command of ours made.
+    """Raise `InputError` unless ``folder`` is absent, or has only files of one of our commands.
 
-    Its ``manifest`` must say that it is of this ``kind``, and it may hold the files of those
-    ``names`` and no other: what a user put there is not ours to replace.
+    Its ``manifest`` must say that it is of this ``kind``, and it may have only files of these
+    ``names``, since a user's files must not be replaced.
     """
     if not folder.exists():
         return
-    found = {path.name for path in whole(folder)} if folder.is_dir() else {folder.name}
-    ours = manifest in found and read_json(folder / manifest).get("kind") == kind
-    if not ours or found - {manifest, *names}:
+    present = {path.name for path in whole(folder)} if folder.is_dir() else {folder.name}
+    ours = manifest in present and read_json(folder / manifest).get("kind") == kind
+    if not ours or present - {manifest, *names}:
         raise InputError(f"{folder}: is not, or not only, made by {kind}; name another folder")
 
 
 @contextlib.contextmanager
 def locked(folder: Path, doing: str) -> Iterator[None]:
-    """Hold ``folder`` alone, made if need be; the kernel lets go of it when this process dies.
+    """Lock ``folder``, which is created if necessary; the kernel unlocks it when the process dies.
 
-    It goes again when an error leaves it empty. Raises `InputError` saying that another process is
+    It is removed when an error leaves it empty. Raises `InputError` saying that another process is
     ``doing`` there, and `WriteError` for a failed write in the block.
     """
     with writing(folder), _locked(folder, doing):
@@ -207,7 +209,7 @@ def _locked(folder: Path, doing: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            # Only while it is ours: without the lock it may be another's the next moment.
+            # While the lock is held; later the folder may be another process's.
             if made and _is(handle, folder):
                 with contextlib.suppress(OSError):
                     folder.rmdir()

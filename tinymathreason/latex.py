@@ -1,15 +1,15 @@
-r"""Whether two LaTeX answers are equal, as math-verify sees it, from a process that can be killed.
+r"""Compares LaTeX answers with math-verify, in a process that can be killed.
 
-math-verify hands a model's text to sympy, which computes on ``9^{9^{9}}`` without end, and stops it
-with an alarm that works in no thread and not within one long multiplication. So it runs in a child
-behind pipes of JSON lines, which imports it once and forks a process of bounded memory and time for
-each comparison: an endless one is killed by the kernel, the next one waits for no import, and no
-verdict depends on those before it. Nothing here imports math-verify, or sympy, but that child.
+math-verify passes a model's text to sympy, which never finishes with ``9^{9^{9}}``. It sets an
+alarm, but that works only in the main thread and not within one long multiplication. So math-verify
+runs in a child process that reads and writes lines of JSON. The child imports it once and forks a
+process of bounded memory and time for each comparison: the kernel kills an endless one, the next
+one needs no import, and no verdict depends on earlier ones. Only the child imports math-verify.
 
-Found with math-verify 0.9.0: it knows fractions, roots, intervals, tuples, sets and matrices. It
-takes ``1e1`` for Euler's number, ``ab`` for a product and ``1,2`` for a set; rounds to six
-decimals; and of ``1/3=1/2`` reads the last part. ``50\%`` is 50 as well as one half with ANTLR
-4.13, and nothing with 4.11. Its list of units is off: it would take ``5h`` and ``5 squared`` for 5.
+What math-verify 0.9.0 does: it knows fractions, roots, intervals, tuples, sets and matrices. It
+reads ``1e1`` as Euler's number, ``ab`` as a product and ``1,2`` as a set; rounds to six decimals;
+and reads only the last part of ``1/3=1/2``. ``50\%`` equals both 50 and one half with ANTLR 4.13,
+and nothing with 4.11. Its list of units is disabled: it would read ``5h`` and ``5 squared`` as 5.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ from tinymathreason.cli import InputError
 from tinymathreason.quantity import LONGEST
 
 MEMORY = 1 << 30
-"""Bytes of address space of a comparison; math-verify itself takes 90 MB."""
+"""Bytes of address space of a comparison; math-verify itself needs 90 MB."""
 START_SECONDS = 120.0
-"""How long the child may take to import sympy, which is two seconds on an idle machine."""
+"""Time for the child to import sympy, which takes two seconds on an idle machine."""
 GRACE_SECONDS = 60.0
-"""How much longer, by the clock, than the processor time of a comparison its reply is waited for,
-as others may have the processor; then the child is broken."""
+"""Wall-clock time to wait for a reply beyond the processor time of a comparison, since other
+processes may have the processor; after that the child counts as broken."""
 
 _READY = b"ready\n"
 _REPLIES = {0: b"true\n", 1: b"false\n", -signal.SIGPROF: b"timeout\n"}
-"""What is replied for the exit status of a comparison; a crash for any other."""
-# The parser learns its grammar from what it reads: for 0.3 s once, or else in every comparison.
+"""The reply by the exit status of a comparison; ``crash`` for any other."""
+# The parser builds tables as it reads: 0.3 s once here, instead of in every comparison.
 _LESSONS = (
     (r"\frac{1}{2}", "0.5"),
     (r"\sqrt{8}+2^{x}\pi", "(0,1]"),
@@ -52,13 +52,13 @@ _CHILD = "import sys; from tinymathreason.latex import serve; serve(float(sys.ar
 
 
 def plain_number(text: str) -> str | None:
-    """The number that a text is as a whole, without thousands separators; else None."""
+    """The number that makes up the whole text, without thousands separators; else None."""
     text = text.strip()
     return None if "\n" in text else read_final(final_line(text))
 
 
 class Comparer:
-    """Compares answers in a child process, which starts at the first need.
+    """Compares answers in a child process, which starts when it is first needed.
 
     A context manager; not to be used from two threads at once. Raises `InputError` when the time
     is not positive or math-verify is missing.
@@ -66,13 +66,13 @@ class Comparer:
 
     def __init__(self, seconds: float = 3.0) -> None:
         if seconds <= 0:
-            raise InputError(f"judge: {seconds} seconds are no time to compare answers in")
+            raise InputError(f"comparison: the time limit must be positive (got {seconds})")
         if importlib.util.find_spec("math_verify") is None:
-            raise InputError("judge: no math-verify; pip install 'tinymathreason[evaluation]'")
+            raise InputError("comparison: no math-verify; pip install 'tinymathreason[evaluation]'")
         self.seconds = seconds
-        """Wall-clock time for one comparison; what counts is its value at the child's start."""
+        """Processor time for one comparison; read when the child starts."""
         self.failures: Counter[str] = Counter()
-        """Answers that count as wrong unjudged, by reason: ``too_long``, ``timeout``, ``crash``."""
+        """Answers that count as wrong without a verdict: ``too_long``, ``timeout``, ``crash``."""
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -87,11 +87,11 @@ class Comparer:
         self.close()
 
     def equal(self, answer: str, right: str) -> bool:
-        """Whether a model's answer equals the right one; neither with dollar signs around it.
+        """Whether a model's answer equals the right one; both without dollar signs around them.
 
-        Two plain numbers are compared exactly, and equal texts are equal. All else the child
-        decides; that it fails to is a wrong answer, counted in `failures`. Raises
-        `ChildProcessError` when the child does not even start.
+        Two plain numbers are compared exactly, and equal texts are equal. The child decides all
+        other cases; if it fails, the answer is wrong and is counted in `failures`. Raises
+        `ChildProcessError` when the child does not start.
         """
         if max(len(answer), len(right)) > LONGEST:
             self.failures["too_long"] += 1
@@ -129,7 +129,7 @@ class Comparer:
             stdin.flush()
             return self._line(self.seconds + GRACE_SECONDS).decode().strip()
         except BaseException:
-            # Also when interrupted: the next comparison would read the answer to this one.
+            # Also when interrupted: otherwise the next comparison would read this one's reply.
             self.close()
             raise
 
@@ -139,19 +139,21 @@ class Comparer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            process_group=0,  # ended together with a comparison that it has forked
+            process_group=0,  # so that its comparisons end with it
         )
         try:
             self._line(START_SECONDS)
         except (TimeoutError, EOFError) as error:
             self.close()
-            raise ChildProcessError("judge: math-verify does not start in its process") from error
+            raise ChildProcessError(
+                "comparison: math-verify does not start in its process"
+            ) from error
         except BaseException:
             self.close()
             raise
 
     def _line(self, seconds: float) -> bytes:
-        """The child's next line: a few bytes, which a pipe passes on as a whole."""
+        """The child's next line; a few bytes, which a pipe delivers at once."""
         stdout, _ = self._pipes()
         waiting = select.poll()
         waiting.register(stdout, select.POLLIN)
@@ -172,12 +174,12 @@ class Comparer:
 def serve(seconds: float) -> None:
     """The child: replies to each pair of texts with one word, until its input ends.
 
-    The words are ``true``, ``false``, ``timeout`` after ``seconds`` of processor time, lest a
-    verdict depend on what else the machine does, and ``crash``. Should the parent die during a
-    comparison, that ends at its time all the same.
+    The words are ``true``, ``false``, ``crash`` and ``timeout``, after ``seconds`` of processor
+    time, so that a verdict does not depend on the machine's load. A comparison whose parent dies
+    still ends at its time limit.
     """
     replies = os.dup(1)
-    os.dup2(2, 1)  # so that nothing printed is taken for a reply
+    os.dup2(2, 1)  # so that printed text is not read as a reply
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
@@ -205,7 +207,7 @@ def _verify(answer: str, right: str) -> bool:
         verify,
     )
 
-    # Its other ways of reading pick an answer out of prose, and its list of units has h and more.
+    # Other settings would pick an answer out of prose, or remove units such as h.
     spelling = NormalizationConfig(units=False, malformed_operators=True, nits=True)
     whole = [LatexExtractionConfig(normalization_config=spelling)]
     parsed = (

@@ -1,7 +1,7 @@
-"""Text of YAML or JSON in; its value, or one line that says where it is wrong, out.
+"""Parses YAML and JSON; a malformed text is one line that says where it is wrong.
 
-Both are bounded: what is nested too deeply, or grows by aliases, would end later in a
-RecursionError, or in all of the memory.
+Depth and size are bounded. Deep nesting or aliases that multiply would otherwise end later in a
+RecursionError or use up the memory.
 """
 
 import json
@@ -12,15 +12,15 @@ import yaml
 from tinymathreason.cli import InputError
 
 DEPTH = 100
-"""Most mappings and lists within one another."""
+"""Maximum nesting of mappings and lists."""
 VALUES = 100_000
-"""Most values of a YAML text, those that an alias repeats counted each time."""
+"""Maximum number of values in a YAML text; an alias counts all values that it repeats."""
 _NOT_OF_ITS_TAG = (ValueError, LookupError, AttributeError, TypeError)
-"""What PyYAML raises for a value such as ``2020-99-99`` or ``!!int x``."""
+"""Exceptions of PyYAML for a value such as ``2020-99-99`` or ``!!int x``."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which would take the last of two equal keys, at any depth and size."""
+    """PyYAML's safe loader, but with bounds, and with an error for a key that is there twice."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
         elif id(node) in self._sizes:
             self._values += self._sizes[id(node)]
         else:
-            raise _wrong("an alias of what it stands in", event)
+            raise _wrong("an alias of a value that contains it", event)
         if self._values > VALUES:
             raise _wrong(f"more than {VALUES:,} values", event)
         return node
@@ -53,7 +53,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 name = self.construct_object(key)
                 if name in lines:
-                    raise _wrong(f"key {key.value!r} is there already, in line {lines[name]}", key)
+                    raise _wrong(f"duplicate key {key.value!r}, first in line {lines[name]}", key)
                 lines[name] = _line(key)
         return node
 
@@ -73,10 +73,10 @@ def _wrong(problem: str, where: Any) -> yaml.MarkedYAMLError:
 
 
 def parse_yaml(text: str | bytes, origin: object) -> Any:
-    """The value of a YAML text, without tags of Python's.
+    """The value of a YAML text, without Python's own tags.
 
-    Raises `InputError` naming ``origin`` and the line for what is malformed, for a key that a
-    mapping has twice, and beyond `DEPTH` and `VALUES`.
+    Raises `InputError` naming ``origin`` and the line for a malformed text, for a duplicate key,
+    and beyond `DEPTH` and `VALUES`.
     """
     try:
         loader = _Loader(text.decode("utf-8") if isinstance(text, bytes) else text)
@@ -86,27 +86,27 @@ def parse_yaml(text: str | bytes, origin: object) -> Any:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = " ".join(part for part in (error.context, error.problem) if part)
+        reason = " ".join(part for part in (error.context, error.problem) if part)
         place = f"line {mark.line + 1}: " if mark else ""
-        raise InputError(f"{origin}: not valid YAML: {place}{said}") from error
+        raise InputError(f"{origin}: not valid YAML: {place}{reason}") from error
     except (yaml.YAMLError, *_NOT_OF_ITS_TAG) as error:
         raise InputError(f"{origin}: not valid YAML: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; ValueError for a key that it has twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """A JSON object; ValueError for a duplicate key."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r:.80} is there twice")
-    return found
+    return value
 
 
 def parse_json(text: str | bytes, origin: object, unique: bool = False) -> Any:
     """The value of a JSON text in UTF-8.
 
-    Raises `InputError` naming ``origin`` for what is malformed, beyond `DEPTH`, and with ``unique``
-    for a key that an object has twice; else its last value counts.
+    Raises `InputError` naming ``origin`` for a malformed text, beyond `DEPTH`, and with ``unique``
+    for a duplicate key; without it the last value counts.
     """
     deep = InputError(f"{origin}: not valid JSON: nested deeper than {DEPTH}")
     try:

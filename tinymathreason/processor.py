@@ -1,4 +1,4 @@
-"""The processor: its name, its instruction sets, and how threads share it."""
+"""The processor: its name, its instruction sets and its threads."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ INSTRUCTION_SETS = (
     "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16",  # x86
     "asimd", "sve", "sve2", "bf16", "i8mm",  # ARM
 )  # fmt: skip
-"""The instruction sets, as Linux names them, on which the speed or last bits of sums depend."""
+"""Instruction sets, by Linux's names, that decide the speed or the last bits of sums."""
 LIMITS = (
     "ATEN_CPU_CAPABILITY",
     "ONEDNN_MAX_CPU_ISA",
@@ -21,30 +21,20 @@ LIMITS = (
     "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY",
 )
-"""Environment variables that have a library use less of the processor than it has."""
+"""Environment variables that limit how much of the processor a library uses."""
 _CPUINFO = Path("/proc/cpuinfo")
-
-
-def wait_passively() -> None:
-    """Have the threads of this process and of its children sleep while they wait.
-
-    OpenMP's threads spin by default: beside any other work on the machine they take the processor
-    from the very threads that they wait for, and a training is three to four times as slow. Takes
-    effect when it is called before torch is imported; what the user has set stays.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def record() -> "Processor":
     """Name, instruction sets, usable cores, threads and limits of the processor.
 
-    ``threads`` is what torch computes with, where it is loaded; else it is None.
+    ``threads`` are torch's, or None when torch is not loaded.
     """
     from tinymathreason.records.provenance import Processor
 
     fields = _cpuinfo()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    # Where torch is loaded it has settled its threads; loading it for this would take seconds.
+    # Loading torch only for this would take seconds.
     torch = sys.modules.get("torch")
     return Processor(
         name=fields.get("model name") or platform.processor() or platform.machine(),
@@ -57,7 +47,7 @@ def record() -> "Processor":
 
 
 def describe(processor: "Processor") -> str:
-    """The record of a processor as a line."""
+    """The record of a processor as one line."""
     sets = ", ".join(processor.instruction_sets) or processor.machine
     parts = [f"{processor.name} ({sets})", f"{processor.cores} cores"]
     if processor.threads is not None:
@@ -66,14 +56,14 @@ def describe(processor: "Processor") -> str:
 
 
 def usable_cores() -> int:
-    """The cores that this process may use, of those that the machine has."""
+    """The number of the machine's cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The fields that Linux tells of the first core; empty elsewhere."""
+    """Linux's fields of the first core; empty on other systems."""
     fields: dict[str, str] = {}
     if _CPUINFO.is_file():
         for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():

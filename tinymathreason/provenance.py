@@ -1,4 +1,4 @@
-"""Where an artefact comes from: commit, command line, versions, processor and time."""
+"""The provenance of an artefact: commit, command line, versions, processor and time."""
 
 import datetime
 import hashlib
@@ -28,26 +28,26 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        found = subprocess.run(
-            # Of another user's folder too, as a container's mounts are.
+        described = subprocess.run(
+            # safe.directory: also in another user's folder, such as a container's mount.
             ["git", "-c", f"safe.directory={root}", "describe", "--always", "--dirty",
              "--abbrev=40", "--exclude=*"],
             cwd=root, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return described.stdout.strip()
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that shape a result; absent ones are left out."""
-    found = {"python": sys.version.split()[0]}
+    """Versions of the installed packages that influence a result."""
+    versions = {"python": sys.version.split()[0]}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 ASKING = (
@@ -55,7 +55,7 @@ ASKING = (
     "added_tokens.json", "chat_template.jinja", "chat_template.json",
     "additional_chat_templates/*.jinja", "vocab.json", "vocab.txt", "merges.txt", "*.model",
 )  # fmt: skip
-"""What decides how a model is asked and when it stops, beside its configuration."""
+"""Files that decide a model's prompts and its end of an answer, apart from config.json."""
 
 
 def file_hash(path: Path) -> str:
@@ -65,7 +65,7 @@ def file_hash(path: Path) -> str:
 
 
 def files_hash(files: Iterable[Path], folder: Path) -> str:
-    """SHA-256 over the names in ``folder``, and the SHA-256 of each, of some files of it."""
+    """SHA-256 over the names and the SHA-256 of some files in ``folder``."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file_hash(file)}  {file.relative_to(folder).as_posix()}\n".encode())
@@ -73,21 +73,21 @@ def files_hash(files: Iterable[Path], folder: Path) -> str:
 
 
 def model_hash(model: Path) -> str:
-    """SHA-256 of what a folder's network is loaded from: its configuration and its weights.
+    """SHA-256 of the files that a folder's model is loaded from: config.json and the weights.
 
-    Raises `InputError` for weights that are not loaded: see `tinymathreason.weights`.
+    Raises `InputError` for weights that cannot be loaded: see `tinymathreason.weights`.
     """
     return files_hash([model / "config.json", *weight_files(model)], model)
 
 
 def asking_hash(model: Path) -> str:
     """SHA-256 of a folder's tokenizer, chat templates and generation configuration."""
-    found = {path for pattern in ASKING for path in model.glob(pattern) if path.is_file()}
-    return files_hash(sorted(found), model)
+    files = {path for pattern in ASKING for path in model.glob(pattern) if path.is_file()}
+    return files_hash(sorted(files), model)
 
 
 def record() -> "Provenance":
-    """Commit, command line, versions, processor and UTC time of now."""
+    """The current commit, command line, versions, processor and UTC time."""
     from tinymathreason.records.provenance import Provenance
 
     return Provenance(

@@ -1,12 +1,12 @@
-r"""A text that is a number as a whole, perhaps with a unit, in; its exact value out.
+r"""Reads the exact value of a text that is a number, perhaps with a unit, and nothing else.
 
-What may follow the number is a closed rule. A unit is made of nouns and adjectives, which are open
-classes of words and so are not listed, of listed symbols, and of rates and powers of these:
-``apples``, ``square feet``, ``cm^2``, ``km/h``, ``dollars per hour``, ``cups of flour``. Words of
-the closed classes, which are listed, say something about the number, and the text is no plain
-number: numerals, fractions and ordinals, words of arithmetic and comparison, negations,
-conjunctions, pronouns and most prepositions. So ``3 halves``, ``5 squared``, ``5 less than twelve``
-and ``3 p.m.`` are no numbers here, and neither are ``3:1``, ``5th`` and ``101_2``.
+A closed rule says what may follow the number. A unit consists of nouns and adjectives, which are
+too many to list, of listed symbols, and of rates and powers of these: ``apples``, ``square feet``,
+``cm^2``, ``km/h``, ``dollars per hour``, ``cups of flour``. Other words change the meaning of the
+number, and a text with one of them is not a plain number. These are listed: numerals, fractions and
+ordinals, words of arithmetic and comparison, negations, conjunctions, pronouns and most
+prepositions. So ``3 halves``, ``5 squared``, ``5 less than twelve`` and ``3 p.m.`` are not numbers
+here, and neither are ``3:1``, ``5th`` and ``101_2``.
 """
 
 import re
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LONGEST = 2_000
-"""Characters of the longest text that is looked at: no answer is longer."""
+"""Characters of the longest text that is read; no answer is longer."""
 FACTORS = {
     "dozen": 12,
     "dozens": 12,
@@ -46,7 +46,7 @@ _IRREGULAR = {"five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "tw
 _ORDINALS = [
     _IRREGULAR.get(word, re.sub("y$", "ie", word) + "th") for word in (*_CARDINALS[4:], *FACTORS)
 ]
-# A second is a unit. Quarters are coins as often as fractions: nobody can tell, so no number.
+# A second is a unit. A quarter can be a coin or a fraction, so it is not a unit here.
 _FRACTIONS = _words("first third thirds half halves quarter quarters")
 _NUMERALS = [*_CARDINALS, *FACTORS, *_ORDINALS, *_FRACTIONS, *_words("grand mil")]
 _STATEMENT = {
@@ -58,27 +58,27 @@ _STATEMENT = {
         "modulus remainder double doubled twice triple tripled thrice quadruple quadrupled halved",
         "negative base binary octal decimal hexadecimal hex choose equals",
     ),
-    # Comparison and ratio; "5 more" by itself names its five.
+    # Comparison and ratio; "5 more" alone still means five.
     *_words("than greater lesser most least ratio odds versus"),
-    # Times of the day, and eras.
+    # Times of day, and eras.
     *_words("noon midnight oclock bce"),
-    # Negations, conjunctions, pronouns and auxiliaries, but for those that are nouns, too.
+    # Negations, conjunctions, pronouns and auxiliaries, except those that are also nouns.
     *_words(
         "not non never none neither nor without except but and because since while when where",
         "whether though although unless that which who whom whose this these those she they you",
         "him are was were been does did has have had would could should shall isn don",
     ),
-    # Prepositions, but for those in a unit.
+    # Prepositions, except those in units.
     *_words(
         "from with into onto out down about above across after against among around before behind",
         "below beneath beside besides between beyond past through till toward towards under until",
         "upon via within",
     ),
 }
-"""Words of three letters and more that make what stands before them no plain number. Of shorter
-words, those of `_LINKS` and `_SYMBOLS` alone do not."""
+"""Words of three letters and more after which a number is not a plain one. Shorter words are
+allowed only if they are in `_LINKS` or `_SYMBOLS`."""
 _LINKS = {"per", "of", "a", "an", "the", "each", "every", "in", "on", "at", "for", "during"}
-"""Words of the closed classes that stand in a unit."""
+"""Listed words that can be part of a unit."""
 _RATES = {"a", "an", "per", "each", "every"}
 
 _SYMBOLS = set(
@@ -89,7 +89,7 @@ _SYMBOLS = set(
         "eV hp USD EUR GBP pct rad deg sr dB tsp tbsp",
     )
 )
-"""Symbols of units; those of a letter only where a variable is not meant."""
+"""Symbols of units; those of one letter count only where they cannot be a variable."""
 _LETTERS = set("mgshdlLKCFJNWVA")
 _ALONE = {"m", "g", "L"}
 
@@ -128,54 +128,56 @@ _DIGIT = re.compile("[0-9]")
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What a text says that is a number as a whole."""
+    """The number that makes up a whole text."""
 
     value: Fraction
-    """Exact, whatever the unit: 50 for ``50%``."""
+    """The exact value without the unit: 50 for ``50%``."""
     digits: str | None
-    """The number as it is written, without separators and unit; None for a fraction, a power of
-    ten, and for a numeral after the number."""
+    """The number as written, without separators and unit; None for a fraction, a power of ten, and
+    a number with a numeral after it."""
     is_percent: bool
     """Whether the unit is per cent."""
 
 
 def read(text: str) -> Quantity | None:
-    """The quantity that a text of `spelling.normalise` is as a whole; else None."""
+    """The quantity that makes up a text in `spelling.normalise`'s form; else None."""
     if len(text) > LONGEST or not _DIGIT.search(text):
         return None
     text = " ".join(text.split())
     text = _SPACED.sub(lambda m: m[0].replace(" ", ","), text, 1)
     text = _FRAC.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", text)
     text = " ".join(_POWER.sub(_scientific, text, 1).split())
-    found = _NUMBER.match(text)
-    if not found or not is_unit(text[found.end() :]):
+    number = _NUMBER.match(text)
+    if not number or not is_unit(text[number.end() :]):
         return None
     whole, over, under = (
-        Fraction((found[part] or default).replace(",", ""))
+        Fraction((number[part] or default).replace(",", ""))
         for part, default in (("whole", "0"), ("over", "0"), ("under", "1"))
     )
-    # A whole number before a fraction is added to it; one before another is no number at all.
-    if under == 0 or (found["whole"] and (not found["under"] or over < 0)):
+    # A whole number before a fraction is added to it; two numbers in a row are not one.
+    if under == 0 or (number["whole"] and (not number["under"] or over < 0)):
         return None
-    value = (whole + over / under) * FACTORS.get(found["factor"], 1)
-    plain = re.fullmatch(rf"-?{DIGITS}", found["over"]) and not (found["under"] or found["factor"])
-    sign = "-" if found["sign"] == "-" else ""
-    digits = sign + found["over"].replace(",", "").removesuffix(".") if plain else None
-    percent = bool(_PERCENT.search(text, found.end()))
+    value = (whole + over / under) * FACTORS.get(number["factor"], 1)
+    plain = re.fullmatch(rf"-?{DIGITS}", number["over"]) and not (
+        number["under"] or number["factor"]
+    )
+    sign = "-" if number["sign"] == "-" else ""
+    digits = sign + number["over"].replace(",", "").removesuffix(".") if plain else None
+    percent = bool(_PERCENT.search(text, number.end()))
     return Quantity(-value if sign else value, digits, percent)
 
 
 def split(text: str) -> tuple[str, str]:
-    """A formula of `spelling.normalise` and the words and signs after it, either may be empty."""
-    found = _TAIL.search(text)
-    return (text[: found.start()], text[found.start() :]) if found else (text, "")
+    """A normalised formula, and the words and signs after it; either may be empty."""
+    tail = _TAIL.search(text)
+    return (text[: tail.start()], text[tail.start() :]) if tail else (text, "")
 
 
 def is_statement(text: str) -> bool:
-    """Whether words or signs after a number, or words after a formula, are more than its unit."""
-    found = _NUMBER.match(text)
-    if found:
-        rest = text[found.end() :]
+    """Whether the text after a number or a formula is more than a unit."""
+    number = _NUMBER.match(text)
+    if number:
+        rest = text[number.end() :]
         if is_unit(rest):
             return False
         return bool(_ORDINARY.search(rest) or _SPECIAL.match(rest))
@@ -183,7 +185,7 @@ def is_statement(text: str) -> bool:
 
 
 def is_unit(text: str) -> bool:
-    """Whether what follows a number is nothing, or signs and words that leave its value alone."""
+    """Whether the text after a number is empty or a unit, so that the value stays."""
     touches = text[:1].isalpha()
     marked = {word for m in _TEXT.finditer(text) for word in re.findall(_WORD, m[1])}
     text = " ".join(_TEXT.sub(r" \1 ", text).split())
@@ -200,7 +202,7 @@ def is_unit(text: str) -> bool:
 
 
 def _fits(pieces: list[tuple[str, str]], i: int, marked: bool) -> bool:
-    """Whether a word of a unit may stand where it does; a piece is what parts it, and a word."""
+    """Whether a word may be at its place in a unit; a piece is a separator and a word."""
     before, word = pieces[i]
     following = pieces[i + 1][1].lower() if i + 1 < len(pieces) else ""
     lower = word.lower()
@@ -216,7 +218,7 @@ def _fits(pieces: list[tuple[str, str]], i: int, marked: bool) -> bool:
     return lower not in _STATEMENT and not lower.endswith("fold")
 
 
-def _scientific(found: re.Match[str]) -> str:
-    mantissa = re.match(DIGITS, found["mantissa"] or "1")
+def _scientific(match: re.Match[str]) -> str:
+    mantissa = re.match(DIGITS, match["mantissa"] or "1")
     assert mantissa
-    return f"{mantissa[0]}e{found[2] or found[3]}"
+    return f"{mantissa[0]}e{match[2] or match[3]}"

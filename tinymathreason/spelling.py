@@ -1,9 +1,8 @@
-r"""Text in; the same with one spelling of what Unicode and LaTeX spell in several ways, out.
+r"""Gives one spelling to what Unicode and LaTeX can spell in several ways.
 
-A half and other fractions of one character, raised digits, roots, signs of multiplication, dashes
-for a minus, degrees, spaces that do not break, and ``1{,}234`` become the LaTeX or ASCII that all
-readers of answers know. Letters and digits of other scripts stay what they are: an answer has ASCII
-digits.
+One-character fractions such as one half, superscript digits, roots, multiplication signs, dashes
+used as minus, degrees, non-breaking spaces and ``1{,}234`` become LaTeX or ASCII, which all readers
+of answers know. Letters and digits of other scripts are not changed.
 """
 
 import re
@@ -12,11 +11,11 @@ import unicodedata
 _DASH = "\u2010\u2011\u2012\u2013\ufe63\uff0d"
 _SPACE = "\u00a0\u2000-\u200a\u202f\u205f\u3000"
 _GROUP = re.compile(rf"(?<=[0-9])(?:[{_SPACE}]|,?\\[,!;:]|\{{,\}})(?=[0-9]{{3}}(?![0-9]))")
-"""What stands between thousands: a space that does not break, LaTeX's own, or a braced comma."""
-# A dash after a number or a word joins or parts; one that touches what follows is a minus.
+"""Separators of thousands: a non-breaking space, LaTeX's spaces, or a comma in braces."""
+# A dash after a number or a word is a hyphen; one directly before a number is a minus.
 _MINUS = re.compile(rf"\u2212|(?<![\w)}}\]])[{_DASH}](?=[0-9.$\u00a3\u20ac\\])")
 _SPACES = re.compile(rf"[{_SPACE}]")
-# TeX's own spaces between a number or a formula and its unit.
+# TeX's spaces between a number or a formula and its unit.
 _TIES = re.compile(r"(?<=[0-9}])(?:~|\\[ ,;:])+(?=[\\A-Za-z])|(?<=\{)(?:~|\\[ ,;:])+")
 
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni", strict=True))
@@ -53,25 +52,25 @@ _ROOT = re.compile(
 
 
 def plain_digits(text: str) -> str:
-    """A text with commas between thousands and ASCII minus signs; nothing else is changed."""
+    """A text with commas between thousands and ASCII minus signs, otherwise unchanged."""
     if not text.isascii():
         text = _MINUS.sub("-", text)
     return _GROUP.sub(",", text)
 
 
 def normalise(text: str) -> str:
-    """A text in one spelling; takes time linear in it. Does nothing more the second time."""
+    """A text in one spelling. Takes linear time, and a second call changes nothing."""
     if not text.isascii():
         text = _ROOT.sub(_root, _SCRIPTS.sub(_script, text.translate(_TABLE)))
         text = _SPACES.sub(" ", plain_digits(text))
     return _TIES.sub(" ", plain_digits(text))
 
 
-def _script(found: re.Match[str]) -> str:
-    signs, table = (found[1], _RAISED) if found[1] else (found[2], _LOWERED)
-    return f"{'^' if found[1] else '_'}{{{''.join(table[sign] for sign in signs)}}}"
+def _script(match: re.Match[str]) -> str:
+    signs, table = (match[1], _RAISED) if match[1] else (match[2], _LOWERED)
+    return f"{'^' if match[1] else '_'}{{{''.join(table[sign] for sign in signs)}}}"
 
 
-def _root(found: re.Match[str]) -> str:
-    inner = found[2] if found[2] is not None else found[3]
-    return _ROOTS[found[1]] + ("" if inner is None else f"{{{inner}}}")
+def _root(match: re.Match[str]) -> str:
+    inner = match[2] if match[2] is not None else match[3]
+    return _ROOTS[match[1]] + ("" if inner is None else f"{{{inner}}}")

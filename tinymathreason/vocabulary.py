@@ -1,4 +1,4 @@
-"""A tokenizer's folder in, its entries and their ids out, without loading a tokenizer library."""
+"""Reads the entries of a tokenizer and their ids, without a tokenizer library."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tinymathreason.files import read_json
 def read(folder: Path) -> dict[str, int]:
     """Every entry of ``folder/tokenizer.json``, special tokens included, with its id.
 
-    Raises `InputError` when the file is missing or is no tokenizer.
+    Raises `InputError` when the file is missing or is not a tokenizer.
     """
     file = folder / "tokenizer.json"
     if not file.is_file():
@@ -23,12 +23,12 @@ def read(folder: Path) -> dict[str, int]:
     except (KeyError, TypeError) as error:
         raise InputError(f"{file}: not a tokenizer: {error!r}") from error
     if not ids or not all(isinstance(number, int) for number in ids.values()):
-        raise InputError(f"{file}: not a tokenizer: its vocabulary holds no ids")
+        raise InputError(f"{file}: not a tokenizer: its vocabulary has no ids")
     return ids
 
 
 def check_size(folder: Path, vocab_size: int) -> dict[str, int]:
-    """`read`, and an `InputError` unless the ids are those of a model of ``vocab_size``."""
+    """`read`; `InputError` unless the number of entries is ``vocab_size``."""
     ids = read(folder)
     size = max(ids.values()) + 1
     if size != vocab_size:

@@ -1,7 +1,7 @@
-"""A model's folder in; the files that its weights are read from out.
+"""The files that a model's weights are loaded from.
 
-They are those that transformers reads with ``use_safetensors=True``, which every room passes: a
-pickle can run code when it is read, and is in no hash of ours.
+They are the files that transformers loads with ``use_safetensors=True``, as this project always
+does: a pickle can run code when it is loaded, and is in none of our hashes.
 """
 
 from pathlib import Path
@@ -15,15 +15,14 @@ _PICKLES = ("*.bin", "*.bin.index.json", "*.pt", "*.pth")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of a folder's weights: its only one, or the index and the shards that it names.
+    """The files of a folder's weights: a single one, or the index and its shards.
 
-    Raises `InputError` for a folder with pickled weights only, with none, without a shard, with an
-    adapter, which would be read on top of another model, or with a malformed configuration or
-    index.
+    Raises `InputError` for a folder that has no weights, only pickled ones, a missing shard, an
+    adapter, which would be loaded on top of another model, or a malformed configuration or index.
     """
     if (folder / "adapter_config.json").is_file():
         raise InputError(
-            f"{folder}: holds an adapter (adapter_config.json), which is read on top of another "
+            f"{folder}: holds an adapter (adapter_config.json), which is loaded on top of another "
             "model; merge both into a folder of their own, by peft's merge_and_unload"
         )
     config = read_json(folder / "config.json")
@@ -61,7 +60,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _lacking(folder: Path) -> str:
-    """That there are no weights in a folder, and how to make some from a pickle."""
+    """The message for a folder without weights, with a way to convert a pickle."""
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if not pickles:
         return f"{folder}: no {FILE} there"
@@ -70,6 +69,6 @@ def _lacking(folder: Path) -> str:
         f"M.from_pretrained({str(folder)!r}).save_pretrained('NEW')"
     )
     return (
-        f"{folder}: no {FILE} there, and {pickles[0]} is a pickle, which may run code when it is "
+        f"{folder}: no {FILE} there, and {pickles[0]} is a pickle, which can run code when it is "
         f'read; if you trust it, convert it (python -c "{convert}") and copy the tokenizer\'s files'
     )

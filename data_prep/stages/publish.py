@@ -22,6 +22,8 @@ from data_prep.work import Work
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json, write_json
+from tinymathreason.records import mixture as records
+from tinymathreason.records.mixture import Mixture, Shard, Source
 
 SAMPLES = 3
 """Documents that the report shows of each source: kept ones, and rejected ones by reason."""
@@ -54,17 +56,8 @@ def publish(work: Work, progress: Any) -> None:
         sources, samples = {}, {}
         for name in recipe.sources:
             sources[name], samples[name] = _source(work, name, folder)
-            progress.add(sources[name]["documents"]["read"], sources[name]["bytes"], done=1)
+            progress.add(sources[name].documents.read, sources[name].bytes, done=1)
         shutil.copytree(work.path(artifacts.TOKENIZER).parent, folder / "tokenizer")
-        manifest = {
-            "recipe": recipe.plain(),
-            "inputs": work.inputs,
-            "sources": sources,
-            "vocab_size": tokenizer.load(folder / "tokenizer").get_vocab_size(),
-            **_budget(work, sources),
-            "seconds": round(time.time() - started, 1),
-            **provenance.record().model_dump(),
-        }
         draws_by_source = {
             name: {
                 "path": mixture.glob_of(recipe.output_dir, name),
@@ -73,18 +66,27 @@ def publish(work: Work, progress: Any) -> None:
             for name in sources
         }
         write_json(folder / "mixture.json", draws_by_source)
-        shards = {shard["path"] for shard in mixture.shards(manifest)}
+        shards = {shard.path for source in sources.values() for shard in source.shards}
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        manifest["files"] = [
-            mixture.describe(folder, path)
-            for path in files
-            if path.relative_to(folder).as_posix() not in shards
-        ]
+        manifest = Mixture(
+            recipe=records.Recipe(**recipe.plain()),
+            inputs={path: tuple(state) for path, state in work.inputs.items()},
+            sources=sources,
+            files=[
+                mixture.describe(folder, path)
+                for path in files
+                if path.relative_to(folder).as_posix() not in shards
+            ],
+            vocab_size=tokenizer.load(folder / "tokenizer").get_vocab_size(),
+            **_budget(work, sources),
+            seconds=max(0.0, round(time.time() - started, 1)),
+            provenance=provenance.record(),
+        )
         report.write(folder, manifest, samples)
-        write_json(folder / mixture.MANIFEST, manifest)
+        manifest.write(folder / mixture.MANIFEST)
 
 
-def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _source(work: Work, name: str, folder: Path) -> tuple[Source, dict[str, Any]]:
     """Write one source's files; returns its manifest entry, and samples for the report."""
     tasks = work.tasks_of(name)
     record_counts: list[RecordCounts] = [
@@ -94,7 +96,7 @@ def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[s
         read_json(work.path(artifacts.DOCUMENT_COUNTS, task.number)) for task in tasks
     ]
     (folder / name).mkdir()
-    shards: list[dict[str, Any]] = []
+    shards: list[Shard] = []
     for split, artifact in SPLITS.items():
         # Grain cannot open a file without records.
         files = [
@@ -110,7 +112,8 @@ def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[s
         for number, (task_number, record_file) in enumerate(files):
             path = f"{name}/{split}-{number:05}-of-{len(files):05}.array_record"
             _link(work.path(artifact, task_number), folder / path)
-            shards.append({"path": path, "bytes": (folder / path).stat().st_size, **record_file})
+            size = (folder / path).stat().st_size
+            shards.append(Shard(path=path, bytes=size, **record_file))
     tfds_folder.describe(folder / name, name.replace("-", "_").replace(".", "_").lower())
 
     rejected: Counter[str] = Counter()
@@ -118,19 +121,19 @@ def _source(work: Work, name: str, folder: Path) -> tuple[dict[str, Any], dict[s
     for counts in record_counts:
         rejected.update(counts["rejected"])
         lengths.update({int(power): count for power, count in counts["lengths"].items()})
-    kept = sum(shard["records"] for shard in shards)
+    kept = sum(shard.records for shard in shards)
     read = sum(counts["read"] for counts in document_counts)
     rejected_samples = _write_rejected(work, name, folder / "rejected" / f"{name}.jsonl.zst")
-    documents = {"read": read, "kept": kept, "rejected": dict(sorted(rejected.items()))}
+    documents = records.Documents(read=read, kept=kept, rejected=dict(sorted(rejected.items())))
     if read != kept + rejected.total():
         raise AssertionError(f"sources.{name}: documents were lost: {documents}")
-    entry = {
-        "documents": documents,
-        "bytes": sum(counts["bytes"] for counts in record_counts),
-        "tokens": sum(shard["tokens"] for shard in shards),
-        "lengths": {str(power): count for power, count in sorted(lengths.items())},
-        "shards": shards,
-    }
+    entry = Source(
+        documents=documents,
+        bytes=sum(counts["bytes"] for counts in record_counts),
+        tokens=sum(shard.tokens for shard in shards),
+        lengths={str(power): count for power, count in sorted(lengths.items())},
+        shards=shards,
+    )
     kept_samples = [text for counts in record_counts for text in counts["samples"]][:SAMPLES]
     return entry, {"kept": kept_samples, "rejected": rejected_samples}
 
@@ -173,13 +176,13 @@ def _rejected(work: Work, name: str) -> Iterator[RejectedDocument]:
             yield from map(json.loads, lines)
 
 
-def _budget(work: Work, sources: dict[str, Any]) -> dict[str, Any]:
+def _budget(work: Work, sources: dict[str, Source]) -> dict[str, Any]:
     """The manifest's fields about training: available tokens, budget, and passes over each source.
 
     Grain ends the whole mixture when one source has been read ``num_epoch`` times.
     """
     tokens = {
-        name: sum(s["tokens"] for s in training_shards(source)) for name, source in sources.items()
+        name: sum(s.tokens for s in training_shards(source)) for name, source in sources.items()
     }
     shares = work.recipe.shares
     once = min(int(tokens[name] / shares[name]) for name in sources)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tinymathreason.checkpoints import METADATA, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
+from tinymathreason.records.base import Record
 
 LOSS = "learning/loss"
 HELD_OUT = "eval/avg_loss"
@@ -207,12 +208,20 @@ class History:
 
     def json(self, name: str) -> Any:
         """The value of a JSON file in the run's folder; None when there is no such file."""
+        content = self._content(name)
+        return None if content is None else parse_json(content, f"{self.run}/{name}")
+
+    def record[R: Record](self, model: type[R], name: str) -> R | None:
+        """A record in the run's folder; None when there is no such file."""
+        content = self._content(name)
+        return None if content is None else model.parse(content, f"{self.run}/{name}")
+
+    def _content(self, name: str) -> bytes | None:
         with self._reaching():
             try:
-                content = self._system.cat_file(f"{self._path}/{name}")
+                return bytes(self._system.cat_file(f"{self._path}/{name}"))
             except FileNotFoundError:
                 return None
-        return parse_json(content, f"{self.run}/{name}")
 
     def checkpoint(self) -> SavedStep | None:
         """The last complete checkpoint; None without one."""

@@ -11,6 +11,7 @@ from pretrain.run import last_step, parameters
 from pretrain.topology import CHIPS
 from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, Floats, History, Integers, Series
 from tinymathreason.cli import InputError
+from tinymathreason.records.pretraining import Configuration, Starts
 
 PEAKS = {
     "TPU v4": CHIPS["v4"].peak_flops,
@@ -129,19 +130,20 @@ def measure(history: History, now: float, peak: float | None = None) -> RunProgr
     ``peak`` is the FLOP/s of one device; by default it comes from `PEAKS`, and without it there is
     no MFU. Raises `InputError` when the folder contains no run.
     """
-    config = history.json("config.json")
-    if not isinstance(config, dict):
+    stored = history.record(Configuration, "config.json")
+    if stored is None:
         raise InputError(
             f"{history.run}: not a run (it has no config.json); "
             "expected the folder base_output_directory/run_name"
         )
+    config = stored.maxtext()
     # Without provenance.json the starts are known from the event files.
     began = history.starts
-    if (provenance := history.json("provenance.json")) is not None:
-        starts = provenance["starts"]
-        began = [datetime.datetime.fromisoformat(start["start"]).timestamp() for start in starts]
-        config.update(starts[-1]["changed"])
-        peak = peak or PEAKS.get(starts[-1]["device"])
+    if (provenance := history.record(Starts, "provenance.json")) is not None:
+        times = [start.provenance.time for start in provenance.starts]
+        began = [datetime.datetime.fromisoformat(time).timestamp() for time in times]
+        config.update(provenance.starts[-1].changed)
+        peak = peak or PEAKS.get(provenance.starts[-1].device)
     try:
         last, flops = last_step(config), model_flops(config)
     except KeyError as error:

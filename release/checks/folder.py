@@ -79,7 +79,7 @@ def _checked(name: str, check: Callable[[Path, Finding], None], folder: Path) ->
     try:
         check(folder, found)
     except (InputError, OSError) as error:
-        line = str(error) if isinstance(error, InputError) else disk.told(error)
+        line = str(error) if isinstance(error, InputError) else disk.explain(error)
         found.problems.append(" ".join(line.split()))
     return found
 

@@ -10,7 +10,7 @@ from benchmarks.batches import batches
 from benchmarks.input_pipeline import OVERLAY, draw, write_texts
 from data_prep import tokenizer
 from data_prep.stages.records import encode, writer
-from tests.data_prep.test_tokenizer import sample
+from tests.support.checkpoints import sample
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]

@@ -21,6 +21,7 @@ from conversion.to_hf import convert, main, parse_bytes
 from tests.support.checkpoints import (
     SIZES,
     make_home,
+    model_bytes,
     overlay,
     random_arrays,
     save,
@@ -384,13 +385,6 @@ def killed(command: list[str], seconds: float) -> None:
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
-
-
-def model_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file of a model but the record, which holds a time."""
-    return {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.name != "conversion.json"
-    }
 
 
 def kill_and_convert(home, converted, output: Path, moments: list[float]) -> None:

@@ -18,8 +18,14 @@ from conversion.safetensors_files import TensorFiles
 from conversion.to_hf import convert as to_hf
 from conversion.to_maxtext import main
 from conversion.verify import verify
-from tests.conversion.test_to_hf import model_bytes
-from tests.support.checkpoints import SIZES, overlay, random_arrays, save, save_tokenizer
+from tests.support.checkpoints import (
+    SIZES,
+    model_bytes,
+    overlay,
+    random_arrays,
+    save,
+    save_tokenizer,
+)
 from tests.support.limits import room_for
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json

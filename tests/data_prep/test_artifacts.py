@@ -21,7 +21,7 @@ from data_prep.recipe import BenchmarkQuestions, Recipe
 from data_prep.stages.artifacts import ARTIFACTS, Artifact
 from data_prep.string_store import StringStore
 from data_prep.work import STAGES, Work, begin, open_work
-from tests.data_prep.test_executors import documents
+from tests.support.builds import documents
 from tests.support.planted import recipe
 from tinymathreason.files import read_json, read_json_lines
 

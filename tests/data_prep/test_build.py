@@ -48,7 +48,7 @@ def contents(folder):
 
 
 def test_build(recipe, tmp_path) -> None:
-    manifest = build(load(Recipe, recipe))
+    manifest = build(load(Recipe, recipe)).as_json()
     out = tmp_path / "mixture"
     for name, entry in manifest["sources"].items():
         documents = entry["documents"]
@@ -179,7 +179,7 @@ def test_copies_are_caught_even_if_the_first_have_a_repeated_id(recipe, tmp_path
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     manifest = build(
         load(Recipe, recipe, [f"sources.files.path={path}", "sources.files.id_field=id"])
-    )
+    ).as_json()
     rejected = manifest["sources"]["files"]["documents"]["rejected"]
     assert sum(rejected.values()) == 7
     assert set(rejected) == {"duplicate_id", "exact_duplicate"}

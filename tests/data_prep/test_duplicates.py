@@ -265,7 +265,7 @@ def test_a_whole_build_reports_what_it_rejected(tmp_path) -> None:
         executor=Executor(workers=1),
         decontaminate=[BenchmarkQuestions(path=f"{tmp_path}/asked/*", fields=["question"])],
     )
-    manifest = build(made)
+    manifest = build(made).as_json()
     documents = {name: entry["documents"] for name, entry in manifest["sources"].items()}
     assert documents == {
         "first": {"read": 30, "kept": 30, "rejected": {}},

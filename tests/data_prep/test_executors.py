@@ -18,54 +18,18 @@ import dill
 import pyarrow
 import pyarrow.parquet
 import pytest
-import yaml
 from datatrove.pipeline.base import PipelineStep
 
 from data_prep.build import build
 from data_prep.local_executor import LocalExecutor
 from data_prep.recipe import Recipe
 from data_prep.work import STAGES, open_work
+from tests.support.builds import EXIT_FOR_INPUT, command, documents, write_jsonl, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 
-WORDS = [
-    a + b + c
-    for a in ("ba", "ce", "di", "fo", "gu", "ka", "le", "mi")
-    for b in ("rn", "st", "l", "nd", "m")
-    for c in ("a", "e", "ing", "or", "ed")
-]
-EXIT_FOR_INPUT = 2
 TIMEOUT = 120.0
 """Seconds after which a test gives up; even a busy machine needs far less."""
-
-
-def documents(seed: int, count: int, words: int = 60) -> list[str]:
-    """Texts without similar pairs."""
-    rng = random.Random(seed)
-    return [" ".join(rng.choices(WORDS, k=words)) + "." for _ in range(count)]
-
-
-def write_jsonl(path: Path, texts: list[str], first: int = 0) -> None:
-    rows = [{"text": text, "id": f"{path.stem}-{first + i}"} for i, text in enumerate(texts)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_recipe(folder: Path, sources: dict, **values) -> Path:
-    """A recipe with a relative output path, so that builds in two folders are identical."""
-    recipe = {
-        "output_dir": "mixture",
-        "tokenizer": {"train": {"vocab_size": 320, "sample_bytes": 50_000}},
-        "eval_fraction": 0.1,
-        "sources": sources,
-        **values,
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return path
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "data_prep.build", *map(str, arguments)]
 
 
 def contents(folder: Path) -> dict[str, object]:

@@ -16,7 +16,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from data_prep.build import build
 from data_prep.recipe import Recipe
-from tests.data_prep.test_executors import (
+from tests.support.builds import (
     EXIT_FOR_INPUT,
     command,
     documents,
@@ -154,7 +154,7 @@ def test_with_skip_every_bad_document_is_counted_under_its_reason(tmp_path, monk
         executor={"workers": 1},
         near_duplicates=False,
     )
-    manifest = build(load(Recipe, recipe))
+    manifest = build(load(Recipe, recipe)).as_json()
     expected = {
         "web": {
             "missing_text": 2,
@@ -266,9 +266,9 @@ def test_an_unreadable_match_is_an_error_or_counted(tmp_path, sources, monkeypat
     with pytest.raises(InputError, match=r"sources\.web\.path: .*a-1\.jsonl is a broken link"):
         build(load(Recipe, path))
     manifest = build(load(Recipe, path, ["on_bad_input=skip"]))
-    found = manifest["sources"]["web"]["documents"]
-    assert found["rejected"] == {"unreadable_file": 2}
-    assert found["read"] == FEW + 2
+    documents = manifest.sources["web"].documents
+    assert documents.rejected == {"unreadable_file": 2}
+    assert documents.read == FEW + 2
 
 
 def test_an_empty_first_file_does_not_make_a_source_empty(tmp_path, monkeypatch, capfd) -> None:
@@ -280,6 +280,6 @@ def test_an_empty_first_file_does_not_make_a_source_empty(tmp_path, monkeypatch,
     (tmp_path / "0.jsonl").touch()
     write_jsonl(tmp_path / "1.jsonl", documents(1, 60))
     manifest = build(load(Recipe, write_recipe(tmp_path, sources, executor={"workers": 1})))
-    assert [entry["documents"]["kept"] for entry in manifest["sources"].values()] == [60, 60]
+    assert [entry.documents.kept for entry in manifest.sources.values()] == [60, 60]
     words = "sources.web.path: 1 of 2 files are empty, such as "
     assert f"{words}{tmp_path}/0.jsonl" in capfd.readouterr().err

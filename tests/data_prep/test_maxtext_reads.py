@@ -17,10 +17,10 @@ from data_prep.recipe import Recipe
 from data_prep.stages.records import decode, encode, writer
 from pretrain import mixture as checks
 from pretrain import overlay
-from tests.data_prep.test_executors import documents as written
-from tests.data_prep.test_executors import write_jsonl, write_recipe
-from tests.data_prep.test_tokenizer import sample
-from tests.tinymathreason.test_listing import NAMES
+from tests.support.builds import documents as written
+from tests.support.builds import write_jsonl, write_recipe
+from tests.support.checkpoints import sample
+from tests.support.names import NAMES
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.config import load
 

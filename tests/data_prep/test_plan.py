@@ -22,7 +22,7 @@ from data_prep.build import main
 from data_prep.recipe import Recipe
 from data_prep.stages.step import running
 from data_prep.work import open_work
-from tests.data_prep.test_executors import EXIT_FOR_INPUT, documents, write_recipe
+from tests.support.builds import EXIT_FOR_INPUT, documents, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import write_json

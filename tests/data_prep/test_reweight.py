@@ -5,21 +5,20 @@ import json
 import pytest
 
 from data_prep.reweight import main, reweight
+from tests.support import records
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json
 
 
 @pytest.fixture
 def folder(tmp_path):
-    def shard(name, tokens, records):
-        return {"path": f"{name}/train-0.array_record", "tokens": tokens, "records": records}
+    def shard(name, tokens, number):
+        path = f"{name}/train-0.array_record"
+        return records.shard(path=path, tokens=tokens, records=number)
 
-    evaluation = {"path": "a/eval-0.array_record", "tokens": 9999, "records": 1}
-    sources = {
-        "a": {"shards": [shard("a", 1000, 100), shard("a", 3000, 100), evaluation]},
-        "b": {"shards": [shard("b", 500, 5)]},
-    }
-    write_json(tmp_path / "manifest.json", {"sources": sources})
+    evaluation = records.shard(path="a/eval-0.array_record", tokens=9999, records=1)
+    a = [shard("a", 1000, 100), shard("a", 3000, 100), evaluation]
+    sources = {"a": records.source(shards=a), "b": records.source(shards=[shard("b", 500, 5)])}
+    records.mixture(sources=sources).write(tmp_path / "manifest.json")
     return tmp_path
 
 

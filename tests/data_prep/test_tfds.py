@@ -14,7 +14,7 @@ from data_prep.recipe import Recipe
 from data_prep.stages.records import encode, writer
 from data_prep.tfds_folder import Texts, describe
 from data_prep.work import plan_tasks
-from tests.data_prep.test_executors import documents, write_recipe
+from tests.support.builds import documents, write_recipe
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 
@@ -74,17 +74,17 @@ def test_a_dataset_becomes_a_mixture_that_tfds_opens(folder, tmp_path, monkeypat
     recipe = write_recipe(
         tmp_path, {"Ours-1.0": source}, on_bad_input="skip", executor={"workers": 1}
     )
-    manifest = build(load(Recipe, recipe))["sources"]["Ours-1.0"]
-    assert manifest["documents"]["rejected"] == {"empty": 1}
+    manifest = build(load(Recipe, recipe)).sources["Ours-1.0"]
+    assert manifest.documents.rejected == {"empty": 1}
     builder = tfds.builder_from_directory("mixture/Ours-1.0")
     assert builder.info.name == "ours_1_0"
     for split in ("train", "eval"):
-        shards = [shard for shard in manifest["shards"] if f"/{split}-" in shard["path"]]
+        shards = [shard for shard in manifest.shards if f"/{split}-" in shard.path]
         data = builder.as_data_source(split=split)
         assert len(data) == builder.info.splits[split].num_examples > 0
-        assert len(data) == sum(shard["records"] for shard in shards)
+        assert len(data) == sum(shard.records for shard in shards)
         tokens = [len(item["text"]) for item in data]
-        assert sum(tokens) == sum(shard["tokens"] for shard in shards)
+        assert sum(tokens) == sum(shard.tokens for shard in shards)
 
 
 def test_the_items_of_several_files_are_in_order(tmp_path) -> None:

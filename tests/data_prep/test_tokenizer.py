@@ -1,6 +1,5 @@
 """Any text round-trips, digits are single tokens, special tokens in a text are plain text."""
 
-import itertools
 import json
 
 import pytest
@@ -8,15 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep import tokenizer
-from tinymathreason.arithmetic import fact_documents, problem_documents
+from tests.support.checkpoints import sample
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 
 VOCAB = 320
-
-
-def sample() -> list[str]:
-    return [*itertools.islice(problem_documents(0), 300), *itertools.islice(fact_documents(0), 100)]
 
 
 @pytest.fixture(scope="module")

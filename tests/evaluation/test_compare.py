@@ -74,7 +74,7 @@ def test_laws(table: tuple[int, int, int, int]) -> None:
 def test_no_difference(both: int) -> None:
     low, high = newcombe(both, 0, 0, 10 - both)
     assert low == -high < 0
-    with pytest.raises(ValueError, match="no accuracy"):
+    with pytest.raises(ValueError, match="not an accuracy"):
         newcombe(0, 0, 0, 0)
 
 
@@ -172,7 +172,7 @@ def test_broken_folders_are_one_line(tmp_path) -> None:
         compare(a, tmp_path / "b" / ".." / "a")
     with pytest.raises(InputError, match="unknown metric 'flexibel'; did you mean 'flexible'"):
         compare(a, b, "flexibel")
-    with pytest.raises(InputError, match="no such folder; name what"):
+    with pytest.raises(InputError, match="no such folder; name the --output"):
         compare(a, tmp_path / "c")
     for content, words in (
         ("", "no problem in it"),

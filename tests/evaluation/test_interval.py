@@ -33,5 +33,5 @@ def test_laws(case: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("correct", "n"), [(1, 0), (3, 2), (-1, 5)])
 def test_impossible_counts_are_refused(correct: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no accuracy"):
+    with pytest.raises(ValueError, match="not an accuracy"):
         wilson(correct, n)

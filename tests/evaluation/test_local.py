@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from evaluation.local import splits
-from tests.tinymathreason.test_listing import NAMES
+from tests.support.names import NAMES
 from tinymathreason.cli import InputError
 
 ROWS = [{"question": f"What is {k} + 1?", "answer": f"#### {k + 1}"} for k in range(4)]
@@ -55,7 +55,7 @@ def test_a_split_with_a_file_missing_or_twice_is_refused(tmp_path) -> None:
     paths = [write(tmp_path, k, 3) for k in range(3)]
     assert read(tmp_path) == ROWS * 3
     paths[1].unlink()
-    with pytest.raises(InputError, match="2 files are there of 00003"):
+    with pytest.raises(InputError, match="2 of 00003 files available"):
         read(tmp_path)
     paths[1].symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=r"00001-of-00003\.parquet is a broken link"):

@@ -136,9 +136,9 @@ def test_several_shots_come_from_another_split(ask, data) -> None:
     result, (sample, *_) = ask(Knows(), "mmlu", data["mmlu"], shots=5)
     assert sample.prompt.count("Answer:") == 6
     assert result["shots"] == 5
-    with pytest.raises(InputError, match="shots: 20 asked for, 12 there are"):
+    with pytest.raises(InputError, match="shots: 20 requested, 12 available"):
         ask(Knows(), "mmlu", data["mmlu"], shots=20)
-    with pytest.raises(InputError, match="shots: 9 asked for, 8 there are"):
+    with pytest.raises(InputError, match="shots: 9 requested, 8 available"):
         ask(Knows(), "gsm8k", data["gsm8k"], shots=9)
     with pytest.raises(InputError, match="has no other split to take examples from"):
         ask(Knows(), "arc_easy", data["arc_easy"], shots=5)
@@ -153,21 +153,21 @@ def test_several_shots_come_from_another_split(ask, data) -> None:
         ("gsm8k", {"rows": '{"question": "q"}\n'}, "row 0 has no 'answer'"),
         ("gsm8k", {"rows": '{"question": "q", "answer": "5"}\n'}, "row 0 has no final line"),
         ("gsm8k", {"rows": "{\n"}, "row 0 is not JSON"),
-        ("gsm8k", {"rows": "[]\n"}, "row 0 is no object"),
-        ("gsm8k", {"rows": '{"question": 3, "answer": "#### 4"}'}, "a 'question' that is no str"),
-        ("gsm8k", {"rows": '{"question": "\\ud800", "answer": "#### 4"}'}, "rows make no table"),
+        ("gsm8k", {"rows": "[]\n"}, "row 0 is not an object"),
+        ("gsm8k", {"rows": '{"question": 3, "answer": "#### 4"}'}, "'question' that is not a str"),
+        ("gsm8k", {"rows": '{"question": "\\ud800", "answer": "#### 4"}'}, "do not form a table"),
         (
             "arc_easy",
             {"rows": '{"question": "q", "choices": {"label": ["A"]}, "answerKey": "E"}'},
             "has no choice 'E'",
         ),
-        ("arithmetic", {"rows": ""}, "makes its own problems"),
+        ("arithmetic", {"rows": ""}, "generates its own problems"),
         ("mmlu", {"rows": "{}\n"}, "mmlu takes a folder"),
         ("mmlu", {"data": "."}, "no folder of a subject"),
         ("arc_easy", {"data": "evaluation"}, "no test-.*parquet or .jsonl in it"),
-        ("arc_easy", {"samples": 2}, "is a choice, which is not drawn"),
+        ("arc_easy", {"samples": 2}, "is multiple choice, which is not sampled"),
         ("arithmetic", {"max_new_tokens": 9000}, "leave no room in a context of 8192"),
-        ("arc_easy", {"form": "chat"}, "no chat template there; ask with --form plain"),
+        ("arc_easy", {"form": "chat"}, "no chat template there; use --form plain"),
         ("arc_easy", {}, "arc_easy: "),  # the hub, which no test reaches
     ],
 )
@@ -218,7 +218,7 @@ def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None
         "dtype": "float32", "batch_size": "auto", "load_format": "safetensors",
         "generation_config": "vllm",
     }  # fmt: skip
-    assert lm.said.generation_config.eos_token_id == 1
+    assert lm.configured.generation_config.eos_token_id == 1
 
 
 @pytest.mark.parametrize("change", ["missing", "no tokenizer", "small", "no weights", "hub"])
@@ -236,7 +236,7 @@ def test_unusable_models_are_told(model_dir, tmp_path, change) -> None:
         (folder / "tokenizer.json").write_text(json.dumps(content))
     words = {
         "missing": "config.json",
-        "hub": "not to be had from the hub",
+        "hub": "the hub cannot provide it",
         "no weights": "no model.safetensors there",
     }.get(change, "tokenizer")
     with pytest.raises(InputError, match=words):

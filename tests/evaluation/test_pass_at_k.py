@@ -29,7 +29,7 @@ def test_laws_of_pass_at_k(case: tuple[int, int]) -> None:
     ("n", "correct", "k"), [(0, 0, 1), (4, 5, 1), (4, -1, 1), (4, 2, 5), (4, 2, 0)]
 )
 def test_impossible_counts_are_refused(n: int, correct: int, k: int) -> None:
-    with pytest.raises(ValueError, match="no estimate"):
+    with pytest.raises(ValueError, match="not an estimate"):
         pass_at_k(n, correct, k)
 
 

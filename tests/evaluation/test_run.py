@@ -14,6 +14,7 @@ import pytest
 
 from evaluation import catalogue, model, tasks
 from evaluation.generate import Generator
+from evaluation.problems import ARITHMETIC_PROBLEMS, NumericProblem
 from evaluation.run import main
 from tests.support.benchmarks import Knows
 from tests.support.limits import room_for
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 def test_arithmetic_problems_are_held_out_and_fixed() -> None:
     problems = tasks.load("arithmetic")
-    assert len(problems) == tasks.ARITHMETIC_PROBLEMS == len({p.question for p in problems})
+    assert len(problems) == ARITHMETIC_PROBLEMS == len({p.question for p in problems})
     assert tasks.load("arithmetic", limit=10) == problems[:10]
     for problem in problems:
         assert arithmetic.WordProblem(problem.question, "", 0).held_out
@@ -43,7 +44,7 @@ def test_arithmetic_problems_are_held_out_and_fixed() -> None:
         ("gsm8k", '{"question": "q"}\n', "row 0 has no 'answer'"),
         ("gsm8k", '{"question": "q", "answer": "5"}\n', "row 0 has no final line"),
         ("gsm8k", "{\n", "row 0 is not JSON"),
-        ("arithmetic", "", "makes its own problems"),
+        ("arithmetic", "", "generates its own problems"),
     ],
 )
 def test_bad_tasks_are_one_line(tmp_path, task, content, words) -> None:
@@ -59,7 +60,7 @@ def test_gsm8k_answers(tmp_path) -> None:
     path = tmp_path / "test.jsonl"
     row = {"question": "How much?", "answer": "So <<1+1=2>>2.\n#### 1,234"}
     path.write_text(json.dumps(row) + "\n")
-    expected = [tasks.NumericProblem("How much?", "1234")]
+    expected = [NumericProblem("How much?", "1234")]
     assert tasks.load("gsm8k", str(path)) == expected
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "test.parquet")
     assert tasks.load("gsm8k", str(tmp_path / "test.parquet")) == expected
@@ -102,7 +103,7 @@ def test_a_complete_result_is_only_read_and_anothers_is_refused(
         with pytest.raises(InputError, match="holds the result of another evaluation"):
             main([*command, "--limit", "3", *change])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="is there, and holds no result; name another folder"):
+    with pytest.raises(InputError, match="exists and has no result; name another folder"):
         main([*command[:-1], str(tmp_path / "empty")])
     with pytest.raises(InputError, match="--model takes a model's folder"):
         main([*command, "--limit", "3", "--model", "elsewhere"])
@@ -245,7 +246,7 @@ def test_batches_change_no_answer(answering_dir) -> None:
 
 
 def test_the_form_is_told_or_follows_from_the_template(model_dir, tmp_path) -> None:
-    with pytest.raises(InputError, match="no chat template there; ask with --form plain"):
+    with pytest.raises(InputError, match="no chat template there; use --form plain"):
         Generator(model_dir, "chat")
     chat = tmp_path / "chat"
     shutil.copytree(model_dir, chat)

@@ -9,6 +9,7 @@ import pytest
 
 from pretrain import mixture, overlay
 from pretrain.train import main
+from tests.support import records
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 
@@ -25,8 +26,9 @@ def make(folder: Path) -> list[str]:
             (folder / path).write_text(f"{split} {k}")
             digest = hashlib.sha256((folder / path).read_bytes()).hexdigest()
             size = (folder / path).stat().st_size
-            shards.append({"path": path, "bytes": size, "sha256": digest})
-    write_json(folder / "manifest.json", {"sources": {"facts": {"shards": shards}}})
+            shards.append(records.shard(path=path, bytes=size, sha256=digest))
+    sources = {"facts": records.source(shards=shards)}
+    records.mixture(sources=sources).write(folder / "manifest.json")
     write_json(folder / "mixture.json", {"facts": {"path": f"{folder}/facts/train-*", "weight": 1}})
     vocabulary = {str(i): i for i in range(448)}
     write_json(folder / "tokenizer.json", {"model": {"vocab": vocabulary}, "added_tokens": []})

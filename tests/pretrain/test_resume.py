@@ -93,7 +93,7 @@ def losses(home: Path, name: str, host: int = 0) -> dict[int, float]:
         except json.JSONDecodeError:
             continue  # an incomplete last line
         loss = entry["learning/loss"]
-        assert by_step.setdefault(int(entry["step"]), loss) == loss, entry["step"]
+        assert by_step.setdefault(int(entry.step), loss) == loss, entry.step
     return by_step
 
 
@@ -145,12 +145,12 @@ def interrupt(home: Path, name: str, step: int, how: signal.Signals) -> None:
         assert process.wait() == PREEMPTED, tail(home, name)
         saved = run.checkpoints(config(home, name))[-1]
         assert step <= saved < STEPS - 1
-        assert run.starts(config(home, name))[-1]["outcome"] == "preempted"
-        assert run.starts(config(home, name))[-1]["step"] == saved
+        assert run.starts(config(home, name))[-1].outcome == "preempted"
+        assert run.starts(config(home, name))[-1].step == saved
     else:
         os.killpg(process.pid, how)
         assert process.wait() == -how
-        assert run.starts(config(home, name))[-1]["end"] is None
+        assert run.starts(config(home, name))[-1].end is None
 
 
 def check_equal(
@@ -159,7 +159,7 @@ def check_equal(
     """Every loss and every bit of the last checkpoint equal those of the run ``whole``."""
     actual = losses(home, name, host)
     # MaxText writes a loss one step later, so the loss of the last saved step may be lost.
-    lost = {entry["resumed_from"] for entry in run.starts(config(home, name))}
+    lost = {entry.resumed_from for entry in run.starts(config(home, name))}
     assert expected.keys() - actual.keys() <= lost
     assert actual == {step: expected[step] for step in actual}
     wanted, restored = leaves(home, "whole", last), leaves(home, name, last)
@@ -188,7 +188,7 @@ def test_stopped_killed_and_resumed_equals_undisturbed(home, whole) -> None:
     interrupt(home, "hit", max(rng.randrange(90, 120), saved + 20), signal.SIGKILL)
     assert start(home, "hit").wait() == 0, tail(home, "hit")
     check_equal(home, "hit", STEPS - 1, whole)
-    outcomes = [entry["outcome"] for entry in run.starts(config(home, "hit"))]
+    outcomes = [entry.outcome for entry in run.starts(config(home, "hit"))]
     assert outcomes == ["preempted", None, "finished"]
 
 
@@ -216,7 +216,7 @@ def test_a_run_whose_data_ends_early_fails(home) -> None:
     last = tail(home, "ended").strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert f"training ended before step {STEPS - 1}" in last
-    assert run.starts(config(home, "ended"))[-1]["outcome"] == "ended early"
+    assert run.starts(config(home, "ended"))[-1].outcome == "ended early"
 
 
 @pytest.mark.soak

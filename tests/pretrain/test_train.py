@@ -14,10 +14,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pretrain import overlay, run, train
 from pretrain.train import main
+from tests.support import records
 from tests.support.limits import room_for, unprivileged
 from tinymathreason.checkpoints import MAXTEXT_FILES
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
+from tinymathreason.records.pretraining import Configuration
 
 OVERLAY = "maxtext_configs/quickstart.yml"
 
@@ -68,10 +70,9 @@ def words(tmp_path) -> list[str]:
 
 def write_mixture(folder: Path, sha256: str, seconds: float = 1.0, weight: float = 1.0) -> None:
     write_json(folder / "mixture.json", {"facts": {"path": "facts/train-*", "weight": weight}})
-    shards = [{"path": "facts/train-0.array_record", "sha256": sha256}]
-    write_json(
-        folder / "manifest.json", {"sources": {"facts": {"shards": shards}}, "seconds": seconds}
-    )
+    shards = [records.shard(path="facts/train-0.array_record", sha256=sha256)]
+    sources = {"facts": records.source(shards=shards)}
+    records.mixture(sources=sources, seconds=seconds).write(folder / "manifest.json")
 
 
 def plant(config: dict, step: int, layers: int = 4, scanned: bool = True) -> None:
@@ -118,7 +119,7 @@ def plant(config: dict, step: int, layers: int = 4, scanned: bool = True) -> Non
 def test_a_finished_run_is_not_started_again(tmp_path, words, capsys) -> None:
     config = overlay.load(words[0], words[1:])
     plant(config, 250)
-    run.Start(config, 1, 1, "cpu").end("finished")
+    run.StartWriter(config, 1, 1, "cpu").end("finished")
     main(words)
     assert "nothing is left to do" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"another configuration: base_mlp_dim was 352, is 64"):
@@ -140,7 +141,7 @@ def test_a_change_that_would_alter_the_training_is_refused(
     words, monkeypatch, environment, arguments, message
 ) -> None:
     config = overlay.load(words[0], words[1:])
-    run.Start(config, 1, 1, "cpu")
+    run.StartWriter(config, 1, 1, "cpu")
     monkeypatch.setenv("JAX_PROCESS_COUNT", environment)
     # Before the first checkpoint everything may change.
     run.check_resumable(overlay.load(words[0], [*words[1:], *arguments]), int(environment))
@@ -151,7 +152,7 @@ def test_a_change_that_would_alter_the_training_is_refused(
 
 def test_devices_multiply_the_batch(words) -> None:
     config = overlay.load(words[0], words[1:])
-    run.Start(config, 1, 8, "cpu")
+    run.StartWriter(config, 1, 8, "cpu")
     plant(config, 2)
     run.check_resumable(config, 1, 8)
     with pytest.raises(InputError, match="devices were 8, are 4"):
@@ -160,7 +161,7 @@ def test_devices_multiply_the_batch(words) -> None:
 
 def test_a_changed_mixture_is_refused_and_a_moved_one_is_not(tmp_path, words) -> None:
     config = overlay.load(words[0], words[1:])
-    run.Start(config, 1, 1, "cpu")
+    run.StartWriter(config, 1, 1, "cpu")
     plant(config, 2)
     write_mixture(tmp_path, "a" * 64, seconds=2.0)
     run.check_resumable(config)
@@ -177,22 +178,24 @@ def test_a_changed_mixture_is_refused_and_a_moved_one_is_not(tmp_path, words) ->
 
 def test_every_start_is_recorded(tmp_path, words) -> None:
     config = overlay.load(words[0], words[1:])
-    run.Start(config, 2, 8, "TPU v4").end("failed: XlaRuntimeError: out of memory")
+    run.StartWriter(config, 2, 8, "TPU v4").end("failed: XlaRuntimeError: out of memory")
     plant(config, 2)
     later = {**config, "eval_interval": 7}
-    run.Start(later, 2, 8, "TPU v4")
+    run.StartWriter(later, 2, 8, "TPU v4")
     first, second = run.starts(config)
-    assert json.loads((tmp_path / "run" / "config.json").read_text()) == config
-    assert first["outcome"] == "failed: XlaRuntimeError: out of memory"
-    assert (first["step"], first["resumed_from"], first["changed"]) == (None, None, {})
-    assert first["start"] <= first["end"] <= second["start"]
-    assert (second["resumed_from"], second["changed"]) == (2, {"eval_interval": 7})
-    assert (second["end"], second["outcome"]) == (None, None)
-    assert second["hosts"] == 2
-    assert second["devices"] == 8
-    assert len(second["mixture"]["manifest_sha256"]) == 64
-    assert len(second["tokenizer_sha256"]) == 64
-    assert {"command", "commit", "versions"} <= second.keys()
+    stored = Configuration.load(tmp_path / "run" / "config.json")
+    assert stored.maxtext() == json.loads(json.dumps(config))
+    assert first.outcome == "failed: XlaRuntimeError: out of memory"
+    assert (first.step, first.resumed_from, first.changed) == (None, None, {})
+    assert first.provenance.time <= first.end <= second.provenance.time
+    assert (second.resumed_from, second.changed) == (2, {"eval_interval": 7})
+    assert (second.end, second.outcome) == (None, None)
+    assert second.hosts == 2
+    assert second.devices == 8
+    assert len(second.mixture.manifest_sha256) == 64
+    assert len(second.tokenizer_sha256) == 64
+    assert second.provenance.command
+    assert second.provenance.versions
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoints", "config.json", "provenance.json",
     ]  # fmt: skip
@@ -259,7 +262,7 @@ def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
     program = (
         "import json, sys, time; from pretrain import run, train\n"
         "config = json.load(open(sys.argv[1]))\n"
-        "with train.recorded(config, run.Start(config, 1, 1, 'cpu')): time.sleep(60)\n"
+        "with train.recorded(config, run.StartWriter(config, 1, 1, 'cpu')): time.sleep(60)\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program, tmp_path / "resolved.json"], capture_output=True, text=True
@@ -268,16 +271,16 @@ def test_a_wrong_first_save_ends_the_run(tmp_path, words) -> None:
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
     assert "the checkpoint has 467,584 parameters" in ended.stderr
-    assert run.starts(config)[0]["outcome"].startswith("failed: ")
+    assert run.starts(config)[0].outcome.startswith("failed: ")
 
 
 def test_a_crash_is_not_reported_as_wrong_input(words) -> None:
     config = overlay.load(words[0], words[1:])
-    start = run.Start(config, 1, 1, "cpu")
+    start = run.StartWriter(config, 1, 1, "cpu")
     crash = pytest.raises(RuntimeError, match="training failed: disk full")
     with crash, train.recorded(config, start):
         raise OSError("disk full")
-    assert run.starts(config)[0]["outcome"] == "failed: OSError: disk full"
+    assert run.starts(config)[0].outcome == "failed: OSError: disk full"
 
 
 @pytest.mark.parametrize(
@@ -292,13 +295,13 @@ def test_a_crash_is_not_reported_as_wrong_input(words) -> None:
 )
 def test_the_exit_status_shows_how_it_ended(words, saved, preempted, status, recorded) -> None:
     config = overlay.load(words[0], words[1:])
-    start = run.Start(config, 1, 1, "cpu")
+    start = run.StartWriter(config, 1, 1, "cpu")
     if status is None:
         with pytest.raises(InputError, match="training ended before step 250"):
             train.exit_status(config, start, saved, preempted)
     else:
         assert train.exit_status(config, start, saved, preempted) == status
-    assert run.starts(config)[0]["outcome"] == recorded
+    assert run.starts(config)[0].outcome == recorded
 
 
 class Bucket(MemoryFileSystem):
@@ -317,7 +320,7 @@ def test_a_bucket_is_as_good_as_a_disk(words, monkeypatch, capsys) -> None:
     config = overlay.load(words[0], [*words[1:], "base_output_directory=gs://models/runs"])
     assert str(run.run_directory(config)) == "gs://models/runs/run"
     assert run.checkpoints(config) == []
-    run.Start(config, 1, 1, "cpu").end("preempted")
+    run.StartWriter(config, 1, 1, "cpu").end("preempted")
     for step in (100, 250):
         for name in MAXTEXT_FILES:
             if (step, name) != (250, "commit_success.txt"):
@@ -326,8 +329,8 @@ def test_a_bucket_is_as_good_as_a_disk(words, monkeypatch, capsys) -> None:
     run.set_aside_incomplete(config)
     assert bucket.exists("gs://models/runs/run/checkpoints/250/_CHECKPOINT_METADATA")
     bucket.pipe("gs://models/runs/run/checkpoints/250/commit_success.txt", b"")
-    run.Start(config, 1, 1, "cpu").end("finished")
-    assert [entry["step"] for entry in run.starts(config)] == [None, 250]
+    run.StartWriter(config, 1, 1, "cpu").end("finished")
+    assert [entry.step for entry in run.starts(config)] == [None, 250]
     assert "/models/runs/run/provenance.json" in bucket.store
     main([*words, "base_output_directory=gs://models/runs"])
     assert "nothing is left to do" in capsys.readouterr().out
@@ -359,5 +362,5 @@ def test_an_unwritable_folder_is_reported_before_maxtext_is_imported(words, tmp_
 def test_a_record_without_room_is_one_line(words, tmp_path) -> None:
     config = overlay.load(words[0], words[1:])
     with room_for(100), pytest.raises(InputError, match=r"config\.json: cannot be written \(File"):
-        run.Start(config, 1, 1, "cpu")
+        run.StartWriter(config, 1, 1, "cpu")
     assert not run.run_directory(config).exists()

@@ -79,5 +79,5 @@ def test_two_hosts_killed_and_resumed_equal_undisturbed(home, monkeypatch) -> No
     # Each host has its own iterator, and only one host writes the records.
     iterators = [wanted[f"process_{host}-of-2.json"] for host in range(2)]
     assert iterators[0] != iterators[1]
-    assert [entry["hosts"] for entry in run.starts(config(home, "hit"))] == [2, 2]
-    assert [entry["devices"] for entry in run.starts(config(home, "hit"))] == [2, 2]
+    assert [entry.hosts for entry in run.starts(config(home, "hit"))] == [2, 2]
+    assert [entry.devices for entry in run.starts(config(home, "hit"))] == [2, 2]

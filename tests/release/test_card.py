@@ -49,6 +49,8 @@ MANIFEST = records.mixture(
             "sums": WeightedSource(format="generator", path="number_facts", weight=0.25),
         },
         decontaminate=[Benchmark(path="hf://datasets/openai/gsm8k@740312ad/main/test-*.parquet")],
+        max_epochs=4.0,
+        output_dir="runs/x/mixture",
     ),
     sources={
         "web": records.source(

@@ -144,7 +144,8 @@ def test_an_answer_ends_at_the_templates_end_whatever_is_configured(
         assert hear(ask(engine, "Ann has 4 pens.")[1])[0] == "4DCBA"
         assert hear(ask(engine, "Is it 5?")[1])[1].reason == "stop"
         engine.close()
-    told = f"note: {folder} asks to be decoded by repetition_penalty 1.5; that is not done here\n"
+    settings = "repetition_penalty 1.5 for decoding; these settings are ignored here"
+    told = f"note: {folder} requests {settings}\n"
     assert capsys.readouterr().err.count(told) == 3
 
 

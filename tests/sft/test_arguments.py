@@ -9,7 +9,7 @@ from sft.dpo import Dpo
 from sft.grpo import Grpo
 from sft.run import Sft
 from sft.settings import find, parse
-from tests.sft.test_run import write
+from tests.support.tuning import write
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -11,7 +11,7 @@ from evaluation.generate import Generator
 from evaluation.interval import wilson
 from sft import callbacks, run
 from sft.config import Accuracy
-from tests.sft.test_run import history, weights, write
+from tests.support.tuning import history, weights, write
 from tinymathreason.answers import final_line
 from tinymathreason.cli import InputError
 

@@ -127,7 +127,7 @@ def test_no_setting_of_the_base_reaches_an_answer_or_the_finished_model(
     finished = GenerationConfig.from_pretrained(tmp_path / "out" / MODEL).to_diff_dict()
     del finished["transformers_version"]
     assert finished == {"do_sample": False, "eos_token_id": [3, 1], "pad_token_id": 0}
-    told = f"note: {base} asks to be decoded by min_new_tokens 20, no_repeat_ngram_size 1"
+    told = f"note: {base} requests min_new_tokens 20, no_repeat_ngram_size 1"
     assert capsys.readouterr().out.count(told) == 1
 
 

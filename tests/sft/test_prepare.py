@@ -11,7 +11,8 @@ import pytest
 from sft import prepare
 from sft.config import SftData
 from sft.dataset import held_out_problems, load, manifest
-from tests.tinymathreason.test_listing import NAMES
+from tests.support import records
+from tests.support.names import NAMES
 from tinymathreason.arithmetic import WordProblem
 from tinymathreason.cli import InputError
 from tinymathreason.config import build
@@ -39,7 +40,8 @@ def made(tmp_path, model_dir, sources, max_length=200, **values):
         entries[name] = {"format": "jsonl", "path": path, **values.pop(name, {})}
     data = build(SftData, {"sources": entries, "eval_fraction": 0.1, **values}, "sft.yaml")
     folder = prepare.prepare(data, str(model_dir), max_length, tmp_path / "out")
-    return folder, manifest(folder)["sources"]
+    counts = manifest(folder).sources
+    return folder, {name: entry.model_dump() for name, entry in counts.items()}
 
 
 def stored(folder):
@@ -167,7 +169,8 @@ def test_what_is_ready_is_used_and_what_is_stale_made_anew(
     assert again() == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == time
     monkeypatch.undo()
-    (folder / "manifest.json").write_text('{"kind": "sft.prepare", "inputs": {}}')
+    older = records.change(manifest(folder), inputs=records.change(manifest(folder).inputs, form=1))
+    older.write(folder / "manifest.json")
     assert files(again()) == before
     assert files(again(data_seed=1)) != before
     content = rows(61)
@@ -194,7 +197,7 @@ def test_blank_lines_are_no_rows(tmp_path, model_dir) -> None:
         "sft.yaml",
     )
     folder = prepare.prepare(data, str(model_dir), 200, tmp_path / "out")
-    assert manifest(folder)["sources"]["b"]["kept"] == 60
+    assert manifest(folder).sources["b"].kept == 60
 
 
 @pytest.mark.parametrize("change", ["a file more", "written again", "damaged", "cut"])
@@ -273,7 +276,7 @@ def test_a_remote_source_need_not_answer_again(tmp_path, model_dir, monkeypatch)
         with remote.open("/sft/a.jsonl", "ab") as stream:
             stream.write(json.dumps(rows(1, 90)[0]).encode() + b"\n")
         prepare.prepare(data, str(model_dir), 200, tmp_path)
-        assert manifest(folder)["sources"]["a"]["kept"] == 61
+        assert manifest(folder).sources["a"].kept == 61
     finally:
         remote.rm("/sft", recursive=True)
 
@@ -285,7 +288,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, model_dir) -> None:
         (folder / name).write_text(content)
         with pytest.raises(InputError, match=r"mine: is not, or not only, made by sft\.prepare"):
             made(tmp_path, model_dir, {"a": rows(60)}, data_dir=folder)
-    (folder / "manifest.json").write_text('{"kind": "sft.prepare"}')
+    records.examples().write(folder / "manifest.json")
     with pytest.raises(InputError, match="not only"):
         made(tmp_path, model_dir, {"a": rows(60)}, data_dir=folder)
     assert (folder / "thesis.txt").read_text() == "all of it"

@@ -17,8 +17,8 @@ from transformers import TrainerCallback, trainer
 from sft import checkpoints, run
 from sft.checkpoints import MODEL, check_owner, claim, last_checkpoint, sweep
 from sft.model import save
-from tests.sft.test_run import history, record, weights, write
 from tests.support.limits import room_for
+from tests.support.tuning import history, record, weights, write
 from tinymathreason.cli import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")

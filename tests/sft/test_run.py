@@ -8,48 +8,12 @@ import safetensors.numpy
 
 from sft import run
 from sft.checkpoints import INPUTS, MODEL
+from tests.support.tuning import record, weights, write
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
-CONFIG = """
-model_name_or_path: {model}
-output_dir: {output}
-sources:
-  problems: {{format: arithmetic, examples: 60}}
-eval_fraction: 0.2
-max_steps: 6
-per_device_train_batch_size: 4
-learning_rate: 1.0e-3
-max_length: 128
-activation_checkpointing: false
-use_cpu: true
-logging_steps: 1
-save_steps: 2
-eval_strategy: steps
-eval_steps: 3
-report_to: none
-disable_tqdm: true
-"""
-
-
-def write(path, model, output, more: str = ""):
-    path.write_text(CONFIG.format(model=model, output=output) + more)
-    return path
-
-
-def weights(output):
-    return safetensors.numpy.load_file(output / MODEL / "model.safetensors")
-
-
-def record(output):
-    return json.loads((output / MODEL / "sft.json").read_text())
-
-
-def history(output):
-    return record(output)["history"]
 
 
 @pytest.fixture(scope="module")

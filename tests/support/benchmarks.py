@@ -80,7 +80,7 @@ class Knows:
             apply_chat_template=lambda messages, tokenize: self.apply_chat_template(messages),
         )  # fmt: skip
         asked = SimpleNamespace(eos_token_id=None, to_diff_dict=dict)
-        self.said = SimpleNamespace(config=asked, generation_config=asked)
+        self.configured = SimpleNamespace(config=asked, generation_config=asked)
         self.say = say
         self.batches: list[int] = []
 

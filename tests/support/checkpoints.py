@@ -1,6 +1,7 @@
 """Models in MaxText's layout with random weights, and tokenizers of any size for them."""
 
 import dataclasses
+import itertools
 import random
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conversion import orbax_writer
 from conversion.architecture import Architecture
 from conversion.mapping import stored
 from data_prep import tokenizer
+from tinymathreason.arithmetic import fact_documents, problem_documents
 
 SIZES = Architecture(
     layers=3,
@@ -51,6 +53,18 @@ def save(step_dir: Path, arrays: dict[str, np.ndarray], scanned: bool) -> None:
     """Write arrays by their path as a step's folder."""
     step_dir.mkdir()
     orbax_writer.save(step_dir, {"params": orbax_writer.tree(arrays.items())}, scanned)
+
+
+def sample() -> list[str]:
+    """Documents of the quickstart's generators, to train a tokenizer on."""
+    return [*itertools.islice(problem_documents(0), 300), *itertools.islice(fact_documents(0), 100)]
+
+
+def model_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file of a model but the record, which holds a time."""
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name != "conversion.json"
+    }
 
 
 def save_tokenizer(entries: int, folder: Path) -> None:

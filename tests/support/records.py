@@ -116,7 +116,10 @@ def mixture(**values: Any) -> Mixture:
     return change(
         Mixture(
             recipe=Recipe(
-                sources={"web": weighted_source()}, decontaminate=[Benchmark(path="gsm8k.parquet")]
+                sources={"web": weighted_source()},
+                decontaminate=[Benchmark(path="gsm8k.parquet")],
+                max_epochs=4.0,
+                output_dir="mixture",
             ),
             inputs={"web.jsonl": (3_000, 1_700_000_000)},
             sources={"web": source()},
@@ -194,6 +197,7 @@ def configuration(**values: Any) -> Configuration:
             warmup_steps_fraction=0.1,
             dtype="bfloat16",
             weight_dtype="float32",
+            steps=10,  # type: ignore[call-arg]  # one of MaxText's other keys
         ),
         **values,
     )

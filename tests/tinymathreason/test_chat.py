@@ -57,7 +57,7 @@ def chat(model_dir):
 @given(conversations(hostile))
 def test_exactly_what_the_assistant_says_is_marked(chat, messages) -> None:
     encoded = chat.encode([messages])[0]
-    assert len(encoded.ids) == len(encoded.said) == len(encoded.labels)
+    assert len(encoded.ids) == len(encoded.assistant_mask) == len(encoded.labels)
     said = [token for token in encoded.labels if token != -100]
     spoken = [m["content"] for m in messages if m["role"] == "assistant"]
     decode = chat.tokenizer.decode
@@ -88,7 +88,7 @@ def test_plain_conversations_are_as_transformers_has_them(chat, messages) -> Non
     )
     ours = chat.encode([messages])[0]
     assert ours.ids == theirs["input_ids"]
-    assert ours.said == [bool(mask) for mask in theirs["assistant_masks"]]
+    assert ours.assistant_mask == [bool(mask) for mask in theirs["assistant_masks"]]
 
 
 @given(hostile, hostile)
@@ -97,9 +97,9 @@ def test_a_prompt_is_how_its_conversation_begins(chat, question, answer) -> None
     prompt = chat.encode([asked], prompt=True)[0]
     whole = chat.encode([[*asked, {"role": "assistant", "content": answer}]])[0]
     assert whole.ids[: len(prompt.ids)] == prompt.ids
-    assert not any(prompt.said)
-    assert not any(whole.said[: len(prompt.ids)])
-    assert all(whole.said[len(prompt.ids) : -1])
+    assert not any(prompt.assistant_mask)
+    assert not any(whole.assistant_mask[: len(prompt.ids)])
+    assert all(whole.assistant_mask[len(prompt.ids) : -1])
 
 
 def test_many_conversations_are_as_each_by_itself(chat, monkeypatch) -> None:
@@ -115,7 +115,9 @@ def test_every_answer_of_a_long_conversation_is_said(chat) -> None:
         {"role": role, "content": f"{n}"} for n in range(300) for role in ("user", "assistant")
     ]
     found = chat.encode([turns])[0]
-    said = chat.tokenizer.decode([i for i, s in zip(found.ids, found.said, strict=True) if s])
+    said = chat.tokenizer.decode(
+        [i for i, s in zip(found.ids, found.assistant_mask, strict=True) if s]
+    )
     assert [part for part in said.split("<|im_end|>") if part.strip()] == [
         str(n) for n in range(300)
     ]
@@ -143,5 +145,5 @@ def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
     split = (
         "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}{% endfor %}"
     )
-    with pytest.raises(InputError, match="a byte-level one is needed"):
+    with pytest.raises(InputError, match="use a byte-level tokenizer"):
         Chat(wrapped, split)

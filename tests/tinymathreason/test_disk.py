@@ -23,13 +23,13 @@ from tinymathreason.writes import WriteError, check_room, failed_write, writing
     ("number", "words"),
     [
         (errno.ENOSPC, ["B free in {folder}, 1.5 kB needed", "make room there"]),
-        (errno.EDQUOT, ["the quota of ", "is used up, 1.5 kB needed", "remove files of yours"]),
+        (errno.EDQUOT, ["the quota of ", "is exhausted, 1.5 kB needed", "remove files of yours"]),
         (errno.EFBIG, ["the file system of {folder} takes no file of that size"]),
         (errno.EROFS, ["{folder} is mounted read-only", "write elsewhere"]),
         (errno.EACCES, ["{folder} is ", "'s, drwx", ", you are ", "have its permissions changed"]),
         (errno.EPERM, ["{folder} is ", "'s, drwx", ", you are ", "have its permissions changed"]),
         (errno.ENAMETOOLONG, ["a name may have at most ", "choose a shorter one"]),
-        (errno.ENOTDIR, ["is a file, no folder", "move it away or write elsewhere"]),
+        (errno.ENOTDIR, ["is a file, not a folder", "move it away or write elsewhere"]),
         (errno.EISDIR, ["there is a folder of that name"]),
         (errno.EIO, ["the device of {folder} fails"]),
         (errno.EMFILE, ["files may be open, by ulimit -n", "raise the limit"]),
@@ -37,20 +37,20 @@ from tinymathreason.writes import WriteError, check_room, failed_write, writing
 )
 def test_every_error_says_why_and_what_to_do(tmp_path, number: int, words: list[str]) -> None:
     error = OSError(number, os.strerror(number))
-    told = disk.told(error, tmp_path / "a" / "b", 1500)
+    told = disk.explain(error, tmp_path / "a" / "b", 1500)
     assert told.startswith(f"{tmp_path / 'a' / 'b'}: cannot be written ({os.strerror(number)}: ")
     for word in words:
         assert word.format(folder=tmp_path) in told
     # The file that the error itself names comes first, unless it is where that one is written.
     named = OSError(number, os.strerror(number), str(tmp_path / "other"))
-    assert disk.told(named, tmp_path / "a").startswith(f"{tmp_path / 'other'}: ")
+    assert disk.explain(named, tmp_path / "a").startswith(f"{tmp_path / 'other'}: ")
     aside = OSError(number, os.strerror(number), str(tmp_path / ".a.json.partial"))
-    assert disk.told(aside, tmp_path / "a.json").startswith(f"{tmp_path / 'a.json'}: ")
+    assert disk.explain(aside, tmp_path / "a.json").startswith(f"{tmp_path / 'a.json'}: ")
 
 
 def test_a_limit_on_files_is_told(tmp_path) -> None:
     with room_for(2000):
-        told = disk.told(OSError(errno.EFBIG, "File too large"), tmp_path / "x", 5000)
+        told = disk.explain(OSError(errno.EFBIG, "File too large"), tmp_path / "x", 5000)
     assert "a file may have at most 2.0 kB here, by ulimit -f, 5.0 kB needed" in told
     assert told.endswith("raise the limit: ulimit -f unlimited")
 
@@ -61,7 +61,7 @@ def test_what_is_only_read_is_not_said_to_be_written(tmp_path) -> None:
     with unprivileged(), pytest.raises(PermissionError) as error:
         path.read_text()
     with unprivileged():
-        assert disk.told(error.value).startswith(f"{path}: cannot be used (Permission denied: ")
+        assert disk.explain(error.value).startswith(f"{path}: cannot be used (Permission denied: ")
 
 
 def test_the_librarys_own_errors_are_known(tmp_path) -> None:
@@ -119,7 +119,7 @@ def test_room_is_looked_for_before_the_work(tmp_path, monkeypatch) -> None:
     with room_for(100), pytest.raises(WriteError, match="File too large"):
         check_room(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(WriteError, match="file is a file, no folder"):
+    with pytest.raises(WriteError, match="file is a file, not a folder"):
         check_room(tmp_path / "file" / "below")
     with pytest.raises(WriteError, match="a name may have at most"):
         check_room(tmp_path / ("x" * 300))

@@ -84,7 +84,7 @@ def test_what_is_no_folder_is_never_replaced(tmp_path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("file", "link"):
         with (
-            pytest.raises(InputError, match="is no folder"),
+            pytest.raises(InputError, match="is not a folder"),
             new_directory(tmp_path / name, replace=True),
         ):
             pass
@@ -213,7 +213,7 @@ def test_a_folder_that_was_held_for_nothing_goes_again(tmp_path) -> None:
 def test_where_nothing_can_be_written_is_one_line(tmp_path, kind: str) -> None:
     place, words = {
         "locked": (tmp_path / "locked" / "new", "locked is "),
-        "below": (tmp_path / "file" / "new", "file is a file, no folder"),
+        "below": (tmp_path / "file" / "new", "file is a file, not a folder"),
         "long": (tmp_path / ("x" * 300), "a name may have at most "),
         "folder": (tmp_path / "locked", "there is a folder of that name"),
     }[kind]

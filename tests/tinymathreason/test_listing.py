@@ -9,15 +9,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tests.support.names import NAMES
 from tinymathreason.cli import InputError
 from tinymathreason.listing import as_pattern, list_files
 from tinymathreason.rows import read_columns
-
-NAMES = [
-    "d[1]", "[a-c]", "[", "a b", "\u00e9", "*", "?", "{a,b}", "$HOME", "${x}", "%20", "~", "#1",
-    "a;b", "a: b", "'", '"', "a::b", "-x", "&", "\\", "a=b",
-]  # fmt: skip
-"""Names of folders and files that some readers would interpret."""
 
 
 @pytest.mark.parametrize("name", NAMES)

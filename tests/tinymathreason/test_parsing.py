@@ -34,11 +34,11 @@ def test_aliases_and_merges_that_end_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: 1\nb: 2\na: 3", "line 3: key 'a' is there already, in line 1"),
-        ("a:\n  b: {c: 1,\n    c: 2}", "line 3: key 'c' is there already, in line 2"),
-        ("- x\n- {1: a, 0x1: b}", "line 2: key '0x1' is there already, in line 2"),
-        ("a: &x 1\n'a': *x", "line 2: key 'a' is there already, in line 1"),
-        ("a: &a [*a]", "line 1: an alias of what it stands in"),
+        ("a: 1\nb: 2\na: 3", "line 3: duplicate key 'a', first in line 1"),
+        ("a:\n  b: {c: 1,\n    c: 2}", "line 3: duplicate key 'c', first in line 2"),
+        ("- x\n- {1: a, 0x1: b}", "line 2: duplicate key '0x1', first in line 2"),
+        ("a: &x 1\n'a': *x", "line 2: duplicate key 'a', first in line 1"),
+        ("a: &a [*a]", "line 1: an alias of a value that contains it"),
         ("x: 1\ny: " + "[" * DEPTH + "]" * DEPTH, f"line 2: nested deeper than {DEPTH}"),
         ("[" * 100_000, f"line 1: nested deeper than {DEPTH}"),
         ("- &a [1]\n" + "- *a\n" * VALUES, f"more than {VALUES:,} values"),
@@ -97,7 +97,9 @@ def test_wrong_json_is_told(tmp_path, text, words: str) -> None:
 def test_files_are_told_by_their_names(tmp_path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("sources: 1\nsources: 2")
-    with pytest.raises(InputError, match=r"a\.yaml: not valid YAML: line 2: key 'sources'"):
+    with pytest.raises(
+        InputError, match=r"a\.yaml: not valid YAML: line 2: duplicate key 'sources'"
+    ):
         read_yaml(path)
     for read in (read_json, lambda name: list(read_json_lines(name))):
         with pytest.raises(InputError, match="no such file"):

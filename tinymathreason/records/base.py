@@ -141,7 +141,9 @@ def write_lines(path: str | Path, records: Iterable[Record]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def check_replaceable(folder: Path, manifest: str, kind: type[Record], names: set[str]) -> None:
+def check_replaceable(
+    folder: Path, manifest: str, kind: type[Record], names: Iterable[str]
+) -> None:
     """Raise `InputError` unless ``folder`` is absent, or wholly what a command of ours made.
 
     Its file ``manifest`` must be a record of this ``kind``, and it may hold the files of those
@@ -149,12 +151,14 @@ def check_replaceable(folder: Path, manifest: str, kind: type[Record], names: se
     """
     if not folder.exists():
         return
+    other = f"{folder}: is not, or not only, made by {kind.writer}; name another folder"
     present = {path.name for path in whole(folder)} if folder.is_dir() else {folder.name}
     if manifest not in present or present - {manifest, *names}:
-        raise InputError(
-            f"{folder}: is not, or not only, made by {kind.writer}; name another folder"
-        )
-    kind.load(folder / manifest)
+        raise InputError(other)
+    try:
+        kind.load(folder / manifest)
+    except InputError as error:
+        raise InputError(f"{other} ({error})") from error
 
 
 def _unreadable(value: Any, field: tuple[str | int, ...] = ()) -> str:

@@ -94,6 +94,10 @@ class Recipe(OpenPart):
     """The sources by name."""
     decontaminate: list[Benchmark]
     """Benchmarks whose questions no document may contain."""
+    max_epochs: Annotated[float, pydantic.Field(gt=0)]
+    """Most passes over a source that the budget may need."""
+    output_dir: str
+    """The folder of the mixture."""
 
 
 class Mixture(Record):

@@ -58,7 +58,7 @@ class Starts(Record):
     """Every start, in order."""
 
 
-class Configuration(OpenPart, Record):
+class Configuration(Record, OpenPart):
     """``config.json``: MaxText's resolved configuration at the first start.
 
     It has MaxText's own keys, some 800 of them; those that other rooms read are checked here.

@@ -16,14 +16,16 @@ from pretrain import overlay
 from pretrain.watch.__main__ import as_json, main, rows
 from pretrain.watch.history import LOSS, History, Series
 from pretrain.watch.progress import RunProgress, kept_seconds, measure, model_flops, spans
+from tests.support import records
 from tests.support.event_files import Scalar, step_scalars, write_checkpoint, write_events
 from tinymathreason.cli import InputError
+from tinymathreason.records.pretraining import Configuration, Starts
 
 CONFIG = overlay.load("maxtext_configs/quickstart.yml", ["steps=201"])
 
 
 def config(run, **changed) -> None:
-    (run / "config.json").write_text(json.dumps({**CONFIG, **changed}))
+    Configuration(**{**CONFIG, **changed}).write(run / "config.json")
 
 
 def measured(run, now: float = 0.0, peak: float | None = None) -> RunProgress:
@@ -48,9 +50,9 @@ def run(tmp_path):
     event file and 5 s afterwards.
     """
     config(tmp_path)
-    entries = [{"start": "1970-01-01T00:01:40+00:00", "changed": {}, "device": "cpu"}]
-    entries.append({**entries[0], "start": "1970-01-01T00:10:00+00:00"})
-    (tmp_path / "provenance.json").write_text(json.dumps({"starts": entries}))
+    times = ("1970-01-01T00:01:40+00:00", "1970-01-01T00:10:00+00:00")
+    entries = [records.start(provenance=records.provenance(time=time)) for time in times]
+    records.starts(*entries).write(tmp_path / "provenance.json")
     for began, steps in ((130.0, range(120)), (630.0, range(101, 151))):
         now = began + 5
         scalars = []
@@ -99,9 +101,9 @@ def test_the_figures_of_a_run(run) -> None:
 
 
 def test_the_last_start_says_what_is_run(run) -> None:
-    provenance = json.loads((run / "provenance.json").read_text())
-    provenance["starts"][1].update(changed={"steps": 301}, device="TPU v4")
-    (run / "provenance.json").write_text(json.dumps(provenance))
+    first, second = Starts.load(run / "provenance.json").starts
+    second = records.change(second, changed={"steps": 301}, device="TPU v4")
+    records.starts(first, second).write(run / "provenance.json")
     progress = measured(run)
     assert progress.last_step == 300
     assert progress.mfu == pytest.approx(model_flops(CONFIG) / 2.0 / 275e12)
@@ -274,5 +276,5 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, words) -> None:
 
 def test_another_programs_config_is_no_run(tmp_path) -> None:
     (tmp_path / "config.json").write_text('{"hidden_size": 3}')
-    with pytest.raises(InputError, match=r"config\.json: no key 'steps'"):
+    with pytest.raises(InputError, match=r"config\.json: kind is missing"):
         main([str(tmp_path), "--once"])
