@@ -1,4 +1,4 @@
-"""``python -m maxtext.train`` exists after a normal install, whichever package comes first."""
+"""``python -m maxtext.train`` exists after a normal install, in either order of the packages."""
 
 import importlib.util
 import os
@@ -79,11 +79,11 @@ def test_a_normal_install_runs_in_either_order(wheel, tmp_path, first: str) -> N
         install()
     # Everything else comes from this environment; this checkout itself must not help.
     path = os.pathsep.join([str(site), sysconfig.get_path("purelib")])
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-S", "-m", "maxtext.train", "none.yml"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
-    assert (found.returncode, found.stderr) == (2, "error: none.yml: no such file\n")
+    assert (result.returncode, result.stderr) == (2, "error: none.yml: no such file\n")

@@ -20,7 +20,7 @@ from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash
-from tinymathreason.records.tuning import Arguments
+from tinymathreason.records.tuning import TrainerArguments
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -383,7 +383,7 @@ def test_texts_that_only_resemble_a_secret(whole) -> None:
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> None:
     secret = SECRETS[kind]
-    arguments = Arguments(**dict(records.arguments()), hub=["", secret])
+    arguments = TrainerArguments(**dict(records.arguments()), hub=["", secret])
     records.sft(arguments=arguments).write(folder / "sft.json")
     (folder / "README.md").write_text((folder / "README.md").read_text() + f"\n{secret}\n")
     tensors = load_file(folder / "model.safetensors")
@@ -406,7 +406,7 @@ def test_a_secret_need_not_stand_alone(before) -> None:
 
 
 def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
-    arguments = Arguments(**dict(records.arguments()), output_dir="/home/ada/runs")
+    arguments = TrainerArguments(**dict(records.arguments()), output_dir="/home/ada/runs")
     tuned = records.sft(arguments=arguments, model_sha256=model_hash(folder))
     tuned.write(folder / "sft.json")
     publish(folder, "--dry-run")
