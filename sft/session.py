@@ -22,7 +22,7 @@ from tinymathreason.provenance import model_hash
 from tinymathreason.records.tuning import Tuned
 
 if TYPE_CHECKING:
-    from evaluation.tasks import NumericProblem
+    from evaluation.problems import NumericProblem
 
 
 @dataclass(frozen=True)
