@@ -25,7 +25,7 @@ class Dpo(Algorithm[DpoData]):
     """Direct preference optimisation on the pairs of `sft.preferences`."""
 
     name = "dpo"
-    record_class = tuning.Dpo
+    record_class = tuning.DpoRecord
     data_class = DpoData
     trl_config = "DPOConfig"
 

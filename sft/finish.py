@@ -10,7 +10,7 @@ from sft.curves import draw
 from sft.model import save
 from tinymathreason import provenance
 from tinymathreason.files import new_directory
-from tinymathreason.records.tuning import Arguments, LogEntry, Tuned
+from tinymathreason.records.tuning import LogEntry, TrainerArguments, Tuned
 
 
 def finish[R: Tuned](
@@ -51,7 +51,7 @@ def finish[R: Tuned](
             history=[LogEntry(**entry) for entry in trainer.state.log_history],
             tokens=trainer.state.num_input_tokens_seen,
             steps=trainer.state.global_step,
-            arguments=Arguments(**trainer.args.to_dict()),
+            arguments=TrainerArguments(**trainer.args.to_dict()),
             seconds=round(time.monotonic() - started, 1),
             provenance=provenance.record(),
         )

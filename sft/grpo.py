@@ -30,7 +30,7 @@ class Grpo(Algorithm[GrpoData]):
     """Group relative policy optimisation with the rewards of `sft.rewards`."""
 
     name = "grpo"
-    record_class = tuning.Grpo
+    record_class = tuning.GrpoRecord
     data_class = GrpoData
     trl_config = "GRPOConfig"
 

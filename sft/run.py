@@ -23,7 +23,7 @@ class Sft(Algorithm[SftData]):
     """Supervised fine-tuning: the loss of the assistant's tokens in prepared examples."""
 
     name = "sft"
-    record_class = tuning.Sft
+    record_class = tuning.SftRecord
     data_class = SftData
     trl_config = "SFTConfig"
 

@@ -18,7 +18,7 @@ from tests.support import records
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, TEMPLATE, conversation
 from tinymathreason.cli import InputError
-from tinymathreason.records.tuning import Dpo, Preferences
+from tinymathreason.records.tuning import DpoRecord, Preferences
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -129,7 +129,7 @@ def test_two_steps_from_config_to_model_interrupted_and_not(
     assert any((expected[name] != start[name]).any() for name in start)
 
     folder = tmp_path / "broken" / MODEL
-    record = Dpo.load(folder / "dpo.json")
+    record = DpoRecord.load(folder / "dpo.json")
     assert [entry.step for entry in record.history if entry.loss is not None] == [1, 2]
     # Before the first step the model is its own reference: no answer has gained on another.
     assert record.history[0].model_dump()["rewards/margins"] == 0

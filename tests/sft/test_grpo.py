@@ -18,7 +18,7 @@ from sft.settings import parse
 from tests.support import scripted
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
-from tinymathreason.records.tuning import Grpo
+from tinymathreason.records.tuning import GrpoRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -54,7 +54,7 @@ def weights(output):
 
 
 def earned(output):
-    record = Grpo.load(output / MODEL / "grpo.json")
+    record = GrpoRecord.load(output / MODEL / "grpo.json")
     history = [entry.model_dump() for entry in record.history]
     return [(entry["step"], entry["reward"]) for entry in history if "reward" in entry]
 
@@ -94,7 +94,7 @@ def test_the_finished_folder_is_a_whole_model_with_its_record(whole, model_dir, 
     assert tokenizer.convert_tokens_to_ids(IM_END) in model.generation_config.eos_token_id
     before = safetensors.numpy.load_file(model_dir / "model.safetensors")
     assert all((weights(whole)[name] != array).any() for name, array in before.items())
-    record = Grpo.load(whole / MODEL / "grpo.json")
+    record = GrpoRecord.load(whole / MODEL / "grpo.json")
     assert (record.steps, record.rewards) == (6, {"format": 0.25, "repetition": 0.5})
     assert sum(record.counts["problems"].values()) == 6
     assert record.counts["problems"]["kept"] == record.problems

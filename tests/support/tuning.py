@@ -3,7 +3,7 @@
 import safetensors.numpy
 
 from sft.checkpoints import MODEL
-from tinymathreason.records.tuning import Sft
+from tinymathreason.records.tuning import SftRecord
 
 CONFIG = """
 model_name_or_path: {model}
@@ -36,7 +36,7 @@ def weights(output):
 
 
 def record(output):
-    return Sft.load(output / MODEL / "sft.json")
+    return SftRecord.load(output / MODEL / "sft.json")
 
 
 def history(output):
