@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from evaluation.answers import Checker, final, flexible, strict
-from evaluation.tasks import ARITHMETIC_PROBLEMS, load
+from evaluation.problems import ARITHMETIC_PROBLEMS, held_out_arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.arithmetic import plain_problem
 
@@ -24,7 +24,7 @@ def arithmetic(problems: int = ARITHMETIC_PROBLEMS, **_: Any) -> dict[str, Any]:
             "plain": plain_problem(problem.question, ""),
             "answer": problem.answer,
         }
-        for problem in load("arithmetic", limit=problems)
+        for problem in held_out_arithmetic(problems)
     ]
     return {"test": Dataset.from_list(rows)}
 

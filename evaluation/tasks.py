@@ -1,33 +1,21 @@
-"""Problems with numeric answers, for accuracy during training and for our own lm-eval task."""
+"""Tasks whose problems have numeric answers, for the accuracy during training."""
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from evaluation.catalogue import find
 from evaluation.local import splits
-from tinymathreason import arithmetic
+from evaluation.problems import ARITHMETIC_PROBLEMS, NumericProblem, held_out_arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
-
-ARITHMETIC_PROBLEMS = 200
-
-
-@dataclass(frozen=True)
-class NumericProblem:
-    """A question and the number that answers it, as text."""
-
-    question: str
-    answer: str
 
 
 def _arithmetic(data: str | None, limit: int | None) -> list[NumericProblem]:
     """Distinct held-out problems of the quickstart's generator, the same ones each time."""
     if data is not None:
         raise InputError("data: the task arithmetic generates its own problems")
-    made = itertools.islice(arithmetic.problems(0, held_out=True), limit or ARITHMETIC_PROBLEMS)
-    return [NumericProblem(problem.question, str(problem.answer)) for problem in made]
+    return held_out_arithmetic(limit or ARITHMETIC_PROBLEMS)
 
 
 def _gsm8k(data: str | None, limit: int | None) -> list[NumericProblem]:

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from evaluation import tasks
 from evaluation.generate import Generator
 from evaluation.interval import wilson
+from evaluation.problems import NumericProblem
 from sft.config import Accuracy
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.cli import InputError
@@ -32,7 +33,7 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         trainer: Any,
         tokenizer: Any,
         accuracy: Accuracy,
-        held_out: Sequence[tasks.NumericProblem] = (),
+        held_out: Sequence[NumericProblem] = (),
     ) -> None:
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise InputError(

@@ -21,7 +21,7 @@ from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
 
 if TYPE_CHECKING:
-    from evaluation.tasks import NumericProblem
+    from evaluation.problems import NumericProblem
 
 
 @dataclass(frozen=True)

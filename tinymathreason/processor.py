@@ -25,16 +25,6 @@ LIMITS = (
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def wait_passively() -> None:
-    """Make the threads of this process and of its children sleep while they wait.
-
-    OpenMP's threads spin by default. On a busy machine they then take the processor from the
-    threads that they wait for, and training is three to four times as slow. Takes effect only
-    before torch is imported, and keeps the user's own setting.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def record() -> "Processor":
     """Name, instruction sets, usable cores, threads and limits of the processor.
 
