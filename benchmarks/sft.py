@@ -30,7 +30,7 @@ from pretrain import overlay
 from pretrain.model import Model
 from tinymathreason import cli
 from tinymathreason.files import write_json
-from tinymathreason.records.tuning import Examples, Sft
+from tinymathreason.records.tuning import ExamplesManifest, SftRecord
 
 PROXY = Path("maxtext_configs/tinymathreason_20m.yml")
 FULL = Path("maxtext_configs/tinymathreason_1b_gpu.yml")
@@ -205,7 +205,7 @@ def main(argv: Sequence[str]) -> None:
     code = f"from sft.{{}} import main; main({config!r})"
     python = call("sft.run", "main")[:2]
     measured([*python, code.format("prepare")])
-    counts = Examples.load(home / "data" / "manifest.json").sources.values()
+    counts = ExamplesManifest.load(home / "data" / "manifest.json").sources.values()
     kept = sum(entry.kept for entry in counts)
     mean = sum(entry.tokens for entry in counts) / kept
     if not gpu:
@@ -214,7 +214,7 @@ def main(argv: Sequence[str]) -> None:
         steps = max(1, round(CONVERSATIONS * mean / length))
         model = ours(home, data, length, steps, "cpu", arguments.attention)
     usage, memory = _watched([*python, code.format("run")], gpu)
-    record = Sft.load(model / "sft.json")
+    record = SftRecord.load(model / "sft.json")
     # Each entry of the log has the time so far.
     logged = [entry.model_dump() for entry in record.history]
     runtime = [entry["train_runtime"] for entry in logged if "train_runtime" in entry][-1]

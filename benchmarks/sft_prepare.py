@@ -22,7 +22,7 @@ from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, Usage, call, measured
 from benchmarks.scale import exponent
 from tinymathreason import cli
-from tinymathreason.records.tuning import Examples
+from tinymathreason.records.tuning import ExamplesManifest
 
 WHOLE = 590_000
 """Examples of the three real sets."""
@@ -137,7 +137,7 @@ def prepare(count: int, home: Path, data: Path | None) -> Usage:
         words.append(f"decontaminate=[{{path: {data / QUESTIONS}, fields: [question]}}]")
     code = f"from sft.prepare import main; main({words!r})"
     usage = measured([*command, code])
-    counts = Examples.load(folder / "out" / "data" / "manifest.json").sources.values()
+    counts = ExamplesManifest.load(folder / "out" / "data" / "manifest.json").sources.values()
     line = {
         "benchmark": "sft_prepare",
         "examples": count,

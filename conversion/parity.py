@@ -77,9 +77,9 @@ class Parity:
             f"argmax agreement {self.argmax_agreement:.4f} over {self.positions} positions"
         )
 
-    def record(self) -> records.Parity:
+    def record(self) -> records.ParityRecord:
         """The figures with the tolerances; ValueError when one of them is not finite."""
-        return records.Parity(**asdict(self), tolerance=TOLERANCE, kl_tolerance=KL_TOLERANCE)
+        return records.ParityRecord(**asdict(self), tolerance=TOLERANCE, kl_tolerance=KL_TOLERANCE)
 
 
 def maxtext_logits(

@@ -8,7 +8,7 @@ from data_prep.mixture import describe, fault
 from data_prep.stages.artifacts import ARTIFACTS
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
-from tinymathreason.records.mixture import File
+from tinymathreason.records.mixture import WrittenFile
 
 
 def record(folder: Path, stage: str, rank: int) -> None:
@@ -22,10 +22,10 @@ def record(folder: Path, stage: str, rank: int) -> None:
 
 def check(folder: Path, workers: int) -> None:
     """Raise `InputError` when a file of a finished task has changed since it was written."""
-    entries: list[File] = []
+    entries: list[WrittenFile] = []
     for done in sorted(folder.glob("logs/*/completions/[0-9]????")):
         path = _hashes(folder, done.parent.parent.name, int(done.name))
-        entries += [File(**entry) for entry in read_json(path)] if path.exists() else []
+        entries += [WrittenFile(**entry) for entry in read_json(path)] if path.exists() else []
     if not entries:
         return
     size = sum(entry.bytes for entry in entries)

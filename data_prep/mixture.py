@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import file_hash
-from tinymathreason.records.mixture import File, Mixture
+from tinymathreason.records.mixture import Mixture, WrittenFile
 
 CHEAP = 1 << 29
 """Bytes whose SHA-256 takes about a second; of larger mixtures only names and sizes are compared.
@@ -20,9 +20,9 @@ NAMED = 3
 """Faults that a message names; the others are only counted."""
 
 
-def describe(folder: Path, path: Path) -> File:
+def describe(folder: Path, path: Path) -> WrittenFile:
     """The manifest's entry for a file of the folder."""
-    return File(
+    return WrittenFile(
         path=path.relative_to(folder).as_posix(),
         bytes=path.stat().st_size,
         sha256=file_hash(path),
@@ -59,7 +59,7 @@ def check_read(pattern: str) -> None:
             )
 
 
-def faults(folder: Path, entries: Iterable[File]) -> str:
+def faults(folder: Path, entries: Iterable[WrittenFile]) -> str:
     """What is wrong with the files of these entries, in words; empty if nothing is."""
     paths = [(folder / entry.path, entry) for entry in entries]
     size = sum(path.stat().st_size for path, _ in paths if path.is_file())
@@ -68,7 +68,7 @@ def faults(folder: Path, entries: Iterable[File]) -> str:
     return "; ".join(lines[:NAMED]) + more
 
 
-def fault(path: Path, entry: File, with_hash: bool = True) -> str | None:
+def fault(path: Path, entry: WrittenFile, with_hash: bool = True) -> str | None:
     """What is wrong with a file, in words; None if it agrees with its entry."""
     if not path.is_file():
         return f"{path} is missing"

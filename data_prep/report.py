@@ -5,7 +5,7 @@ from typing import Any
 
 from data_prep.stages.artifacts import RejectedDocument
 from tinymathreason.files import new_file, write_text
-from tinymathreason.records.mixture import Mixture, Source
+from tinymathreason.records.mixture import Mixture, SourceRecord
 from tinymathreason.tables import markdown_table
 
 
@@ -89,7 +89,7 @@ def budget(manifest: Mixture) -> str:
     return words
 
 
-def reasons(sources: dict[str, Source]) -> str:
+def reasons(sources: dict[str, SourceRecord]) -> str:
     """Rejected documents by source and reason, with their shares, as a Markdown table."""
     names = _reasons(sources)
     rows = []
@@ -100,11 +100,11 @@ def reasons(sources: dict[str, Source]) -> str:
     return markdown_table(["source", *names], rows) if names else "None."
 
 
-def _reasons(sources: dict[str, Source]) -> list[str]:
+def _reasons(sources: dict[str, SourceRecord]) -> list[str]:
     return sorted({reason for entry in sources.values() for reason in entry.documents.rejected})
 
 
-def plot(folder: Path, sources: dict[str, Source]) -> None:
+def plot(folder: Path, sources: dict[str, SourceRecord]) -> None:
     """Draw tokens by source, rejected documents by reason, and document lengths, as PNGs."""
     import matplotlib
 

@@ -16,15 +16,15 @@ from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 from tinymathreason.files import write_json
-from tinymathreason.records.mixture import Mixture, Shard, Source
+from tinymathreason.records.mixture import Mixture, Shard, SourceRecord
 
 
-def training_shards(source: Source) -> list[Shard]:
+def training_shards(source: SourceRecord) -> list[Shard]:
     """The training shards of a source in a manifest."""
     return [shard for shard in source.shards if "/train-" in shard.path]
 
 
-def draws(share: float, source: Source) -> float:
+def draws(share: float, source: SourceRecord) -> float:
     """The weight with which Grain draws ``share`` of all tokens from a source in a manifest.
 
     Grain draws records, not tokens, so a source of long documents needs fewer draws.

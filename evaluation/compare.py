@@ -14,7 +14,7 @@ from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 from tinymathreason.files import write_json
-from tinymathreason.records.evaluation import Results, Sample
+from tinymathreason.records.evaluation import Results, SampleRecord
 
 PROBLEM = ("id", "question", "expected")
 """Keys that are equal in two samples of the same problem."""
@@ -110,14 +110,14 @@ def compare(a: Path, b: Path, metric: str | None = None) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path) -> tuple[Results, list[Sample]]:
+def _read(folder: Path) -> tuple[Results, list[SampleRecord]]:
     """The results and the samples, in the order of their ids, of an evaluation's folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the --output of an evaluation.run")
     results = Results.load(folder / "results.json")
     path = folder / "samples.jsonl"
-    samples: dict[int, Sample] = {}
-    for number, sample in enumerate(Sample.load_lines(path), 1):
+    samples: dict[int, SampleRecord] = {}
+    for number, sample in enumerate(SampleRecord.load_lines(path), 1):
         if samples.setdefault(sample.id, sample) is not sample:
             raise InputError(f"{path}:{number}: a second problem {sample.id}")
     if not samples:
@@ -126,7 +126,7 @@ def _read(folder: Path) -> tuple[Results, list[Sample]]:
 
 
 def _check_alike(
-    folders: Sequence[Path], results: Sequence[Results], samples: Sequence[list[Sample]]
+    folders: Sequence[Path], results: Sequence[Results], samples: Sequence[list[SampleRecord]]
 ) -> None:
     """Raise `InputError` unless both evaluations are of the same problems."""
     compared = (
@@ -146,7 +146,7 @@ def _check_alike(
                 )
 
 
-def _is_right(sample: Sample, metric: str, folder: Path) -> bool:
+def _is_right(sample: SampleRecord, metric: str, folder: Path) -> bool:
     metrics = sample.metrics
     if metric not in metrics:
         raise InputError(f"{folder}: unknown metric {metric!r}; {nearest(metric, metrics)}")

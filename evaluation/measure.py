@@ -19,7 +19,7 @@ from evaluation.responses import Journal, check_lengths, respond
 from evaluation.scoring import checker
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
-from tinymathreason.records.evaluation import Dataset, Decoding, Estimate, Sample
+from tinymathreason.records.evaluation import Dataset, Decoding, MetricEstimate, SampleRecord
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     config: EvalConfig,
     journal: Path | None = None,
     identity: dict[str, Any] | None = None,
-) -> tuple[dict[str, Any], list[Sample]]:
+) -> tuple[dict[str, Any], list[SampleRecord]]:
     """The fields of `Results` but those of the identity, and one sample a problem.
 
     ``journal`` is a file of the finished answers, from which a killed evaluation of the same
@@ -148,10 +148,10 @@ def _respond(
 
 def _samples(
     tasks: Sequence[Any], requests: Sequence[Any], responses: Sequence[Sequence[Any]], primary: str
-) -> list[Sample]:
+) -> list[SampleRecord]:
     """The prompt and the answers of each problem, with the verdict on every answer."""
     answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
-    samples: list[Sample] = []
+    samples: list[SampleRecord] = []
     for task in tasks:
         by_problem = defaultdict(list)
         for request in task.instances:
@@ -165,7 +165,7 @@ def _samples(
         for verdicts in zip(*rounds, strict=True):
             first = verdicts[0]
             samples.append(
-                Sample(
+                SampleRecord(
                     id=len(samples),
                     subtask=task.task_name,
                     question=first["question"],
@@ -223,7 +223,7 @@ def _question(document: dict[str, Any]) -> str:
     return next(str(document[k]) for k in ("question", "problem", "query") if k in document)
 
 
-def _metrics(samples: Sequence[Sample]) -> dict[str, Estimate]:
+def _metrics(samples: Sequence[SampleRecord]) -> dict[str, MetricEstimate]:
     """Value, 95 % interval and n of every metric.
 
     With several answers to a problem, a metric is their mean. pass@k is the chance that one of k
@@ -241,13 +241,13 @@ def _metrics(samples: Sequence[Sample]) -> dict[str, Estimate]:
     return metrics
 
 
-def _majority(sample: Sample) -> float:
+def _majority(sample: SampleRecord) -> float:
     """Whether the most frequent of a problem's answers is right."""
     chosen = majority(sample.all_answers, checker().correct)
     return float(chosen is not None and sample.all_correct[chosen])
 
 
-def _estimate(shares: Sequence[float]) -> Estimate:
+def _estimate(shares: Sequence[float]) -> MetricEstimate:
     """The mean of shares, one for each problem, with Wilson's interval."""
     low, high = wilson(sum(shares), len(shares))
-    return Estimate(value=statistics.fmean(shares), low=low, high=high, n=len(shares))
+    return MetricEstimate(value=statistics.fmean(shares), low=low, high=high, n=len(shares))

@@ -18,7 +18,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import locked, new_directory
 from tinymathreason.provenance import asking_hash, model_hash
 from tinymathreason.records.base import write_lines
-from tinymathreason.records.evaluation import Request, Results
+from tinymathreason.records.evaluation import EvalRequest, Results
 from tinymathreason.writes import check_room
 
 BACKENDS = ("transformers", "vllm")
@@ -42,7 +42,7 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[Results, b
         "model": model,
         "model_sha256": model_hash(path),
         "asking_sha256": asking_hash(path),
-        "request": Request(**asdict(config)),
+        "request": EvalRequest(**asdict(config)),
         "task_sha256": task_hash(config.data),
     }
     if output is None:

@@ -21,7 +21,7 @@ from tinymathreason.files import read_json
 from tinymathreason.parsing import parse_json
 from tinymathreason.records.base import Record
 from tinymathreason.records.mixture import Mixture
-from tinymathreason.records.pretraining import Configuration, MixtureHash, Start, Starts
+from tinymathreason.records.pretraining import Configuration, MixtureHash, StartRecord, Starts
 
 DECISIVE = (
     "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
@@ -233,7 +233,7 @@ def _content(mixture: MixtureHash | None) -> str | None:
     return mixture.content_sha256 if mixture else None
 
 
-def starts(config: dict[str, Any]) -> list[Start]:
+def starts(config: dict[str, Any]) -> list[StartRecord]:
     """The entries of provenance.json, one for every start of the run, oldest first."""
     path = run_directory(config) / "provenance.json"
     return _load(Starts, path).starts if path.exists() else []
@@ -254,7 +254,7 @@ class StartWriter:
             _write(directory / "config.json", Configuration(**config))
         first = _load(Configuration, directory / "config.json").maxtext()
         tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
-        self.entry = Start(
+        self.entry = StartRecord(
             provenance=provenance.record(),
             hosts=hosts,
             devices=devices,

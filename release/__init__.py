@@ -1,1 +1,1 @@
-"""The records of a run in, a report out."""
+"""The last stage: a run's report, a model's card, its publication, and a server to ask it."""

@@ -1,4 +1,4 @@
-"""Command: serve a page to ask a model at, and an OpenAI-compatible endpoint beside it.
+"""Command: serve a page for questions to a model, and an OpenAI-compatible endpoint.
 
 python -m release.chat --model DIR [--host 127.0.0.1] [--port 8000] [--served-model-name NAME]
 """
@@ -16,33 +16,33 @@ from tinymathreason import cli
 from tinymathreason.cli import InputError
 
 SEND_BUFFER = 131_072
-"""Bytes that the system keeps of an answer that its client does not read."""
+"""Bytes of an answer that the system buffers for a client that does not read it."""
 OTHERS = 100
-"""Connections that may be open beside those whose questions are answered or wait."""
+"""Connections that may be open in addition to those whose requests are answered or wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is served, where and to whom. `InputError` names the flag of a wrong value."""
+    """The options of the server. `InputError` names the flag of a wrong value."""
 
     model: Path
     """Folder of a chat model."""
     name: str = ""
-    """What the model is called; by default after its folder."""
+    """The model's name; by default that of its folder."""
     host: str = "127.0.0.1"
     """Address to listen at."""
     port: int = 8000
     """Port to listen at; 0 for any free one."""
     hosts: Sequence[str] = ()
-    """Further names by which the server is asked for; ``*`` is any."""
+    """Further names of the server; ``*`` is any."""
     origins: Sequence[str] = ()
-    """Web sites whose pages may ask, like ``http://localhost:3000``; ``*`` is any."""
+    """Web sites whose pages may send requests, like ``http://localhost:3000``; ``*`` is any."""
     parallel: int = 2
     """Requests answered at a time."""
     queue: int = 8
     """Further requests that may wait."""
     max_tokens: int = 1024
-    """Most tokens that an answer may have."""
+    """Most tokens of an answer."""
 
     def __post_init__(self) -> None:
         for flag, value, least, most in (
@@ -67,7 +67,7 @@ class Options:
 
 
 def name_of(folder: Path) -> str:
-    """What to call a folder's model: a name without a path, of its run and stage if it has them.
+    """The default name of a model: its run and stage if it has them, else its folder.
 
     ``runs/quickstart/sft/model`` is ``quickstart-sft``.
     """
@@ -79,13 +79,13 @@ def name_of(folder: Path) -> str:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; `InputError` when the address or the port cannot be had."""
+    """A listening socket; `InputError` when the address or the port is not available."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server((str(address[0]), port), family=family)
     except (OSError, UnicodeError) as error:
-        said = str(getattr(error, "strerror", None) or error).partition(" (")[0]
-        raise InputError(f"--host {host!r} --port {port}: {said}; choose another one") from error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        raise InputError(f"--host {host!r} --port {port}: {reason}; choose another one") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # its clients' too
     return listening
 
@@ -96,7 +96,7 @@ def serve(options: Options) -> None:
     Raises `InputError` for a wrong model or port.
     """
     host = options.host
-    # Before the model is loaded: a port in use is told at once.
+    # Before the model is loaded, so that a port in use is reported at once.
     with bind(host, options.port) as listening:
         import uvicorn
 
@@ -109,7 +109,7 @@ def serve(options: Options) -> None:
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                # Streams that are told so end by themselves; uvicorn would wait for them.
+                # It ends the streams, for which uvicorn would wait.
                 await asyncio.to_thread(engine.close)
                 await super().shutdown(sockets)
 
@@ -121,7 +121,10 @@ def serve(options: Options) -> None:
         url = f"http://{shown}:{listening.getsockname()[1]}"
         print(f"Ask it: {url}\nOpenAI-compatible endpoint: {url}/v1", flush=True)
         if not loopback(host):
-            print(f"warning: anyone who can reach {host} can ask, unencrypted", file=sys.stderr)
+            print(
+                f"warning: anyone who can reach {host} can send requests, unencrypted",
+                file=sys.stderr,
+            )
         try:
             server.run(sockets=[listening])
         except KeyboardInterrupt:
@@ -134,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(
         prog="release.chat",
-        description="Serve a page and an endpoint to ask a model at.",
+        description="Serve a page and an endpoint for questions to a model.",
     )
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder of a chat model")
@@ -142,21 +145,21 @@ def main(argv: Sequence[str]) -> None:
     add("--port", type=int, default=Options.port, help="port to listen at; 0: any free one")
     add(
         "--served-model-name", dest="name", default=Options.name, metavar="NAME",
-        help="what the model is called; after its folder",
+        help="the model's name; default: its run and stage",
     )  # fmt: skip
     add(
         "--allowed-hosts", dest="hosts", nargs="+", default=Options.hosts, metavar="NAME",
-        help="further names by which the server is asked for, behind a proxy say; *: any",
+        help="further names of the server, for example behind a proxy; *: any",
     )  # fmt: skip
     add(
         "--allowed-origins", dest="origins", nargs="+", default=Options.origins, metavar="ORIGIN",
-        help="web sites whose pages may ask, like http://localhost:3000; *: any",
+        help="web sites whose pages may send requests, like http://localhost:3000; *: any",
     )  # fmt: skip
     add("--parallel", type=int, default=Options.parallel, help="requests answered at a time")
     add("--queue", type=int, default=Options.queue, help="further requests that may wait")
     add(
         "--max-new-tokens", dest="max_tokens", type=int, default=Options.max_tokens,
-        metavar="MAX_NEW_TOKENS", help="most tokens that an answer may have",
+        metavar="MAX_NEW_TOKENS", help="most tokens of an answer",
     )  # fmt: skip
     serve(Options(**vars(parser.parse_args(argv))))
 

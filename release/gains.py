@@ -2,8 +2,8 @@
 
 python -m release.gains --run RUN_DIR --before half --after grpo_0=20 grpo_1=20
 
-What is asked for is a share of the errors: how many there are to begin with depends on the
-processor that trained the first model, and what a training mends of them hardly does.
+The bar is a share of the errors: the first model's number of errors depends on the processor that
+trained it, the share that a training corrects hardly does.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tinymathreason.tables import markdown_table
 
 
 def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """A Markdown table, a row for each of ``after``; and by name the percent of errors it mended.
+    """A Markdown table, a row for each of ``after``; and the percent of errors each corrected.
 
     A name is that of a training stage, under ``stages``, and of its evaluation, under
     ``evaluation``. Raises `InputError` when one is missing, when two evaluations are not of the
@@ -46,7 +46,7 @@ def table(run: Path, before: str, after: Sequence[str]) -> tuple[str, dict[str, 
 
 
 def _problems(results: Results) -> tuple[object, ...]:
-    """What tells which problems were asked, and how."""
+    """The problems of an evaluation and their form."""
     request = results.request
     return results.task, results.n, results.form, request.data, request.limit
 

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinymathreason.provenance import model_hash
-from tinymathreason.records.tuning import Dpo, Grpo, Sft
+from tinymathreason.records.tuning import DpoRecord, GrpoRecord, SftRecord
 
-AnyTuned = Sft | Dpo | Grpo
+AnyTuned = SftRecord | DpoRecord | GrpoRecord
 PARITY = "conversion.json"
-TUNINGS: dict[str, type[AnyTuned]] = {"sft.json": Sft, "dpo.json": Dpo, "grpo.json": Grpo}
+TUNINGS: dict[str, type[AnyTuned]] = {
+    "sft.json": SftRecord,
+    "dpo.json": DpoRecord,
+    "grpo.json": GrpoRecord,
+}
 """The record that a fine-tuning leaves in the folder of its model, by its file."""
 
 

@@ -19,7 +19,7 @@ STALE = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.js
 def check(folder: Path, parity: Path | None) -> dict[str, int]:
     """Print what each check finds; the files to send, with their bytes.
 
-    Raises `InputError` when a check refused the folder, after all of them are told.
+    Raises `InputError` when a check refuses the folder, after all results are printed.
     """
     from release.checks import folder as checks
 
@@ -30,7 +30,7 @@ def check(folder: Path, parity: Path | None) -> dict[str, int]:
         refused += len(finding.problems)
     if refused:
         raise InputError(
-            f"{folder}: {refused} problem{'s' * (refused > 1)}, told above; nothing was sent"
+            f"{folder}: {refused} problem{'s' * (refused > 1)}, listed above; nothing was sent"
         )
     return {path.name: path.stat().st_size for path in whole(folder)}
 
@@ -38,8 +38,9 @@ def check(folder: Path, parity: Path | None) -> dict[str, int]:
 def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
     """Send these files of a checked folder to the hub as one commit; returns the commit's address.
 
-    The repository is made if need be; nobody's visibility is changed. What an interrupted push has
-    sent is not sent again. Raises `InputError` for what the hub or the network refuses.
+    The repository is created when it does not exist; the visibility of an existing one is kept. A
+    repeated push does not upload again what an interrupted one has uploaded. Raises `InputError`
+    for what the hub or the network refuses.
     """
     from huggingface_hub import HfApi, ModelCard, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -52,17 +53,17 @@ def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
             raise InputError("no token for the hub: run hf auth login, or set HF_TOKEN")
         api = HfApi()
         try:
-            found = api.model_info(repo)
+            existing = api.model_info(repo)
         except RepositoryNotFoundError:
-            found = None
-        if found and private and not found.private:
+            existing = None
+        if existing and private and not existing.private:
             raise InputError(
-                f"{repo}: is there and public; make it private on the hub, or leave --private out"
+                f"{repo}: exists and is public; make it private on the hub, or omit --private"
             )
-        if found and found.private and not private:
-            print(f"{repo} is private, and stays so")
+        if existing and existing.private and not private:
+            print(f"{repo} is private, and stays private")
         ModelCard((folder / CARD).read_text(encoding="utf-8")).validate()
-        # Without a word, the owner's own default holds.
+        # None keeps the default of the owner.
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         # The hub's own upload makes several commits only of hundreds of files.
         commit = api.upload_folder(
@@ -77,7 +78,7 @@ def push(folder: Path, repo: str, names: Sequence[str], private: bool) -> str:
 
 @contextlib.contextmanager
 def _reaching(repo: str) -> Iterator[None]:
-    """Turn what the hub refuses, and a network that does not answer, into one line."""
+    """Turn refusals of the hub and failures of the network into one line."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -86,19 +87,20 @@ def _reaching(repo: str) -> Iterator[None]:
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, httpx2.HTTPError) as error:
-        # The upload of a large file wraps what the hub said.
+        # The upload of a large file wraps the hub's error.
         cause = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else error
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-        said = " ".join((disk.explain(cause) if isinstance(cause, OSError) else str(cause)).split())
+        reason = disk.explain(cause) if isinstance(cause, OSError) else str(cause)
+        reason = " ".join(reason.split())
         if status == 401:
-            said = "the hub does not accept the token (401): run hf auth login, or set HF_TOKEN"
+            reason = "the hub does not accept the token (401): run hf auth login, or set HF_TOKEN"
         elif status == 403:
-            said = "the token may not write there (403): take one with the right to write"
+            reason = "the token may not write there (403): use one with write access"
         elif status is not None and status >= 500:
-            said = f"the hub fails ({status}); run the same command again later"
+            reason = f"the hub fails ({status}); run the same command again later"
         elif status is None and isinstance(error, (httpx2.HTTPError, ConnectionError)):
-            said = f"the hub cannot be reached ({said}); run the same command again"
-        raise InputError(f"{repo}: {said}") from error
+            reason = f"the hub cannot be reached ({reason}); run the same command again"
+        raise InputError(f"{repo}: {reason}") from error
 
 
 def check_name(repo: str) -> None:
@@ -120,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
         prog="release.push", description="Check a model's folder and publish it on the hub."
     )
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
-    parser.add_argument("--repo", required=True, metavar="ORG/NAME", help="where it goes")
+    parser.add_argument("--repo", required=True, metavar="ORG/NAME", help="repository on the hub")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument(
         "--parity",

@@ -18,9 +18,9 @@ from tinymathreason.records.base import Positive, Record
 from tinymathreason.records.conversion import Conversion
 from tinymathreason.records.evaluation import Results
 from tinymathreason.records.mixture import Mixture
-from tinymathreason.records.pretraining import Configuration, Start, Starts
+from tinymathreason.records.pretraining import Configuration, StartRecord, Starts
 from tinymathreason.records.stage import Stage
-from tinymathreason.records.tuning import Examples, TuningRun
+from tinymathreason.records.tuning import ExamplesManifest, TuningRun
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""
@@ -92,13 +92,13 @@ class RunRecords:
     folders: Folders
     mixture: Mixture | None
     configuration: Configuration | None
-    starts: list[Start]
+    starts: list[StartRecord]
     """The starts of pretraining, in order."""
     conversion: Conversion | None
     tuned: AnyTuned | None
     examples_path: Path
     """The file of ``examples``, whether it exists or not."""
-    examples: Examples | None
+    examples: ExamplesManifest | None
     results: dict[Path, Results]
     """The evaluations, by their file."""
     stages: dict[str, Stage]
@@ -119,7 +119,7 @@ class RunRecords:
             conversion=_optional(Conversion, folders.base / "conversion.json"),
             tuned=tuning_record(folders.model),
             examples_path=examples_path,
-            examples=_optional(Examples, examples_path),
+            examples=_optional(ExamplesManifest, examples_path),
             results={
                 path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")
             },

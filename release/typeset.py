@@ -1,8 +1,12 @@
-"""A model's answer in, inert HTML out: text escaped, mathematics as MathML.
+"""Turns a model's answer into inert HTML: escaped text, and mathematics as MathML.
 
-The text is whatever a model wrote, so nothing of it becomes markup of its own: what is not read as
-mathematics or as the lightest Markdown is escaped, and of the mathematics only known elements and
-harmless attributes are kept.
+The text is whatever a model wrote, so no markup of its own survives: what is not mathematics or the
+lightest Markdown is escaped, and MathML keeps known elements and harmless attributes only.
+
+CommonMark is not used here. Its emphasis would take ``2*3*4`` for italics, an unclosed fence, as in
+an answer that is still being written, would swallow the rest, and deep nesting would drop text. The
+MathML must stay XML whose every element has its number of children, which a sanitiser of HTML does
+not check; a test holds one against the result.
 """
 
 import functools
@@ -12,14 +16,16 @@ import re
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
+from release.markdown import visible
+
 MAX_CHARACTERS = 100_000
-"""A longer text is shown as it is, without paragraphs and mathematics."""
+"""A longer text is shown without paragraphs and mathematics."""
 MAX_FORMULA = 2_000
 """Characters of the longest formula that is typeset; a longer one is shown as its source."""
 MAX_MATHEMATICS = 10_000
-"""Characters of all formulas of a text that are typeset: latex2mathml takes some 10 µs for each."""
+"""Most characters of all typeset formulas of a text: latex2mathml takes some 10 µs for each."""
 _FORMULA = 10
-"""What a formula takes besides, as a number of characters."""
+"""The fixed cost of a formula, as a number of characters."""
 _MAX_DEPTH = 30
 
 STYLE = """
@@ -45,10 +51,6 @@ max-width:100%;box-sizing:border-box}
 """
 """CSS for what `typeset` returns; colours are those of the text around it."""
 
-# Besides what XML forbids, what could make an answer read otherwise than it is written.
-_UNFIT = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-)
 _BRACED = r"(?:[^{}\\]++|\\.)"
 for _ in range(3):
     _BRACED = rf"(?:[^{{}}\\]++|\\.|\{{{_BRACED}*+\}})"
@@ -70,7 +72,7 @@ _BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 _BOLD = re.compile(r"\*\*(?=\S)([^*]++)(?<=\S)\*\*")
 _BULLET = re.compile(r"\s*[-*•]\s+(?=\S)")
 _NUMBERED = re.compile(r"\s*(\d{1,3})[.)]\s+(?=\S)")
-# Other models' headings of the fourth level are no answers.
+# A heading of the fourth level without a number is no answer.
 _FINAL = re.compile(r"####\s+(?=[-+$.]*\d|\x02)")
 
 # A definition could be used to grow without bound.
@@ -108,7 +110,7 @@ def typeset(text: str) -> str:
     characters, and those that change the direction of writing, become U+FFFD. Never raises; takes
     time linear in the text. `STYLE` is the CSS for it.
     """
-    text = _UNFIT.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = visible(text)
     if len(text) > MAX_CHARACTERS:
         return f'<div class="typeset"><pre class="plain">{html.escape(text)}</pre></div>'
     atoms = _Atoms()
@@ -119,14 +121,14 @@ def typeset(text: str) -> str:
 
 
 class _Atoms:
-    """What is finished HTML already, and the sign that stands for it meanwhile."""
+    """Finished pieces of HTML, and the sign that replaces each until the end."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
         self.left = MAX_MATHEMATICS
 
     def put(self, found: re.Match[str]) -> str:
-        """The sign for what was found."""
+        """The sign that replaces a match."""
         kind = str(found.lastgroup)
         if kind == "dollar" and _is_money(found["dollar"]):
             return "$" + _ATOM.sub(self.put, found[0][1:])
@@ -150,7 +152,7 @@ class _Atoms:
 
 
 def _is_money(between: str) -> bool:
-    """Whether two dollar signs enclose a sum and words, as in ``$18 or 20$``."""
+    """Whether two dollar signs enclose an amount and words, as in ``$18 or 20$``."""
     return between[0].isdigit() and "\\" not in between and bool(_WORD.search(between))
 
 
@@ -206,7 +208,7 @@ def mathml(tex: str, display: bool = False) -> str | None:
         for kind in vars(exceptions).values()
         if isinstance(kind, type) and issubclass(kind, Exception)
     )
-    # All that a million random formulas brought forth; RecursionError is a RuntimeError.
+    # All errors of a million random formulas; RecursionError is a RuntimeError.
     unreadable: tuple[type[Exception], ...] = (
         LookupError,
         RuntimeError,
@@ -219,7 +221,7 @@ def mathml(tex: str, display: bool = False) -> str | None:
         return None
     tex = _ENVIRONMENT.sub(lambda found: f"{found[1]}{_NEAREST.get(found[2], 'matrix')}}}", tex)
     tex = _ROW_SPACE.sub(r"\1", tex)
-    # A percent sign is one of the text's here, and not TeX's comment.
+    # A percent sign is text here, and does not begin a comment of TeX.
     tex = _PERCENT.sub(lambda found: found[1] or r"\%", tex)
     try:
         root = converter.convert_to_element(tex, display="block" if display else "inline")
@@ -229,7 +231,7 @@ def mathml(tex: str, display: bool = False) -> str | None:
 
 
 def _inert(element: Element, depth: int) -> str:
-    """An element as text, with known attributes alone; ValueError when it is none of ours."""
+    """An element as text, with known attributes only; ValueError for an unknown element."""
     known = element.tag in _TAGS and len(element) == _CHILDREN.get(element.tag, len(element))
     if not depth or not known:
         raise ValueError(element.tag)
@@ -242,7 +244,5 @@ def _inert(element: Element, depth: int) -> str:
     text = _ENTITY.sub(lambda found: html.unescape(found[0]), element.text or "")
     if element.tag == "mtext":
         text = _ESCAPED.sub(r"\1", text)
-    inner = html.escape(_UNFIT.sub("\ufffd", text)) + "".join(
-        _inert(child, depth - 1) for child in element
-    )
+    inner = html.escape(visible(text)) + "".join(_inert(child, depth - 1) for child in element)
     return f"<{element.tag}{attributes}>{inner}</{element.tag}>"

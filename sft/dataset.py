@@ -10,7 +10,7 @@ from data_prep.mixture import faults
 from evaluation.problems import NumericProblem
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
-from tinymathreason.records.tuning import Examples
+from tinymathreason.records.tuning import ExamplesManifest
 
 MANIFEST = "manifest.json"
 """Counts, inputs and hashes; written last."""
@@ -78,6 +78,6 @@ def _table(folder: Path, split: str, columns: list[str]) -> Any:
         raise InputError(f"{path}: {error}; remove {folder} and prepare it again") from error
 
 
-def manifest(folder: Path) -> Examples:
+def manifest(folder: Path) -> ExamplesManifest:
     """The manifest of a folder; `InputError` when there is none."""
-    return Examples.load(folder / MANIFEST)
+    return ExamplesManifest.load(folder / MANIFEST)

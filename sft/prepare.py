@@ -21,7 +21,12 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory
 from tinymathreason.records.base import check_replaceable
 from tinymathreason.records.mixture import Inputs
-from tinymathreason.records.tuning import ExampleCounts, ExampleData, ExampleInputs, Examples
+from tinymathreason.records.tuning import (
+    ExampleCounts,
+    ExampleData,
+    ExampleInputs,
+    ExamplesManifest,
+)
 from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 
@@ -59,7 +64,7 @@ def prepare(
     tokenizer = load_tokenizer(model, data.chat_template, revision, weights=False)
     folder = data.data_dir or output / "data"
     files = (*(f"{split}.parquet" for split in SPLITS), REJECTED)
-    check_replaceable(folder, MANIFEST, Examples, files)
+    check_replaceable(folder, MANIFEST, ExamplesManifest, files)
     before = manifest(folder).inputs if folder.exists() else None
     inputs = _inputs(data, tokenizer, max_length, before.files if before else {})
     if before:
@@ -73,7 +78,7 @@ def prepare(
         counts = _write(
             aside, examples, rejected, Chat(tokenizer, tokenizer.chat_template), data, max_length
         )
-        Examples(
+        ExamplesManifest(
             sources=counts,
             inputs=inputs,
             files=[describe(aside, aside / name) for name in files],

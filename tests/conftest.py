@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, settings
 # No hub can be reached from a test; without these, a wrong path would be looked up there.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
-# Two workers on two cores: with two threads each, torch's would wait for one another. Only
-# tests.processors asks for more.
+# Two workers on two cores: with two threads each, torch's threads would wait for one another.
+# Only tests.processors sets more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Nor a TPU, which jax would look for.
+# jax must not search for a TPU.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 

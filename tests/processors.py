@@ -1,9 +1,9 @@
-"""The tests that a processor or a clock could decide, as other and busier machines run them.
+"""Runs the tests that depend on processor or load, as other and busier machines would.
 
 python -m tests.processors [SETTING...]
 
-One machine stands for others: its libraries are told to use fewer of its instructions, or other
-numbers of threads. As many settings run at once as there are cores. Prints a line for each setting
+One machine stands for others: its libraries use fewer of its instructions, or another number
+of threads. As many settings run at once as there are cores. Prints a line for each setting
 as it ends, and exits with 1 when a test failed in any.
 """
 
@@ -21,17 +21,17 @@ SETTINGS: dict[str, dict[str, str]] = {
     "oneDNN with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     "XLA with AVX2": {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
     "2 threads": {"OMP_NUM_THREADS": "2"},
-    # MKL would leave torch no more threads than there are cores.
+    # Otherwise MKL would limit torch to the number of cores.
     "4 threads": {"OMP_NUM_THREADS": "4", "MKL_DYNAMIC": "FALSE"},
     BUSY: {},
 }
-"""Variables of the environment by the name of a setting; `tests.test_processors` sees that they
-reach the libraries. Where a setting names no number of threads, there is one."""
+"""Environment variables by the name of a setting; `tests.test_processors` checks that they reach
+the libraries. The number of threads is one unless a setting changes it."""
 NAMES = sorted({name for values in SETTINGS.values() for name in values})
 
 
 def run(setting: str) -> bool:
-    """Run the tests of a setting's mark and print its line; whether all passed."""
+    """Run the tests of a setting and print its line; whether all passed."""
     environment = {name: value for name, value in os.environ.items() if name not in NAMES}
     environment |= {"OMP_NUM_THREADS": "1", **SETTINGS[setting]}
     mark = "clock" if setting == BUSY else "processor"
@@ -54,7 +54,7 @@ def run(setting: str) -> bool:
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(SETTINGS)
     if unknown := set(chosen) - set(SETTINGS):
-        sys.exit(f"unknown {', '.join(map(repr, unknown))}; known are {', '.join(SETTINGS)}")
+        sys.exit(f"unknown {', '.join(map(repr, unknown))}; accepted: {', '.join(SETTINGS)}")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         passed = list(pool.map(run, chosen))
     sys.exit(0 if all(passed) else 1)

@@ -50,42 +50,44 @@ def test_the_commands_are_found() -> None:
 @pytest.mark.parametrize("command", [*COMMANDS, "maxtext.train"])
 def test_help_needs_no_heavy_import(command: str) -> None:
     """What makes --help slow is importing frameworks: that they are not is exact, a time is not."""
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", command, "--help"],
         capture_output=True,
         text=True,
     )
-    assert found.returncode == 0
-    assert found.stdout.startswith(f"usage: {command}")
-    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in found.stderr.splitlines()}
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"usage: {command}")
+    imported = {
+        line.rsplit("|", 1)[-1].strip().split(".")[0] for line in result.stderr.splitlines()
+    }
     assert imported.isdisjoint(HEAVY)
 
 
 def test_help_of_the_script() -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         ["bash", "data_prep/build_mixture.sh", "--help"], capture_output=True, text=True
     )
-    assert found.stdout.startswith("usage: data_prep.build")
+    assert result.stdout.startswith("usage: data_prep.build")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_unknown_options_are_refused(command: str) -> None:
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", command, "--no-such-option"], capture_output=True, text=True
     )
-    assert found.returncode == 2
-    assert "Traceback" not in found.stderr
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
 
 
 def imports(path: Path) -> set[str]:
     """The rooms that a module imports."""
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            result |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").split(".")[0])
-    return found & ROOMS.keys()
+            result.add((node.module or "").split(".")[0])
+    return result & ROOMS.keys()
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -134,8 +136,6 @@ def test_no_two_classes_share_a_name() -> None:
     places: dict[str, list[str]] = {}
     for room in ROOMS:
         for path in sorted(Path(room).rglob("*.py")):
-            if path.parent.name == "records":
-                continue  # the form in JSON of what a room has under the same name
             for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.ClassDef):
                     places.setdefault(node.name, []).append(str(path))
@@ -144,7 +144,7 @@ def test_no_two_classes_share_a_name() -> None:
 
 def in_locale(path: Path) -> set[int]:
     """Lines of a module that read or write text in the encoding of the user's locale."""
-    found = set()
+    result = set()
     for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(call, ast.Call) and "encoding" not in {word.arg for word in call.keywords}:
             name = ast.unparse(call.func).rpartition(".")
@@ -152,8 +152,8 @@ def in_locale(path: Path) -> set[int]:
             text = words & {"r", "w", "a", "x", "rt", "wt", "at", "xt", "r+", "w+", "a+", "x+"}
             # A plain write_text is that of tinymathreason.files.
             if (name[1] and name[2] in ("read_text", "write_text")) or (name[2] == "open" and text):
-                found.add(call.lineno)
-    return found
+                result.add(call.lineno)
+    return result
 
 
 def test_no_text_is_in_the_encoding_of_the_locale(tmp_path) -> None:
@@ -178,5 +178,5 @@ def test_importing_sft_loads_no_jax_and_conversion_neither_maxtext_nor_torch() -
         ("evaluation.run, evaluation.tasks, evaluation.generate", {"jax", "maxtext"}),
     ):
         code = f"import sys, {module}; assert not {absent} & set(sys.modules)"
-        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert (found.returncode, found.stderr) == (0, ""), module
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (result.returncode, result.stderr) == (0, ""), module

@@ -1,4 +1,4 @@
-"""What a finished quickstart leaves, as a user finds it: .ci/run comes here at its end."""
+"""The result of a finished quickstart, as a user sees it; .ci/run runs this last."""
 
 import json
 import re

@@ -123,9 +123,9 @@ def run_in(folder: Path, words: list[str], monkeypatch) -> int:
 @pytest.mark.parametrize("line", [x for x in LINES if any(name in x for name in MEASURING)])
 def test_benchmarks_start(line: str) -> None:
     words = [sys.executable, *shlex.split(line)[1:], "--rounds=none"]
-    found = subprocess.run(words, capture_output=True, text=True)
+    result = subprocess.run(words, capture_output=True, text=True)
     # Imported, and stopped at the argument.
-    assert re.match(r"usage: (benchmarks|pretrain)\.", found.stderr)
+    assert re.match(r"usage: (benchmarks|pretrain)\.", result.stderr)
 
 
 @pytest.mark.parametrize("line", CLIENTS)
@@ -167,11 +167,11 @@ def test_accelerate_reads_its_configurations(line: str) -> None:
     arguments = launch_command_parser().parse_args(words)
     assert arguments.module
     assert arguments.training_script == "sft.run"
-    found = yaml.safe_load(Path(arguments.config_file).read_text())
+    result = yaml.safe_load(Path(arguments.config_file).read_text())
     from accelerate.commands.config.config_args import load_config_from_file
 
     loaded = load_config_from_file(arguments.config_file)
-    assert loaded.num_processes == found["num_processes"] == 8
+    assert loaded.num_processes == result["num_processes"] == 8
 
 
 def test_every_recipe_loads() -> None:

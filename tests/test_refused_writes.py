@@ -1,4 +1,4 @@
-"""Every command tells in one line where it cannot write, before its work, and leaves nothing."""
+"""Every command that cannot write says so in one line, before its work, and leaves nothing."""
 
 import importlib
 
@@ -60,13 +60,13 @@ def test_where_nothing_can_be_written(tmp_path, capsys, model_dir, command: str,
     main = importlib.import_module(command).main
     with unprivileged(), pytest.raises(SystemExit) as ended:
         cli.run(main, [word.format(**places) for word in COMMANDS[command]])
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert (ended.value.code, len(told)) == (2, 1)
-    assert f"{places['output']}" in told[0]
+    message = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert (ended.value.code, len(message)) == (2, 1)
+    assert f"{places['output']}" in message[0]
     words = {
         "read-only": ("Permission denied: ", "read-only is ", "have its permissions changed"),
         "below a file": ("Not a directory: ", "is a file, not a folder", "move it away"),
     }[kind]
     for part in words:
-        assert part in told[0]
+        assert part in message[0]
     assert sorted(tmp_path.rglob("*")) == before

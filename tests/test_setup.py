@@ -99,8 +99,8 @@ class Machine:
 
     def pip(self, **settings: str) -> None:
         """What pip has been told."""
-        told = {f"global.{name.replace('_', '-')}": value for name, value in settings.items()}
-        (self.modules / "pip.py").write_text(PIP.format(settings=told))
+        message = {f"global.{name.replace('_', '-')}": value for name, value in settings.items()}
+        (self.modules / "pip.py").write_text(PIP.format(settings=message))
 
     def program(self, name: str, text: str) -> None:
         """A stand-in for a program."""
@@ -115,7 +115,7 @@ class Machine:
 
     def setup(self, **environment: str) -> tuple[int, str]:
         """Exit status and stderr of set-up."""
-        found = subprocess.run(
+        result = subprocess.run(
             [self.bin / "bash", SCRIPT],
             cwd=self.project,
             env={**self.environment, **environment},
@@ -123,7 +123,7 @@ class Machine:
             text=True,
             encoding="utf-8",
         )
-        return found.returncode, found.stderr
+        return result.returncode, result.stderr
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_arm_goes_without_what_has_no_wheel(machine) -> None:
     assert (machine.project / ".venv/absent.txt").read_text() == "libtpu\n"
 
 
-def test_uv_is_told_of_pips_index(machine) -> None:
+def test_uv_is_reported_of_pips_index(machine) -> None:
     machine.program("uv", UV)
     machine.pip(index_url="http://index", cert="/pem")
     assert machine.setup() == (0, "")
@@ -284,16 +284,16 @@ def test_a_moved_environment_is_made_again(tmp_path, place: str | None, made: bo
         (tmp_path / ".venv/bin").mkdir(parents=True)
         (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
         (tmp_path / ".venv/.complete").write_text(place.format(here=tmp_path) + "\n")
-    found = subprocess.run(
+    result = subprocess.run(
         ["make", "--dry-run", "setup"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert ("setup.sh" in found.stdout) == made
+    assert ("setup.sh" in result.stdout) == made
     if not made:  # neither is one whose Python has gone whole
         (tmp_path / ".venv/bin/python").unlink()
-        found = subprocess.run(
+        result = subprocess.run(
             ["make", "-n", "setup"], cwd=tmp_path, capture_output=True, text=True
         )
-        assert "setup.sh" in found.stdout
+        assert "setup.sh" in result.stdout
 
 
 def test_set_up_asks_for_the_glibc_of_the_lock() -> None:

@@ -30,8 +30,8 @@ def test_shellcheck_finds_nothing(script: str) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     program = shutil.which("shellcheck", path=path)
     assert program, "shellcheck is not installed: run make setup"
-    found = subprocess.run([program, "--color=never", script], capture_output=True, text=True)
-    assert found.returncode == 0, found.stdout
+    result = subprocess.run([program, "--color=never", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,4 +1,4 @@
-"""The whole quickstart, killed at random moments, ends with the bytes of an undisturbed run."""
+"""The quickstart, killed at random moments, gives the same bytes as an undisturbed run."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""``python -m maxtext.train`` exists after a normal install, whichever package comes first."""
+"""``python -m maxtext.train`` exists after a normal install, in either order of the packages."""
 
 import importlib.util
 import os
@@ -33,6 +33,8 @@ def test_the_wheel_places_one_thin_file_into_maxtext(wheel) -> None:
         "data_prep/recipes/quickstart.yaml",
         "evaluation/lm_eval_tasks/tmr_gsm8k.yaml",
         "release/templates/card.md.jinja",
+        "release/templates/report.css",
+        "release/templates/report.html.jinja",
         "pretrain/preflight/published.yaml",
         "pretrain/preflight/published_base.yml",
         "pretrain/preflight/sweeps/v4-32.yaml",
@@ -77,11 +79,11 @@ def test_a_normal_install_runs_in_either_order(wheel, tmp_path, first: str) -> N
         install()
     # Everything else comes from this environment; this checkout itself must not help.
     path = os.pathsep.join([str(site), sysconfig.get_path("purelib")])
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-S", "-m", "maxtext.train", "none.yml"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
-    assert (found.returncode, found.stderr) == (2, "error: none.yml: no such file\n")
+    assert (result.returncode, result.stderr) == (2, "error: none.yml: no such file\n")

@@ -3,7 +3,6 @@
 Stages take paths and schemas from here, and a test checks that the table is true.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -100,10 +99,10 @@ class Artifact:
         """One file of a working folder."""
         return folder / self.name.format(rank=f"{rank:05}", part=f"{part:05}")
 
-    def files(self, folder: Path, rank: int | None = None) -> Iterator[Path]:
+    def files(self, folder: Path, rank: int | None = None) -> list[Path]:
         """The files of a working folder that one task wrote, or all tasks, sorted."""
         number = NUMBERED if rank is None else f"{rank:05}"
-        return iter(sorted(folder.glob(self.name.format(rank=number, part=NUMBERED))))
+        return sorted(folder.glob(self.name.format(rank=number, part=NUMBERED)))
 
 
 DOCUMENTS = Artifact(

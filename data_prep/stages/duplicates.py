@@ -38,7 +38,7 @@ class Compare(Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
         """Write the pairs, sorted; yields no documents."""
         work = self.work
-        files = list(artifacts.KEYS.files(work.folder))
+        files = artifacts.KEYS.files(work.folder)
         with running(work, "duplicates", rank, len(files)) as progress:
             low, high = (-(-(2**64) * part // work.ranges) for part in (rank, rank + 1))
             keys, documents = [], []

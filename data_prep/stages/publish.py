@@ -23,7 +23,7 @@ from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, read_json, write_json
 from tinymathreason.records import mixture as records
-from tinymathreason.records.mixture import Mixture, Shard, Source
+from tinymathreason.records.mixture import Mixture, Shard, SourceRecord
 
 SAMPLES = 3
 """Documents that the report shows of each source: kept ones, and rejected ones by reason."""
@@ -69,7 +69,7 @@ def publish(work: Work, progress: Any) -> None:
         shards = {shard.path for source in sources.values() for shard in source.shards}
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         manifest = Mixture(
-            recipe=records.Recipe(**recipe.plain()),
+            recipe=records.RecipeRecord(**recipe.plain()),
             inputs={path: tuple(state) for path, state in work.inputs.items()},
             sources=sources,
             files=[
@@ -86,7 +86,7 @@ def publish(work: Work, progress: Any) -> None:
         manifest.write(folder / mixture.MANIFEST)
 
 
-def _source(work: Work, name: str, folder: Path) -> tuple[Source, dict[str, Any]]:
+def _source(work: Work, name: str, folder: Path) -> tuple[SourceRecord, dict[str, Any]]:
     """Write one source's files; returns its manifest entry, and samples for the report."""
     tasks = work.tasks_of(name)
     record_counts: list[RecordCounts] = [
@@ -127,7 +127,7 @@ def _source(work: Work, name: str, folder: Path) -> tuple[Source, dict[str, Any]
     documents = records.Documents(read=read, kept=kept, rejected=dict(sorted(rejected.items())))
     if read != kept + rejected.total():
         raise AssertionError(f"sources.{name}: documents were lost: {documents}")
-    entry = Source(
+    entry = SourceRecord(
         documents=documents,
         bytes=sum(counts["bytes"] for counts in record_counts),
         tokens=sum(shard.tokens for shard in shards),
@@ -176,7 +176,7 @@ def _rejected(work: Work, name: str) -> Iterator[RejectedDocument]:
             yield from map(json.loads, lines)
 
 
-def _budget(work: Work, sources: dict[str, Source]) -> dict[str, Any]:
+def _budget(work: Work, sources: dict[str, SourceRecord]) -> dict[str, Any]:
     """The manifest's fields about training: available tokens, budget, and passes over each source.
 
     Grain ends the whole mixture when one source has been read ``num_epoch`` times.

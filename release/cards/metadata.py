@@ -1,4 +1,4 @@
-"""A card's text in; what the hub or its readers would not accept of its metadata, out."""
+"""The metadata of a card, its checks, and the line by which a card of ours is recognised."""
 
 import hashlib
 import math
@@ -28,7 +28,7 @@ STATED = re.compile(
     r"<!-- release\.card model_sha256=([0-9a-f]{64}) asking_sha256=([0-9a-f]{64}) "
     r"text_sha256=([0-9a-f]{64}) -->"
 )
-"""The last line of a card of ours: the model that it tells of, how that is asked, and its text."""
+"""The last line of a card of ours: hashes of its model, of its tokenizer, and of its text."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+|[A-Za-z0-9][\w.-]*")
 
 
@@ -38,14 +38,14 @@ def statement(text: str) -> re.Match[str] | None:
 
 
 def stated(model: str, asking: str, text: str) -> str:
-    """The last line of a card: both hashes of its model, and that of the text above the line."""
+    """The last line of a card: both hashes of its model, and that of the text above it."""
     digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    found = f"model_sha256={model} asking_sha256={asking} text_sha256={digest}"
-    return f"<!-- release.card {found} -->"
+    hashes = f"model_sha256={model} asking_sha256={asking} text_sha256={digest}"
+    return f"<!-- release.card {hashes} -->"
 
 
 def edited(text: str, line: re.Match[str]) -> bool:
-    """Whether a card, in which `STATED` found this line, is no more as it was written."""
+    """Whether a card, which has this line of `stated`, was changed since it was written."""
     above = text[: line.start()]
     return f"{above}{stated(line[1], line[2], above)}\n" != text
 
@@ -93,10 +93,10 @@ def finished(front: "ModelCardData", body: str, model: str, asking: str) -> str:
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with the metadata of a card; nothing when it is valid.
+    """What is wrong with the metadata of a card; empty when it is valid.
 
-    The hub's own check needs its network; this one asks as much, and that the data comes back from
-    YAML as it was written.
+    The hub's own check needs the network. This one checks as much, and that YAML gives back the
+    data that was written.
     """
     import yaml
     from huggingface_hub import ModelCard, ModelCardData
@@ -110,10 +110,10 @@ def problems(text: str) -> list[str]:
         again = ModelCardData(**yaml.safe_load(data.to_yaml())).to_dict()
     except (AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
         return [f"its metadata cannot be read: {' '.join(str(error).split())}"]
-    found = list(_wrong(plain))
+    wrong = list(_wrong(plain))
     if again != plain:
-        found.append("its metadata does not come back from YAML as it is")
-    return found
+        wrong.append("YAML does not give its metadata back as it is")
+    return wrong
 
 
 def _wrong(data: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from release.cards.sources import dataset_name, hub_dataset
 from release.markdown import escape, one_line
 from release.records import RunRecords
 from tinymathreason.provenance import asking_hash
-from tinymathreason.records.evaluation import Decoding, Estimate, Results
+from tinymathreason.records.evaluation import Decoding, MetricEstimate, Results
 from tinymathreason.tables import markdown_table
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def _not_of(records: RunRecords, path: Path, results: Results, mine: bool) -> st
     return None
 
 
-def _metrics(results: Results) -> list[tuple[str, Estimate]]:
+def _metrics(results: Results) -> list[tuple[str, MetricEstimate]]:
     """Every metric, the first one of the benchmark at the head."""
-    first = Estimate(**{name: getattr(results, name) for name in Estimate.model_fields})
+    first = MetricEstimate(**{name: getattr(results, name) for name in MetricEstimate.model_fields})
     others = [(name, e) for name, e in results.metrics.items() if name != results.metric]
     return [(results.metric, first), *others]
 
@@ -77,7 +77,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _row(results: Results, metric: str, estimate: Estimate) -> list[str]:
+def _row(results: Results, metric: str, estimate: MetricEstimate) -> list[str]:
     return [
         escape(results.task),
         escape(metric),
@@ -128,7 +128,7 @@ def _dataset(results: Results) -> tuple[str, str | None] | None:
     return hub_dataset(path) or ((path, None) if named else None)
 
 
-def _hub_results(results: Results, metric: str, estimate: Estimate) -> list["EvalResult"]:
+def _hub_results(results: Results, metric: str, estimate: MetricEstimate) -> list["EvalResult"]:
     """The row of the model-index; none for a task or a metric without a visible name."""
     from huggingface_hub import EvalResult
 

@@ -10,8 +10,8 @@ from release.cards.metadata import HUB_ID
 from release.markdown import escape
 from release.records import RunRecords
 from tinymathreason.provenance import file_hash
-from tinymathreason.records.mixture import Benchmark, RecipeSource
-from tinymathreason.records.tuning import Sft
+from tinymathreason.records.mixture import BenchmarkRecord, RecipeSource
+from tinymathreason.records.tuning import SftRecord
 from tinymathreason.tables import markdown_table
 
 _DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/")
@@ -60,7 +60,7 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
 def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
     """The sources of supervised fine-tuning; None for another fine-tuning."""
     tuned, examples, path = records.tuned, records.examples, records.examples_path
-    if not isinstance(tuned, Sft):
+    if not isinstance(tuned, SftRecord):
         left_out.add("sources of fine-tuning", "only the record of supervised fine-tuning has them")
         return None
     if examples and tuned.manifest != file_hash(path):
@@ -97,7 +97,7 @@ def _rejected(rejected: Mapping[str, Mapping[str, int]], unit: str) -> str:
 
 def contamination(
     stage: str,
-    benchmarks: Iterable[Benchmark] | None,
+    benchmarks: Iterable[BenchmarkRecord] | None,
     rejected: Mapping[str, Mapping[str, int]],
     unit: str,
 ) -> str | None:

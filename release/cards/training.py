@@ -13,8 +13,8 @@ from release.lineage import AnyTuned, lineage, tuning_record
 from release.markdown import escape
 from release.records import RunRecords
 from tinymathreason.cli import InputError
-from tinymathreason.records.pretraining import Start
-from tinymathreason.records.tuning import Dpo, Grpo, Sft
+from tinymathreason.records.pretraining import StartRecord
+from tinymathreason.records.tuning import DpoRecord, GrpoRecord, SftRecord
 from tinymathreason.tables import markdown_table
 
 METHODS = {
@@ -74,7 +74,7 @@ def batch(records: RunRecords) -> float | None:
     return per_device * records.starts[-1].devices
 
 
-def chip_hours(starts: Sequence[Start]) -> tuple[float, int]:
+def chip_hours(starts: Sequence[StartRecord]) -> tuple[float, int]:
     """Hours of all devices in the starts that have an end, and how many starts have none.
 
     A start on a CPU makes it no hours.
@@ -98,11 +98,11 @@ def tuning(tuned: AnyTuned, left_out: LeftOut) -> dict[str, Any]:
         if not values:
             left_out.add(figure, f"{tuned.kind}.json has none in its history")
     match tuned:
-        case Sft():
+        case SftRecord():
             examples, noun = sum(c.train for c in tuned.counts.values()), "worked problems"
-        case Dpo():
+        case DpoRecord():
             examples, noun = tuned.counts.pairs.get("written", 0), "pairs of answers"
-        case Grpo():
+        case GrpoRecord():
             examples, noun = tuned.problems, "problems"
     per_device = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
     return {

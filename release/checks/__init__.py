@@ -1,1 +1,1 @@
-"""What is checked in a model's folder before it is published."""
+"""The checks of a model's folder before it is published."""

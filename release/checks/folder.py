@@ -1,4 +1,4 @@
-"""A model's folder in; what must be mended before the world may have it out."""
+"""Checks a model's folder and lists what must be fixed before it is published."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -35,28 +35,28 @@ _NEW_TOKENS = 32
 
 @dataclass
 class Finding:
-    """What one check found; it refuses the folder when there is a problem."""
+    """The result of one check, which refuses the folder when there is a problem."""
 
     name: str
-    told: str = ""
-    """What is so, when nothing is wrong."""
+    summary: str = ""
+    """What was checked, for a check without a problem."""
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
-        """A line for a user: ok or refused, then what else is to be known."""
+        """Lines for a user: ok or refused, then the warnings."""
         if self.problems:
             yield f"{self.name}: refused: {'; '.join(self.problems)}"
         else:
-            yield f"{self.name}: ok{f' ({self.told})' if self.told else ''}"
+            yield f"{self.name}: ok{f' ({self.summary})' if self.summary else ''}"
         for warning in self.warnings:
             yield f"{self.name}: note: {warning}"
 
 
 def findings(folder: Path, parity: Path | None = None) -> Iterator[Finding]:
-    """All checks of a model's folder, the cheap ones first; each comes out as it is done.
+    """The results of all checks of a model's folder, the cheap ones first, each when it is done.
 
-    ``parity`` is the record that proves the conversion; by default it is in the folder, or in that
+    ``parity`` is the record that proves the conversion. By default it is in the folder, or in that
     of the base model to which the records of fine-tuning lead.
     """
     if not folder.is_dir():
@@ -67,7 +67,7 @@ def findings(folder: Path, parity: Path | None = None) -> Iterator[Finding]:
     yield whole
     yield _checked("card", _card, folder)
     yield _checked("licence", _licence, folder)
-    yield _checked("parity", lambda f, found: _parity(f, found, parity), folder)
+    yield _checked("parity", lambda f, finding: _parity(f, finding, parity), folder)
     if whole.problems:
         yield Finding("generation", problems=["not tried, because of the weights"])
     else:
@@ -75,35 +75,35 @@ def findings(folder: Path, parity: Path | None = None) -> Iterator[Finding]:
 
 
 def _checked(name: str, check: Callable[[Path, Finding], None], folder: Path) -> Finding:
-    found = Finding(name)
+    finding = Finding(name)
     try:
-        check(folder, found)
+        check(folder, finding)
     except (InputError, OSError) as error:
         line = str(error) if isinstance(error, InputError) else disk.explain(error)
-        found.problems.append(" ".join(line.split()))
-    return found
+        finding.problems.append(" ".join(line.split()))
+    return finding
 
 
-def _files(folder: Path, found: Finding) -> None:
-    """Only what a model's folder needs, each a file of its own."""
+def _files(folder: Path, finding: Finding) -> None:
+    """The folder has the files of a model and nothing else, and no links."""
     paths = whole(folder)
     for path in paths:
         if path.is_symlink():
-            found.problems.append(f"{path.name} is a link: put the file itself there")
+            finding.problems.append(f"{path.name} is a link: put the file itself there")
         elif _STATE.fullmatch(path.name):
-            found.problems.append(f"{path.name} is a state of training: remove it")
+            finding.problems.append(f"{path.name} is a state of training: remove it")
         elif _PICKLE.fullmatch(path.name):
-            found.problems.append(f"{path.name} may run code when it is read: remove it")
+            finding.problems.append(f"{path.name} may run code when it is read: remove it")
         elif path.is_dir():
-            found.problems.append(f"{path.name}/ is a folder: a model has none")
+            finding.problems.append(f"{path.name}/ is a folder: a model has none")
         elif not _BELONGS.fullmatch(path.name):
-            found.problems.append(f"{path.name} does not belong to a model")
+            finding.problems.append(f"{path.name} does not belong to a model")
         elif path.suffix == ".json":
-            found.problems += _wrong_json(path)
+            finding.problems += _wrong_json(path)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).is_file():
-            found.problems.append(f"no {name}")
-    found.told = f"{len(paths)}, all of a model"
+            finding.problems.append(f"no {name}")
+    finding.summary = f"{len(paths)}, all of a model"
 
 
 def _wrong_json(path: Path) -> Iterator[str]:
@@ -117,23 +117,23 @@ def _wrong_json(path: Path) -> Iterator[str]:
         yield f"{path.name} names code to run in its auto_map: remove that"
 
 
-def _secrets(folder: Path, found: Finding) -> None:
+def _secrets(folder: Path, finding: Finding) -> None:
     for path in whole(folder):
         if path.is_file() and not path.is_symlink():
             content = weights.header(path) if path.suffix == ".safetensors" else path.read_bytes()
-            found.problems += [f"{path.name} {line}" for line in secrets.find_secrets(content)]
-            found.warnings += [f"{path.name} {line}" for line in secrets.find_homes(content)]
-    found.told = "none"
+            finding.problems += [f"{path.name} {line}" for line in secrets.find_secrets(content)]
+            finding.warnings += [f"{path.name} {line}" for line in secrets.find_homes(content)]
+    finding.summary = "none"
 
 
-def _weights(folder: Path, found: Finding) -> None:
+def _weights(folder: Path, finding: Finding) -> None:
     tensors = weights.Tensors(folder)
-    found.problems += [f"{name} holds a NaN or an infinity" for name in tensors.not_finite()]
-    found.told = f"{tensors.parameters:,} parameters, all finite, in files of their full size"
+    finding.problems += [f"{name} holds a NaN or an infinity" for name in tensors.not_finite()]
+    finding.summary = f"{tensors.parameters:,} parameters, all finite, in files of their full size"
 
 
-def _card(folder: Path, found: Finding) -> None:
-    """A valid one, which tells of these weights."""
+def _card(folder: Path, finding: Finding) -> None:
+    """The card is valid and describes these weights."""
     path = folder / CARD
     if not path.is_file():
         raise InputError(f"no {CARD}: python -m release.card --run RUN --output {folder}")
@@ -141,41 +141,41 @@ def _card(folder: Path, found: Finding) -> None:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{CARD} is not in UTF-8: write it again") from error
-    found.problems += problems(text)
+    finding.problems += problems(text)
     stated = statement(text)
     if stated:
         if edited(text, stated):
-            found.warnings.append("edited since release.card wrote it")
+            finding.warnings.append("edited since release.card wrote it")
         if stated[1] != model_hash(folder):
-            found.problems.append("it was written for other weights: write it again")
+            finding.problems.append("it was written for other weights: write it again")
         if stated[2] != asking_hash(folder):
-            found.problems.append(
+            finding.problems.append(
                 "it was written for another tokenizer, template or generation configuration: "
                 "write it again"
             )
-        found.told = "valid, of these weights"
+        finding.summary = "valid, of these weights"
         return
     count = f"{weights.Tensors(folder).parameters:,}"
     if not re.search(rf"(?<![\d,.]){count}(?![\d,])", text):
-        found.problems.append(f"it tells neither these weights' SHA-256 nor {count} parameters")
-    found.told = f"valid, of {count} parameters"
+        finding.problems.append(f"it names neither these weights' SHA-256 nor {count} parameters")
+    finding.summary = f"valid, of {count} parameters"
 
 
-def _licence(folder: Path, found: Finding) -> None:
-    """A file, or the card's; of which licences there are, the card's own check tells."""
+def _licence(folder: Path, finding: Finding) -> None:
+    """A file or the card names the licence; the check of the card knows the valid ones."""
     path = folder / "LICENSE"
     if path.is_file() and path.stat().st_size:
-        found.told = path.name
+        finding.summary = path.name
         return
     card = (folder / CARD).read_bytes() if (folder / CARD).is_file() else b""
     match = re.search(r"^license: *(\S+)$", card.decode("utf-8", "replace"), re.MULTILINE)
     if match is None:
         raise InputError("neither a LICENSE file nor a licence in the card")
-    found.told = f"{match[1]}, by the card"
+    finding.summary = f"{match[1]}, by the card"
 
 
-def _parity(folder: Path, found: Finding, given: Path | None) -> None:
-    """A proof that the conversion of this model, or of the one it was tuned from, is exact."""
+def _parity(folder: Path, finding: Finding, given: Path | None) -> None:
+    """The conversion of this model, or of the one it was tuned from, is proven to be exact."""
     path = given or parity_record(folder)
     if path is None:
         raise InputError(f"no {PARITY} in the folder or in that of its base: name it by --parity")
@@ -183,21 +183,21 @@ def _parity(folder: Path, found: Finding, given: Path | None) -> None:
     if conversion.parity is None:
         raise InputError(f"{path}: no proof in it; convert without --skip-parity")
     if not conversion.parity.accepted:
-        found.problems.append(f"{path}: the conversion did not agree with MaxText's model")
+        finding.problems.append(f"{path}: the conversion did not agree with MaxText's model")
     count = weights.Tensors(folder).parameters
     if conversion.parameters != count:
-        found.problems.append(
+        finding.problems.append(
             f"{path}: is of a model of {conversion.parameters} parameters, this one has {count}"
         )
-    _check_proven(folder, found, path, conversion.model_sha256)
-    found.told = f"{path}: logits within {conversion.parity.max_abs_diff:.1e}"
+    _check_proven(folder, finding, path, conversion.model_sha256)
+    finding.summary = f"{path}: logits within {conversion.parity.max_abs_diff:.1e}"
 
 
-def _check_proven(folder: Path, found: Finding, path: Path, proven: str) -> None:
-    """The weights with the proof are the model's, or those it was tuned from."""
+def _check_proven(folder: Path, finding: Finding, path: Path, proven: str) -> None:
+    """The proof is of the model's weights, or of those it was tuned from."""
     record = tuning_record(folder)
     if record and record.model_sha256 != model_hash(folder):
-        found.problems.append("the record of its fine-tuning is of other weights")
+        finding.problems.append("the record of its fine-tuning is of other weights")
     known = set()
     for place in lineage(folder):
         known.add(model_hash(place))
@@ -208,15 +208,16 @@ def _check_proven(folder: Path, found: Finding, path: Path, proven: str) -> None
     # For a model that was tuned from one of the hub, the record has a revision.
     revisions = [base for base in known if not re.fullmatch("[0-9a-f]{64}", base)]
     if revisions:
-        found.warnings.append(
-            f"{path}: cannot be compared with revision {revisions[0]} on the hub, where it began"
+        finding.warnings.append(
+            f"{path}: cannot be compared with revision {revisions[0]} on the hub, from which it "
+            "was tuned"
         )
     else:
-        found.problems.append(f"{path}: proves other weights than these or those they came from")
+        finding.problems.append(f"{path}: proves other weights than these or those they came from")
 
 
-def _generation(folder: Path, found: Finding) -> None:
-    """The model loads whole, on CPU, and answers a question with some text."""
+def _generation(folder: Path, finding: Finding) -> None:
+    """The model loads completely, on CPU, and answers a question with some text."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -232,7 +233,7 @@ def _generation(folder: Path, found: Finding) -> None:
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info[kind]:
             names = ", ".join(sorted(str(name) for name in info[kind])[:3])
-            found.problems.append(f"{kind.replace('_', ' ')} of the weights: {names}")
+            finding.problems.append(f"{kind.replace('_', ' ')} of the weights: {names}")
     ids = prompt(tokenizer)
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -246,17 +247,17 @@ def _generation(folder: Path, found: Finding) -> None:
         )
     new = tokens[0, len(ids) :].tolist()
     if not tokenizer.decode(new, skip_special_tokens=True).strip():
-        found.problems.append("its answer to a question is empty")
+        finding.problems.append("its answer to a question is empty")
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     stopped = new and new[-1] in ends
     end = turn_end(tokenizer) if tokenizer.chat_template else None
     if end is not None and end not in ends:
-        found.warnings.append(
-            f"generation_config.json: its eos_token_id lacks {end}, which the template puts behind "
-            "an answer: elsewhere, answers may run on to their limit"
+        finding.warnings.append(
+            f"generation_config.json: its eos_token_id lacks {end}, with which the template ends "
+            "an answer: other software may generate up to the limit"
         )
-    found.told = f"{'stopped after' if stopped else 'reached the limit of'} {len(new)} tokens"
+    finding.summary = f"{'stopped after' if stopped else 'reached the limit of'} {len(new)} tokens"
 
 
 def prompt(tokenizer: Any) -> list[int]:
@@ -267,5 +268,5 @@ def prompt(tokenizer: Any) -> list[int]:
     if tokenizer.chat_template:
         chat = Chat(tokenizer, tokenizer.chat_template)
         return chat.encode([conversation(_PROMPT)], prompt=True)[0].ids
-    found: list[int] = tokenizer(_PROMPT, add_special_tokens=False)["input_ids"]
-    return found
+    ids: list[int] = tokenizer(_PROMPT, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,4 +1,4 @@
-"""A model's safetensors files in; their tensors' shapes and values, checked, out."""
+"""Reads and checks the tensors in a model's safetensors files."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tinymathreason.weights import INDEX, weight_files
 
 
 def header(path: Path) -> bytes:
-    """The JSON at the beginning of a safetensors file; `InputError` when it is not whole."""
+    """The JSON header of a safetensors file; `InputError` when it is incomplete."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -21,9 +21,9 @@ def header(path: Path) -> bytes:
 
 
 class Tensors:
-    """The tensors of a model's folder: those that `tinymathreason.weights` says are read.
+    """The tensors of a model's folder, in the files that `tinymathreason.weights` names.
 
-    Raises `InputError` for a file that is missing, truncated, malformed or that no one reads.
+    Raises `InputError` for a file that is missing, truncated, malformed or not read by a model.
     """
 
     def __init__(self, folder: Path) -> None:

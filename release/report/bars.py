@@ -1,4 +1,4 @@
-"""Figures of a report in, those that miss their bar out."""
+"""Compares the figures of a report with the ranges that a run must reach."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def load(path: Path) -> dict[str, Bar]:
 
 
 def missed(record: dict[str, Any], bars: dict[str, Bar]) -> list[str]:
-    """A line for every figure that is outside its range; a NaN is outside of any.
+    """A line for every figure outside its range; NaN is outside every range.
 
     Raises `InputError` for a figure that the report does not have.
     """

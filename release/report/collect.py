@@ -6,20 +6,20 @@ from release.records import Curve, Folders, RunRecords, pretrain_curves
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.records.conversion import Conversion
-from tinymathreason.records.evaluation import Results, Sample
+from tinymathreason.records.evaluation import Results, SampleRecord
 from tinymathreason.records.mixture import Documents, Mixture
 from tinymathreason.records.report import (
-    Accuracy,
-    Answer,
     Ends,
     Report,
+    ReportAccuracy,
+    ReportAnswer,
     SourceSummary,
     SplitCurves,
     SplitEnds,
     StageSummary,
     Tokens,
 )
-from tinymathreason.records.tuning import LogEntry, Sft
+from tinymathreason.records.tuning import LogEntry, SftRecord
 
 SAMPLES = 3
 """Right answers that a report shows, and wrong ones."""
@@ -40,7 +40,7 @@ def collect(run: Path) -> Report:
     # Loading a file that does not exist ends in the line that names it.
     mixture = records.mixture or Mixture.load(folders.mixture / "manifest.json")
     conversion = records.conversion or Conversion.load(folders.base / "conversion.json")
-    sft = Sft.load(folders.model / "sft.json")
+    sft = SftRecord.load(folders.model / "sft.json")
     if conversion.parity is None:
         raise InputError(f"{run}: the conversion was not proven; convert without --skip-parity")
     weights = {name: source.weight for name, source in mixture.recipe.sources.items()}
@@ -116,17 +116,17 @@ def _examples(records: RunRecords) -> dict[str, SourceSummary] | None:
     }
 
 
-def _accuracy(results: Results) -> Accuracy:
-    return Accuracy(**{name: getattr(results, name) for name in Accuracy.model_fields})
+def _accuracy(results: Results) -> ReportAccuracy:
+    return ReportAccuracy(**{name: getattr(results, name) for name in ReportAccuracy.model_fields})
 
 
-def _answers(path: Path) -> list[Answer]:
+def _answers(path: Path) -> list[ReportAnswer]:
     """The tuned model's first right answers, then its first wrong ones."""
-    answers: dict[bool, list[Answer]] = {True: [], False: []}
-    for sample in Sample.load_lines(path):
+    answers: dict[bool, list[ReportAnswer]] = {True: [], False: []}
+    for sample in SampleRecord.load_lines(path):
         if len(answers[sample.correct]) < SAMPLES:
-            fields = {name: getattr(sample, name) for name in Answer.model_fields}
-            answers[sample.correct].append(Answer(**fields))
+            fields = {name: getattr(sample, name) for name in ReportAnswer.model_fields}
+            answers[sample.correct].append(ReportAnswer(**fields))
     if not any(answers.values()):
         raise InputError(f"{path}: holds no sample; evaluate again")
     return answers[True] + answers[False]

@@ -15,8 +15,8 @@ from release.markdown import TEMPLATES, visible
 from release.report import charts
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
-from tinymathreason.records.conversion import Parity
-from tinymathreason.records.report import Accuracy, Report, SourceSummary
+from tinymathreason.records.conversion import ParityRecord
+from tinymathreason.records.report import Report, ReportAccuracy, SourceSummary
 
 STAGES = {
     "data": "Data preparation",
@@ -175,7 +175,7 @@ def _trainings(record: Report) -> Iterator[dict[str, Any]]:
         yield {"title": _stage(name), "last": end, "chart": Markup(chart)}  # noqa: S704 (ours)
 
 
-def _accuracy(results: dict[str, Accuracy]) -> dict[str, Any] | None:
+def _accuracy(results: dict[str, ReportAccuracy]) -> dict[str, Any] | None:
     if not results:
         return None
     rows, bars = [], []
@@ -195,7 +195,7 @@ def _accuracy(results: dict[str, Accuracy]) -> dict[str, Any] | None:
     return {"rows": rows, "chart": Markup(chart), "intervals": " or ".join(kinds)}  # noqa: S704
 
 
-def _parity(parity: Parity) -> Iterator[tuple[str, str, str]]:
+def _parity(parity: ParityRecord) -> Iterator[tuple[str, str, str]]:
     """Rows of a measure, its value and its limit."""
     limits = {
         "max_abs_diff": f"{parity.tolerance:.0e} of the largest logit",

@@ -1,1 +1,1 @@
-"""A model answering questions: a page and an OpenAI-compatible endpoint, in one process."""
+"""Serves a chat model: a web page and an OpenAI-compatible endpoint in one process."""

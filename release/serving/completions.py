@@ -1,4 +1,4 @@
-"""A request as OpenAI's clients send it in; a checked question, or an error for them, out."""
+"""Checks requests in the form of OpenAI's clients, and writes answers and errors in that form."""
 
 import json
 import time
@@ -12,12 +12,12 @@ from pydantic_core import from_json
 from release.serving.engine import Done
 
 UNNAMED = (None, "", "dummy", "tgi")
-"""What stands in ``model`` when nobody named one: huggingface_hub's client sends ``dummy``, and
-text-generation-inference's documents say to send ``tgi``."""
+"""Values of ``model`` of clients that name none: huggingface_hub's client sends ``dummy``, and
+text-generation-inference's documentation says to send ``tgi``."""
 
 
-class Refusal(Exception):  # noqa: N818 (it is an answer, not an error of ours)
-    """A request that is answered by an error, in the shape that OpenAI's clients read."""
+class Refusal(Exception):  # noqa: N818 (an answer, not an error of ours)
+    """An error that answers a request, in the form that OpenAI's clients read."""
 
     def __init__(
         self, status: int, message: str, code: str | None = None, param: str | None = None
@@ -29,7 +29,7 @@ class Refusal(Exception):  # noqa: N818 (it is an answer, not an error of ours)
 
 
 def _whole(value: Any) -> Any:
-    """A whole number that a client wrote as 100.0; anything else as it is."""
+    """A whole number where a client wrote 100.0; anything else unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -39,22 +39,22 @@ MAX_MESSAGES = 1_000
 
 
 class Schema(pydantic.BaseModel):
-    """Fields that are supported, and what is known of others that clients send.
+    """Supported fields, and those unsupported ones of clients that may be ignored.
 
-    An unsupported field that is null or empty asks for nothing, whatever its name.
+    An unsupported field that is null or empty is always accepted.
     """
 
     model_config = pydantic.ConfigDict(strict=True, extra="forbid")
     IGNORED: ClassVar[frozenset[str]] = frozenset()
-    """Unsupported fields on which no answer depends."""
+    """Unsupported fields that change no answer."""
     NEUTRAL: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Values of other unsupported fields that change nothing."""
+    """Values of other unsupported fields that change no answer."""
 
 
-class Said(Schema):
+class ChatMessage(Schema):
     """A message of a conversation."""
 
-    # A template is given roles and texts; what was thought before an earlier answer is not read.
+    # The template uses roles and contents only, not the reasoning before an earlier answer.
     IGNORED = frozenset({"name", "id", "annotations", "reasoning", "reasoning_content"})
     NEUTRAL: ClassVar = {"type": ("text", "message")}
     role: Annotated[
@@ -65,14 +65,14 @@ class Said(Schema):
 
 
 class StreamOptions(Schema):
-    """What a stream holds beside the answer."""
+    """What a stream contains in addition to the answer."""
 
     NEUTRAL: ClassVar = {"include_obfuscation": (False,), "continuous_usage_stats": (False,)}
     include_usage: bool = False
 
 
-class Asked(Schema):
-    """What chat completions take. Without a temperature the answer is the likeliest one."""
+class CompletionRequest(Schema):
+    """A request for a chat completion. Without a temperature decoding is greedy."""
 
     IGNORED = frozenset(
         {
@@ -135,7 +135,7 @@ class Asked(Schema):
         "return_prompt_text": (False,),
     }
     model: str | None = None
-    messages: Annotated[list[Said], pydantic.Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[ChatMessage], pydantic.Field(min_length=1, max_length=MAX_MESSAGES)]
     temperature: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.0
     top_p: Annotated[float, pydantic.Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[Whole, pydantic.Field(ge=1)] | None = None
@@ -151,21 +151,21 @@ class Asked(Schema):
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body, without its nulls; `Refusal` when it is none."""
+    """The JSON object in a request's body, without its nulls; `Refusal` for anything else."""
     try:
-        found = from_json(body, allow_inf_nan=False)
+        value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Refusal(400, f"the body is not valid JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise Refusal(400, "the body is no JSON object")
-    return _given(found)
+    return _given(value)
 
 
-def read_asked(body: bytes) -> Asked:
-    """The question in a request's body; `Refusal` naming what is wrong or not supported."""
+def read_request(body: bytes) -> CompletionRequest:
+    """The completion request in a body; `Refusal` names the field that is wrong or unsupported."""
     given = read_object(body)
     config = given.pop("generation_config", None)
-    given = _supported(given, Asked)
+    given = _supported(given, CompletionRequest)
     if config:
         given = {**_generation_config(config), **given}
     if isinstance(given.get("stream_options"), dict):
@@ -174,9 +174,11 @@ def read_asked(body: bytes) -> Asked:
         )
     messages = given.get("messages")
     if isinstance(messages, list) and len(messages) <= MAX_MESSAGES:
-        given["messages"] = [_message(said, f"messages.{i}.") for i, said in enumerate(messages)]
+        given["messages"] = [
+            _message(message, f"messages.{i}.") for i, message in enumerate(messages)
+        ]
     try:
-        return Asked.model_validate(given)
+        return CompletionRequest.model_validate(given)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -184,12 +186,12 @@ def read_asked(body: bytes) -> Asked:
 
 
 def _given(content: dict[str, Any]) -> dict[str, Any]:
-    """A mapping without its nulls, which clients send for what they do not set."""
+    """A mapping without its nulls, which clients send for fields that they do not set."""
     return {key: value for key, value in content.items() if value is not None}
 
 
 def _supported(content: dict[str, Any], schema: type[Schema], where: str = "") -> dict[str, Any]:
-    """The fields of a schema; `Refusal` for another one that would change the answer."""
+    """The fields of a schema; `Refusal` for another field that would change the answer."""
     kept = {}
     for key, value in _given(content).items():
         plain = _given(value) if isinstance(value, dict) else value
@@ -208,42 +210,42 @@ def _unsupported(name: str, neutral: Iterable[Any] = ()) -> Refusal:
     return Refusal(400, message, "unsupported_parameter", name)
 
 
-def _message(said: Any, where: str) -> Any:
-    """A message's supported fields, its text parts as one text; what is no message as it is."""
-    if not isinstance(said, dict):
-        return said
-    said = _supported(said, Said, where)
-    content = said.get("content")
+def _message(message: Any, where: str) -> Any:
+    """The supported fields of a message, its text parts joined; anything else unchanged."""
+    if not isinstance(message, dict):
+        return message
+    message = _supported(message, ChatMessage, where)
+    content = message.get("content")
     if isinstance(content, list) and content:
         for i, part in enumerate(content):
             match part:
                 case {"type": "text", "text": str()}:
                     pass
                 case _:
-                    message = f"{where}content: part {i} is no text, which is all that is read here"
-                    raise Refusal(400, message, "invalid_value", f"{where}content")
-        said["content"] = "".join(part["text"] for part in content)
-    return said
+                    reason = f"{where}content: part {i} is no text; only text is supported"
+                    raise Refusal(400, reason, "invalid_value", f"{where}content")
+        message["content"] = "".join(part["text"] for part in content)
+    return message
 
 
 def _generation_config(text: Any) -> dict[str, Any]:
-    """The parameters in a generation configuration, which is what ``transformers chat`` sends."""
+    """The parameters of a generation configuration, as ``transformers chat`` sends them."""
     if not isinstance(text, str):
         raise Refusal(400, "generation_config: not a JSON text", "invalid_value")
     config = read_object(text.encode())
     config.pop("transformers_version", None)
     sampled = config.pop("do_sample", False)
-    found = {"temperature": config.pop("temperature", 1.0) if sampled else 0.0}
+    parameters = {"temperature": config.pop("temperature", 1.0) if sampled else 0.0}
     for ours, theirs in (("max_tokens", "max_new_tokens"), ("top_p", "top_p")):
         if theirs in config:
-            found[ours] = config.pop(theirs)
-    for key in _supported(config, Asked, "generation_config."):
+            parameters[ours] = config.pop(theirs)
+    for key in _supported(config, CompletionRequest, "generation_config."):
         raise _unsupported(f"generation_config.{key}")
-    return found
+    return parameters
 
 
 class Reply:
-    """The pieces of OpenAI's answer to one request."""
+    """The parts of an answer to one request, in OpenAI's form."""
 
     def __init__(self, model: str, prompt_tokens: int) -> None:
         self._head = {
@@ -255,7 +257,7 @@ class Reply:
         self._prompt_tokens = prompt_tokens
 
     def whole(self, text: str, done: Done) -> dict[str, Any]:
-        """The answer at once."""
+        """The whole answer."""
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text},
@@ -270,12 +272,12 @@ class Reply:
         }
 
     def chunk(self, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
-        """A part of a streamed answer: what is new in its message, or why it ends."""
+        """A part of a streamed answer: new text of its message, or why it ended."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
 
     def usage_chunk(self, done: Done) -> dict[str, Any]:
-        """The part that follows a streamed answer whose client asked for the tokens' numbers."""
+        """The last part of a streamed answer, for a client that requested token counts."""
         return {
             **self._head,
             "object": "chat.completion.chunk",

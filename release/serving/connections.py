@@ -1,7 +1,7 @@
-"""The time that a client may take, and the number of clients, over uvicorn's own protocol.
+"""Limits of time and number for connections, on top of uvicorn's protocol.
 
-uvicorn ends a connection that idles after an answer, and nothing else: a request that arrives byte
-by byte, and an answer that nobody reads, would stay for good.
+uvicorn closes a connection that is idle after an answer, and no other: a request that arrives byte
+by byte, or an answer that the client never reads, would keep its connection open forever.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What a client may take; times in seconds."""
+    """The limits of a client; times in seconds."""
 
     connections: int = 100
-    """Most connections that are open at a time."""
+    """Most open connections."""
     head: float = 10
-    """For a request's head, from its first byte; on a new connection from the beginning."""
+    """For a request's head, from its first byte; of a new connection, from its start."""
     body: float = 60
     """For a request's body."""
     send: float = 30
-    """For reading a piece of what the server sends."""
+    """For reading a part of what the server sends."""
     idle: int = 5
     """Between an answer and the next request."""
 
@@ -46,7 +46,7 @@ class Config(uvicorn.Config):
             http=Connection,
             log_level="warning",
             timeout_keep_alive=limits.idle,
-            # For clients that do not read what they are told.
+            # For clients that do not read their answers.
             timeout_graceful_shutdown=1,
             server_header=False,
         )
@@ -54,7 +54,7 @@ class Config(uvicorn.Config):
 
 
 class Connection(H11Protocol):
-    """A client's connection, which ends when it takes longer than it may."""
+    """A client's connection, which is closed when it exceeds a limit."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class Connection(H11Protocol):
         self._sending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, or refuse one connection too many."""
+        """Start, or refuse the connection when there are too many."""
         super().connection_made(transport)
-        # So that whatever is not sent yet pauses the writing.
+        # Writing pauses as soon as anything is unsent.
         transport.set_write_buffer_limits(high=0)
         if len(self.connections) > self._limits.connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; try again soon")
@@ -80,28 +80,28 @@ class Connection(H11Protocol):
             self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop all timers."""
         super().connection_lost(exc)
         self._await(None)
         self._sent()
 
     def handle_events(self) -> None:
-        """Take up what was received."""
+        """Handle received data."""
         super().handle_events()
         self._watch()
 
     def pause_writing(self) -> None:
-        """The client is to read first."""
+        """Wait for the client to read."""
         super().pause_writing()
         self._sending = self.loop.call_later(self._limits.send, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Continue after the client has read."""
         super().resume_writing()
         self._sent()
 
     def _should_upgrade(self) -> bool:
-        return False  # to web sockets, which nothing here speaks
+        return False  # web sockets are not used
 
     def _sent(self) -> None:
         if self._sending:
@@ -109,7 +109,7 @@ class Connection(H11Protocol):
             self._sending = None
 
     def _watch(self) -> None:
-        """Have a time run for what is missing of a request; uvicorn has its own between two."""
+        """Start the timer of the missing part of a request; uvicorn has one for idle time."""
         if self.conn.their_state is h11.SEND_BODY:
             self._await("body", self._limits.body)
         elif self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is None:
@@ -118,7 +118,7 @@ class Connection(H11Protocol):
             self._await(None)
 
     def _await(self, part: str | None, seconds: float = 0) -> None:
-        # A byte more of the same does not begin the time again.
+        # One more byte of the same part does not restart the timer.
         if part == self._awaited:
             return
         if self._reading:
@@ -127,8 +127,8 @@ class Connection(H11Protocol):
         self._reading = self.loop.call_later(seconds, self._late, part) if part else None
 
     def _late(self, part: str) -> None:
-        said_nothing = part == "head" and not self.conn.trailing_data[0]
-        if said_nothing or (part == "body" and self.cycle.response_started):
+        sent_nothing = part == "head" and not self.conn.trailing_data[0]
+        if sent_nothing or (part == "body" and self.cycle.response_started):
             self.transport.close()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the request's {part} took too long")

@@ -1,4 +1,4 @@
-"""A prompt's token ids in; the tokens that a model continues it by, and their text, out."""
+"""Generates the tokens that continue a prompt, and decodes them to text as they come."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ _HALF = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A prompt's token ids, and how to answer it: in at most ``max_tokens`` tokens.
+class GenerationRequest:
+    """The token ids of a prompt, and how to continue it by at most ``max_tokens`` tokens.
 
-    Temperature 0 takes the likeliest token. ``top_p`` samples from the likeliest tokens that
-    together have this probability. The answer ends before a ``stop`` text. The same seed gives the
-    same answer, None a different one each time.
+    Temperature 0 is greedy decoding. ``top_p`` samples from the most likely tokens whose
+    probabilities add up to it. The answer ends before a ``stop`` text. The same seed gives the same
+    answer; None gives a different one each time.
     """
 
     ids: Sequence[int]
@@ -25,7 +25,7 @@ class Request:
 
 
 class Text:
-    """Token ids in; their text out, never half a character and never part of a stop text."""
+    """Decodes token ids one by one, never to half a character or a part of a stop text."""
 
     def __init__(self, decode: Callable[[list[int]], str], stop: Sequence[str]) -> None:
         self._decode = decode
@@ -33,52 +33,52 @@ class Text:
         self._ids: list[int] = []
         self._held = ""
         self.stopped = False
-        """Whether a stop text was found: what stood before it has been given out."""
+        """Whether a stop text occurred; the text before it has been returned."""
 
     def add(self, token: int) -> str:
-        """The text that is certain now; often that of the token."""
+        """The text that is certain now, often that of the token."""
         self._ids.append(token)
         text = self._decode(self._ids)
-        # A character may take several tokens; a decoder shows its beginning as this.
+        # A character may need several tokens; its first ones decode to this.
         if text.endswith(_HALF):
             return ""
         self._ids.clear()
         return self._before_stop(text)
 
     def end(self) -> str:
-        """What was held back, when no more tokens come."""
+        """The text that was held back, after the last token."""
         return self._before_stop(self._decode(self._ids)) + self._held
 
     def _before_stop(self, text: str) -> str:
         text = self._held + text
-        found = [(text.index(stop), len(stop)) for stop in self._stop if stop in text]
-        if found:
+        places = [(text.index(stop), len(stop)) for stop in self._stop if stop in text]
+        if places:
             self._held, self.stopped = "", True
-            # The one that is complete first, however the text was cut into tokens.
-            return text[: min(found, key=lambda place: (sum(place), place))[0]]
-        begun = (n for stop in self._stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
-        certain = len(text) - max(begun, default=0)
+            # The stop text that is complete first, however the text is split into tokens.
+            return text[: min(places, key=lambda place: (sum(place), place))[0]]
+        partial = (n for stop in self._stop for n in range(1, len(stop)) if text.endswith(stop[:n]))
+        certain = len(text) - max(partial, default=0)
         self._held = text[certain:]
         return text[:certain]
 
 
 def sample(logits: Any, temperature: float, top_p: float, generator: Any) -> int:
-    """A token of one position's logits: the likeliest at temperature 0, else a random one."""
+    """A token by the logits of one position: the most likely at temperature 0, else a sample."""
     import torch
 
     if not logits.max().isfinite():
         raise RuntimeError("its logits are not finite")
     if temperature == 0:
         return int(logits.argmax())
-    # Below the greatest, no temperature makes them infinite.
+    # Relative to the largest logit, no temperature makes them infinite.
     scaled = (logits.double() - logits.max()) / temperature
-    chances, tokens = scaled.softmax(-1).sort(descending=True, stable=True)
-    chances[chances.cumsum(-1) - chances >= top_p] = 0
-    return int(tokens[torch.multinomial(chances, 1, generator=generator)])
+    probabilities, tokens = scaled.softmax(-1).sort(descending=True, stable=True)
+    probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
+    return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
 
 
-def tokens(model: Any, request: Request) -> Iterator[int]:
-    """The tokens by which the model continues a prompt, without end, each when it is asked for."""
+def tokens(model: Any, request: GenerationRequest) -> Iterator[int]:
+    """The tokens that continue a prompt, without end; each is generated when it is taken."""
     import torch
 
     generator = torch.Generator(model.device)
@@ -88,7 +88,7 @@ def tokens(model: Any, request: Request) -> Iterator[int]:
         generator.manual_seed(request.seed)
     new, cache = list(request.ids), None
     while True:
-        # Not across the yield: the mode is the thread's, and others take their turns meanwhile.
+        # Not across the yield: the mode belongs to the thread, which other requests use meanwhile.
         with torch.inference_mode():
             inputs = torch.tensor([new], device=model.device)
             out = model(inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)

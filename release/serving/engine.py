@@ -1,8 +1,8 @@
-"""Conversations in; answers out, token by token, of one model that several users share.
+"""Answers the requests of several users with one model, token by token.
 
-One thread owns the model. It goes round the requests that are being answered and gives each one
-token a turn, so users stream side by side. Every request has its own cache and its own random
-numbers: what one is told cannot depend on another.
+One thread owns the model. It generates one token for each active request in turn, so that all users
+see their answers grow. Every request has its own cache and random numbers, so that no answer can
+depend on another request.
 """
 
 import sys
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from release.serving.decoding import Request, Text, tokens
+from release.serving.decoding import GenerationRequest, Text, tokens
 from release.serving.prompt import least_tokens
 from tinymathreason.chatml import Messages
 from tinymathreason.cli import InputError
@@ -29,7 +29,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of an answer: of how many tokens, not counting the last, and after what time.
+    """The end of an answer, with its number of tokens, without an end token, and its seconds.
 
     ``reason`` is ``stop`` when the model or a stop text ended it, ``length`` at its limit.
     """
@@ -41,26 +41,26 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The answer could not be made, or not all of it."""
+    """The answer could not be generated, or not to its end."""
 
     message: str
 
 
 Event = Piece | Done | Failure
-"""What a listener is told: pieces, and then one of the other two."""
+"""What a listener receives: pieces, then one of the other two."""
 
 
 class FullError(Exception):
-    """As many requests are waiting as may, or none is answered any more."""
+    """The queue is full, or the engine is closed."""
 
 
 class TooLongError(Exception):
-    """The prompt leaves no room in the model's context; the message tells both in tokens."""
+    """The prompt leaves no room in the model's context; the message gives both sizes in tokens."""
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request on its way."""
+    """A request that waits or is being answered."""
 
     events: Iterator[Event]
     listen: Callable[[Event], None]
@@ -81,13 +81,13 @@ class Engine:
         self._model = model
         self._chat = Chat(tokenizer, tokenizer.chat_template)
         self._least_tokens = least_tokens(tokenizer.backend_tokenizer)
-        # One user's text may not be looked up in the encoder's memory while another's is written.
+        # The encoder's cache must not be read while another thread writes to it.
         self._encoding = threading.Lock()
         self._ends = frozenset(decoding.stop_ids(model, tokenizer, "chat"))
         self.context: int = model.config.max_position_embeddings
         """Tokens that a prompt and its answer may have together."""
         self.closed = False
-        """Whether requests are answered no longer: it was closed, or a bug ended its thread."""
+        """Whether it answers no more requests: it was closed, or a bug ended its thread."""
         self._generated = 0
         self._parallel = parallel
         self._queue = queue
@@ -99,9 +99,10 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, parallel: int = 2, queue: int = 8) -> Self:
-        """An engine of a model's folder; `InputError` when it holds no usable one.
+        """An engine for the model in a folder; `InputError` when there is no usable one.
 
-        Answers are decoded as requests say; what the folder asks for besides is told and not done.
+        Requests alone decide the decoding; other settings of the folder's generation configuration
+        are ignored, with a note on stderr.
         """
         from evaluation import decoding
         from evaluation.generate import Generator
@@ -110,10 +111,10 @@ class Engine:
         with making(str(folder)):
             loaded = Generator(folder)
             if loaded.form != "chat":
-                raise InputError(f"{folder}: no chat template there; fine-tune the model first")
-            asked = decoding.ignored(loaded.model.generation_config)
-            if told := decoding.note(folder, asked):
-                print(told, file=sys.stderr)
+                raise InputError(f"{folder}: has no chat template; fine-tune the model first")
+            ignored = decoding.ignored(loaded.model.generation_config)
+            if note := decoding.note(folder, ignored):
+                print(note, file=sys.stderr)
             return cls(loaded.model, loaded.tokenizer, parallel, queue)
 
     def state(self) -> dict[str, int]:
@@ -128,14 +129,14 @@ class Engine:
             return self.closed or len(self._waiting) >= self._room()
 
     def _room(self) -> int:
-        # Whoever waits first takes a free place as soon as the thread has turned round.
+        # The first waiting request takes a free place in the thread's next round.
         return self._queue + self._parallel - len(self._active)
 
     def encode(self, messages: Messages) -> list[int]:
-        """The prompt that asks for the answer to a conversation, as token ids.
+        """The token ids of the prompt for the next answer of a conversation.
 
-        Raises `InputError` when the template does not take it, and `TooLongError`, without reading
-        it, when a text is so long that its tokens cannot be few enough.
+        Raises `InputError` when the template does not accept it, and `TooLongError`, without
+        tokenising it, when its texts are certainly too long.
         """
         least = sum(self._least_tokens(message["content"]) for message in messages)
         if least >= self.context:
@@ -143,8 +144,8 @@ class Engine:
         with self._encoding:
             return self._chat.encode([messages], prompt=True)[0].ids
 
-    def submit(self, request: Request, listen: Callable[[Event], None]) -> Job:
-        """Put a request last in the queue; ``listen`` is called in the engine's thread.
+    def submit(self, request: GenerationRequest, listen: Callable[[Event], None]) -> Job:
+        """Append a request to the queue; ``listen`` is called in the engine's thread.
 
         Raises `TooLongError` when the prompt fills the context, `FullError` when the queue is full.
         """
@@ -170,7 +171,7 @@ class Engine:
             return self._waiting.index(job) if job in self._waiting else None
 
     def cancel(self, job: Job) -> None:
-        """Generate no more for a job, whatever state it is in; its listener hears nothing more."""
+        """Stop a job in any state; its listener receives nothing more."""
         with self._changed:
             job.cancelled = True
             if job in self._waiting:
@@ -191,7 +192,7 @@ class Engine:
                         with self._changed:
                             self._active.remove(job)
         finally:
-            # Also after an error that is a bug: nobody is left waiting for an answer.
+            # Also after an error that is a bug, so that no client waits forever.
             with self._changed:
                 self.closed = True
                 left = [*self._active, *self._waiting]
@@ -213,14 +214,14 @@ class Engine:
         try:
             event = next(job.events)
         except (MemoryError, RuntimeError) as error:
-            # Torch's errors, out of memory above all, are of this request; others may go on.
-            said = str(error).strip() or type(error).__name__
-            event = Failure(f"the model failed: {said.splitlines()[0]}")
+            # Torch's errors, mostly out of memory, concern this request; others can continue.
+            message = str(error).strip() or type(error).__name__
+            event = Failure(f"the model failed: {message.splitlines()[0]}")
         if event != Piece("") and not job.cancelled:
             job.listen(event)
         return isinstance(event, Piece)
 
-    def _events(self, request: Request) -> Iterator[Event]:
+    def _events(self, request: GenerationRequest) -> Iterator[Event]:
         """A piece for every token, empty where its text is not certain yet, and the end."""
         started = time.monotonic()
         text = Text(self._chat.tokenizer.backend_tokenizer.decode, request.stop)

@@ -1,4 +1,4 @@
-"""What a browser sends in; what another web site could have made it send is refused."""
+"""Refuses requests that another web site could have made a browser send."""
 
 import ipaddress
 import socket
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
-    # Scripts and styles are files of ours, and only one named policy may turn text into HTML.
+    # Scripts and styles are our files, and only one named policy may turn text into HTML.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types typeset",
@@ -24,12 +24,12 @@ HEADERS = {
 
 
 class Guard:
-    """A wrapped application that another web site cannot make a browser talk to.
+    """Middleware against requests that another web site makes a browser send.
 
-    A site may give its own name this machine's address (DNS rebinding), so ``Host`` must be a name
-    by which a server at ``host`` is known, or one of ``hosts``; and it may send forms and beacons
-    here, so ``Origin`` must be this server or one of ``origins``. Either may hold ``*``, which is
-    any. Every answer gets `HEADERS`.
+    A site may resolve its own name to this machine's address (DNS rebinding), so ``Host`` must be a
+    name of the server at ``host`` or one of ``hosts``. A site may also send forms and beacons here,
+    so ``Origin`` must be this server or one of ``origins``. Either collection may contain ``*``,
+    which allows any. Every response gets `HEADERS`.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class Guard:
         self._app = app
         self._hosts = {"localhost", "127.0.0.1", "::1", host.lower(), *map(str.lower, hosts)}
         self._origins = frozenset(origins)
-        # Elsewhere than on loopback a machine has addresses that it does not know itself. They are
-        # as good as its name: no site can claim one.
+        # Beyond loopback a machine can have addresses that it does not know. They are allowed as
+        # its name is: no site can claim an address.
         self._addresses = not loopback(host)
         if self._addresses:
             self._hosts.add(socket.gethostname().lower())
@@ -83,7 +83,7 @@ class Guard:
 
 def _hostname(netloc: str) -> str | None:
     if set(netloc) & set("@/?#\\"):
-        return None  # urlsplit would find a name in it
+        return None  # urlsplit would take a part of it for the name
     try:
         return urlsplit(f"//{netloc}").hostname
     except ValueError:
@@ -99,7 +99,7 @@ def _address(name: str) -> bool:
 
 
 def loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens at ``host``."""
+    """Whether a server that listens at ``host`` is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""A text in; a number of tokens that it certainly has, found without reading it, out."""
+"""A lower bound of the number of tokens of a text, without tokenising it."""
 
 import json
 from collections.abc import Callable
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def least_tokens(tokenizer: Any) -> Callable[[str], int]:
-    """A function that tells how many tokens of a tokenizer a text has at least.
+    """A function from a text to the least number of tokens that it can have.
 
-    A byte-level tokenizer's token spells the bytes it stands for, so none stands for more
-    characters than the longest one has. Of a tokenizer that changes text first, nothing is known.
+    A token of a byte-level tokenizer spells the bytes that it encodes, so that it encodes no more
+    characters than the longest token has. The bound is 0 for a tokenizer that changes the text.
     """
     state = json.loads(tokenizer.to_str())
     splits = json.dumps(state["pre_tokenizer"])

@@ -1,7 +1,7 @@
-"""An engine in; a web application out: a page to ask at, and OpenAI's chat completions beside it.
+"""The web application of a chat model: a page, and OpenAI's chat completions.
 
-transformers' own server, ``transformers serve``, was looked at first: it has no page, its queue has
-no bound, and it does not tell when a prompt is longer than the model's context.
+``transformers serve`` was considered instead: it has no page, its queue is unbounded, and it does
+not report a prompt that is longer than the model's context.
 """
 
 import asyncio
@@ -9,11 +9,18 @@ from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from release.serving.completions import UNNAMED, Asked, Refusal, Reply, read_asked, read_object
-from release.serving.decoding import Request
+from release.serving.completions import (
+    UNNAMED,
+    CompletionRequest,
+    Refusal,
+    Reply,
+    read_object,
+    read_request,
+)
+from release.serving.decoding import GenerationRequest
 from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
 from release.serving.guard import Guard
-from release.serving.stream import Answer, completion_lines, event_line, page_lines
+from release.serving.stream import PendingAnswer, completion_lines, event_line, page_lines
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
@@ -22,15 +29,14 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent
 MAX_BODY = 1_000_000
-"""Most bytes of a request."""
+"""Most bytes of a request's body."""
 RETRY_AFTER = 5
-"""Seconds after which a refused client may ask again."""
+"""Seconds after which a refused client may try again."""
 
 
 async def read_body(request: "fastapi.Request") -> bytes:
-    """The JSON in a request; `Refusal` when it says to be something else or is too large."""
-    # A browser asks this server before it sends another site's JSON, and the server agrees
-    # for allowed sites only.
+    """The body of a JSON request; `Refusal` for another content type or too many bytes."""
+    # A browser sends another site's JSON only after this server has allowed the site.
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "send JSON: content-type must be application/json")
@@ -38,7 +44,7 @@ async def read_body(request: "fastapi.Request") -> bytes:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        # Some of what is too much is read: a client that is still sending would not see the answer.
+        # A part of the excess is read: a client that is still sending would not see the answer.
         if size > 32 * MAX_BODY:
             break
         if size <= MAX_BODY:
@@ -56,10 +62,10 @@ def make_app(
     hosts: Collection[str] = (),
     origins: Collection[str] = (),
 ) -> "fastapi.FastAPI":
-    """The application: ``name`` is the model's, ``max_tokens`` the most that an answer may have.
+    """The application. ``name`` is the model's, ``max_tokens`` the limit of an answer.
 
-    ``host`` is where it listens. It is asked for by that name and by those in ``hosts``, and by
-    pages of its own and of ``origins``.
+    The server listens at ``host``. ``hosts`` are further names of it, and ``origins`` are the other
+    sites whose pages may send requests.
     """
     import fastapi
     from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -70,9 +76,9 @@ def make_app(
     from release.typeset import STYLE, typeset
 
     class Stream(StreamingResponse):
-        """Server-sent events of an answer, which ends with them however they end."""
+        """Server-sent events of an answer, whose generation stops when they end for any reason."""
 
-        def __init__(self, answer: Answer, lines: AsyncIterator[str]) -> None:
+        def __init__(self, answer: PendingAnswer, lines: AsyncIterator[str]) -> None:
             super().__init__(lines, media_type="text/event-stream")
             self._answer = answer
 
@@ -82,17 +88,19 @@ def make_app(
             finally:
                 self._answer.cancel()
 
-    async def begin(request: fastapi.Request) -> tuple[Asked, Answer, Reply]:
-        asked = read_asked(await read_body(request))
-        check_model(asked.model)
+    async def begin(request: fastapi.Request) -> tuple[CompletionRequest, PendingAnswer, Reply]:
+        body = read_request(await read_body(request))
+        check_model(body.model)
         if engine.full:  # before the work of encoding
             raise unavailable()
-        messages = [said.model_dump() for said in asked.messages]
-        most = min(max_tokens, asked.max_completion_tokens or asked.max_tokens or max_tokens)
+        messages = [message.model_dump() for message in body.messages]
+        limit = min(max_tokens, body.max_completion_tokens or body.max_tokens or max_tokens)
         try:
             ids = await asyncio.to_thread(engine.encode, messages)
-            wanted = Request(ids, most, asked.temperature, asked.top_p, asked.stop, asked.seed)
-            return asked, Answer(engine, wanted), Reply(name, len(ids))
+            generation = GenerationRequest(
+                ids, limit, body.temperature, body.top_p, body.stop, body.seed
+            )
+            return body, PendingAnswer(engine, generation), Reply(name, len(ids))
         except InputError as error:
             raise Refusal(400, str(error), "invalid_value", "messages") from error
         except TooLongError as error:
@@ -103,11 +111,11 @@ def make_app(
     def unavailable() -> Refusal:
         if engine.closed:
             return Refusal(503, "the server has stopped; start it again", "stopped")
-        return Refusal(503, "too many are asking; try again soon", "queue_full")
+        return Refusal(503, "too many requests are waiting; try again soon", "queue_full")
 
-    def check_model(asked: Any) -> None:
-        if asked not in (name, *UNNAMED):
-            message = f"the model {asked!r} is not here; {name!r} is"
+    def check_model(requested: Any) -> None:
+        if requested not in (name, *UNNAMED):
+            message = f"the model {requested!r} is not served here; {name!r} is"
             raise Refusal(404, message, "model_not_found", "model")
 
     def refuse(_: fastapi.Request, error: Exception) -> JSONResponse:
@@ -118,7 +126,7 @@ def make_app(
         headers = {"Retry-After": str(RETRY_AFTER)} if soon else None
         return JSONResponse(error.content, error.status, headers)
 
-    # The pages that describe a FastAPI application load scripts from another site.
+    # FastAPI's pages of documentation load scripts from another site.
     app = fastapi.FastAPI(openapi_url=None)
     if origins:
         app.add_middleware(
@@ -132,14 +140,14 @@ def make_app(
     app.add_middleware(Guard, host=host, hosts=hosts, origins=origins)
     app.add_exception_handler(Refusal, refuse)
     app.add_exception_handler(HTTPException, refuse)
-    # Nobody reads it: the client left while it was sending.
+    # The client disconnected while it was sending.
     app.add_exception_handler(ClientDisconnect, lambda *_: Response(status_code=499))
 
     @app.post("/v1/chat/completions")
     async def complete(request: fastapi.Request) -> Response:
-        asked, answer, reply = await begin(request)
-        if asked.stream:
-            usage = asked.stream_options.include_usage
+        body, answer, reply = await begin(request)
+        if body.stream:
+            usage = body.stream_options.include_usage
             return Stream(answer, completion_lines(answer, reply, usage))
         text = ""
         try:
@@ -166,12 +174,12 @@ def make_app(
     async def show(request: fastapi.Request) -> dict[str, str]:
         text = read_object(await read_body(request)).get("text")
         if not isinstance(text, str):
-            raise Refusal(400, "text: a text is needed", "invalid_value", "text")
+            raise Refusal(400, "text: expected a text", "invalid_value", "text")
         return {"html": await asyncio.to_thread(typeset, text)}
 
     @app.post("/load_model")
     async def load_model(request: fastapi.Request) -> Response:
-        # `transformers chat` asks for the model before its first question.
+        # `transformers chat` requests the model to be loaded before its first prompt.
         check_model(read_object(await read_body(request)).get("model"))
         ready = event_line({"status": "ready", "cached": True})
         return Response(ready, media_type="text/event-stream")
@@ -183,9 +191,9 @@ def make_app(
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [described]}
 
-    @app.get("/v1/models/{asked:path}")
-    def model(asked: str) -> dict[str, Any]:
-        check_model(asked)
+    @app.get("/v1/models/{requested:path}")
+    def model(requested: str) -> dict[str, Any]:
+        check_model(requested)
         return described
 
     @app.get("/health")

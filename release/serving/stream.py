@@ -1,4 +1,4 @@
-"""What the engine says of a request in; an answer's server-sent events out."""
+"""Turns the engine's events for a request into server-sent events for its client."""
 
 import asyncio
 import contextlib
@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from release.serving.completions import Refusal, Reply
-from release.serving.decoding import Request
+from release.serving.decoding import GenerationRequest
 from release.serving.engine import Done, Engine, Event, Failure, Piece
 
-BEAT = 0.5
-"""Seconds of silence after which a stream shows that it is alive."""
+HEARTBEAT = 0.5
+"""Seconds without an event after which a stream shows that it is alive."""
 FRAME = 0.05
-"""Seconds between two pictures of an answer on the page, each of which holds all of it."""
+"""Seconds between two updates of the page, each with the whole answer so far."""
 
 
-class Answer:
-    """A request that the engine works on, as seen from the event loop."""
+class PendingAnswer:
+    """A request that the engine is answering, for use in the event loop."""
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: Engine, request: GenerationRequest) -> None:
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Event] = asyncio.Queue()
 
         def listen(event: Event) -> None:
-            # The loop may have ended, and with it everyone who listened.
+            # The loop, and every listener with it, may have ended.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
@@ -37,23 +37,23 @@ class Answer:
         return self._engine.before(self._job)
 
     def cancel(self) -> None:
-        """Have no more of it generated."""
+        """Stop its generation."""
         self._engine.cancel(self._job)
 
     async def events(self) -> AsyncIterator[Event | None]:
-        """What the engine says, pieces that came meanwhile in one; None after a silence."""
+        """The engine's events, waiting pieces joined; None for each `HEARTBEAT` without one."""
         while True:
             try:
-                found = [await asyncio.wait_for(self._events.get(), BEAT)]
+                events = [await asyncio.wait_for(self._events.get(), HEARTBEAT)]
             except TimeoutError:
                 yield None
                 continue
-            found += [self._events.get_nowait() for _ in range(self._events.qsize())]
-            text = "".join(event.text for event in found if isinstance(event, Piece))
+            events += [self._events.get_nowait() for _ in range(self._events.qsize())]
+            text = "".join(event.text for event in events if isinstance(event, Piece))
             if text:
                 yield Piece(text)
-            if not isinstance(found[-1], Piece):
-                yield found[-1]
+            if not isinstance(events[-1], Piece):
+                yield events[-1]
                 return
 
 
@@ -63,8 +63,8 @@ def event_line(content: dict[str, Any] | str) -> str:
     return f"data: {text}\n\n"
 
 
-async def completion_lines(answer: Answer, reply: Reply, usage: bool) -> AsyncIterator[str]:
-    """An answer as OpenAI's clients read a stream."""
+async def completion_lines(answer: PendingAnswer, reply: Reply, usage: bool) -> AsyncIterator[str]:
+    """The stream of an answer in OpenAI's form."""
     yield event_line(reply.chunk({"role": "assistant", "content": ""}))
     async for event in answer.events():
         match event:
@@ -81,8 +81,8 @@ async def completion_lines(answer: Answer, reply: Reply, usage: bool) -> AsyncIt
     yield event_line("[DONE]")
 
 
-async def page_lines(answer: Answer) -> AsyncIterator[str]:
-    """An answer as our page reads it: its place in the queue, its text, that typeset, its end."""
+async def page_lines(answer: PendingAnswer) -> AsyncIterator[str]:
+    """The stream of an answer for our page: place in the queue, text, typeset text, end."""
     from release.typeset import typeset
 
     text = ""

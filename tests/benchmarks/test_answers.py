@@ -1,4 +1,4 @@
-"""Every reader of answers ends soon, whatever a text holds, in time linear in its length."""
+"""Every reader of answers takes time linear in the length of any text."""
 
 import subprocess
 import sys

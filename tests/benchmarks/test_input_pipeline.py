@@ -1,4 +1,4 @@
-"""The peer of the input pipeline's benchmark reads the same documents, as text."""
+"""The input pipeline's peer reads the same documents as text."""
 
 import json
 from pathlib import Path
@@ -56,8 +56,8 @@ def overrides(home: Path, kind: str, *more: str) -> list[str]:
 
 def stream(home, kind: str, *more: str):
     """All tokens in their order, without ends and padding."""
-    found = [b["inputs"] for b in batches(OVERLAY, overrides(home, kind, "num_epoch=1", *more))]
-    tokens = np.concatenate(found).ravel()
+    result = [b["inputs"] for b in batches(OVERLAY, overrides(home, kind, "num_epoch=1", *more))]
+    tokens = np.concatenate(result).ravel()
     return tokens[(tokens != END) & (tokens != NOTHING)]
 
 
@@ -70,7 +70,7 @@ def test_text_is_the_records_text(home) -> None:
 
 def test_what_drawing_takes(home, capsys) -> None:
     draw("2000", *overrides(home, "mixture"))
-    found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert 2000 <= found["tokens"] < 2000 + 8 * LENGTH
-    assert found["seconds"] > 0
-    assert found["cpu_seconds"] > 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 2000 <= result["tokens"] < 2000 + 8 * LENGTH
+    assert result["seconds"] > 0
+    assert result["cpu_seconds"] > 0

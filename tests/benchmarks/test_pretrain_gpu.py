@@ -1,4 +1,4 @@
-"""The GPU benchmark runs from end to end on a CPU, and refuses in one line where it cannot run."""
+"""The GPU benchmark runs on a CPU, and says in one line where it cannot run."""
 
 import json
 import math
@@ -49,15 +49,20 @@ def test_both_train_three_steps_on_cpu(tmp_path, capsys) -> None:
     home = tmp_path / "home"
     arguments = ["--overlay", str(tmp_path / "tiny.yml"), "--home", str(home), "--device", "cpu"]
     main([*arguments, "--steps", "3", "--recompute", "per_device_batch_size=4"])
-    found = json.loads(capsys.readouterr().out)
-    assert found["device"] == "cpu"
-    assert (found["batch"], found["context"], found["steps"], found["warm_steps"]) == (4, 32, 3, 1)
+    result = json.loads(capsys.readouterr().out)
+    assert result["device"] == "cpu"
+    assert (result["batch"], result["context"], result["steps"], result["warm_steps"]) == (
+        4,
+        32,
+        3,
+        1,
+    )
     for name in ("maxtext", "torch"):
-        assert found[name]["tokens_per_second"] > 0
-        assert 0.1 < found[name]["peak_gb"] < 20
-        assert "mfu" not in found[name]
-    ratio = found["maxtext"]["tokens_per_second"] / found["torch"]["tokens_per_second"]
-    assert found["times_torch"] == pytest.approx(ratio, abs=1e-3)
+        assert result[name]["tokens_per_second"] > 0
+        assert 0.1 < result[name]["peak_gb"] < 20
+        assert "mfu" not in result[name]
+    ratio = result["maxtext"]["tokens_per_second"] / result["torch"]["tokens_per_second"]
+    assert result["times_torch"] == pytest.approx(ratio, abs=1e-3)
     losses = json.loads((home / "torch.json").read_text())["losses"]
     assert losses[0] == pytest.approx(math.log(VOCABULARY), rel=0.05)
     assert not (home / "maxtext" / "checkpoints").exists()
@@ -78,7 +83,7 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch) -> None:
         main([])
 
 
-def test_an_unknown_gpu_and_a_jax_without_cuda_are_told(gpu, monkeypatch) -> None:
+def test_an_unknown_gpu_and_a_jax_without_cuda_are_reported(gpu, monkeypatch) -> None:
     gpu("NVIDIA H100 PCIe")
     with pytest.raises(InputError, match="NVIDIA H100 PCIe: no peak"):
         main([])

@@ -18,7 +18,7 @@ def test_made_sets_are_read_whole_and_repeat_questions(tmp_path, capsys) -> None
     config = read_json(tmp_path / "sets" / "sft.yaml")
     examples = list(read(build(TuningData, {"sources": config["sources"]}, "made")))
     by_source = {name: [e for e in examples if e.source == name] for name in sft_prepare.SETS}
-    assert {name: len(found) for name, found in by_source.items()} == {
+    assert {name: len(result) for name, result in by_source.items()} == {
         "MetaMathQA": 790, "MathInstruct": 376, "gsm8k": 15,
     }  # fmt: skip
     assert not any(example.reason for example in examples)
@@ -32,9 +32,9 @@ def test_made_sets_are_read_whole_and_repeat_questions(tmp_path, capsys) -> None
 
 @pytest.mark.parametrize("data", [None, Path("data")])
 def test_both_sides_read_the_same_sets(data) -> None:
-    found = sft.sources(data, 900)
-    build(TuningData, {"sources": found}, "made")
-    assert sum(source["examples"] for source in found.values()) == 900
+    result = sft.sources(data, 900)
+    build(TuningData, {"sources": result}, "made")
+    assert sum(source["examples"] for source in result.values()) == 900
 
 
 def test_our_side_is_a_configuration_of_ours(tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints are read as they lie: sharded, compressed otherwise, in a bucket, or damaged."""
+"""Checkpoints can be read when sharded, compressed otherwise or in a bucket; damage is reported."""
 
 import http.server
 import json
@@ -33,11 +33,11 @@ def step_dir(tmp_path_factory):
 
 def check(step_dir, expected) -> None:
     """Blocks cover every array once, with its values."""
-    found = Checkpoint(step_dir)
-    assert found.entries.keys() == expected.keys()
+    checkpoint = Checkpoint(step_dir)
+    assert checkpoint.entries.keys() == expected.keys()
     for path, array in expected.items():
         covered = np.zeros(array.shape, int)
-        for region, block in found.blocks(path):
+        for region, block in checkpoint.blocks(path):
             covered[region] += 1
             np.testing.assert_array_equal(block, array[region])
         assert (covered == 1).all()
@@ -82,19 +82,19 @@ def test_sharded_over_eight_devices_with_optimiser_state(tmp_path) -> None:
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     command = [sys.executable, "-c", SHARDED, str(tmp_path / "7")]
     subprocess.run(command, env=env, check=True, capture_output=True)
-    found = Checkpoint(tmp_path / "7")
-    assert found.entries[WI].shard == (12, 3, 40)
-    assert len(found.others) == 2 * len(found.entries) + 1
-    found.check(SIZES)
+    checkpoint = Checkpoint(tmp_path / "7")
+    assert checkpoint.entries[WI].shard == (12, 3, 40)
+    assert len(checkpoint.others) == 2 * len(checkpoint.entries) + 1
+    checkpoint.check(SIZES)
     check(tmp_path / "7", random_arrays(True))
 
 
 def test_bfloat16_weights(tmp_path) -> None:
     arrays = {p: a.astype(ml_dtypes.bfloat16) for p, a in random_arrays(False).items()}
     save(tmp_path / "7", arrays, False)
-    found = Checkpoint(tmp_path / "7")
-    assert not found.scanned
-    found.check(SIZES)
+    checkpoint = Checkpoint(tmp_path / "7")
+    assert not checkpoint.scanned
+    checkpoint.check(SIZES)
     check(tmp_path / "7", arrays)
 
 
@@ -170,7 +170,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_chunk_is_told(tmp_path, kind: str) -> None:
+def test_a_damaged_chunk_is_reported(tmp_path, kind: str) -> None:
     save(tmp_path / "7", random_arrays(True), True)
     change, words = DAMAGE[kind]
     damaged(tmp_path / "7", change)
@@ -180,7 +180,7 @@ def test_a_damaged_chunk_is_told(tmp_path, kind: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_data_file_is_told(tmp_path) -> None:
+def test_a_missing_data_file_is_reported(tmp_path) -> None:
     save(tmp_path / "7", random_arrays(True), True)
     for file in (tmp_path / "7" / "items" / "ocdbt.process_0" / "d").iterdir():
         file.unlink()
@@ -189,14 +189,14 @@ def test_a_missing_data_file_is_told(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("part", ["_CHECKPOINT_METADATA", "items/manifest.ocdbt"])
-def test_an_unfinished_checkpoint_is_told(tmp_path, part: str) -> None:
+def test_an_unfinished_checkpoint_is_reported(tmp_path, part: str) -> None:
     save(tmp_path / "7", random_arrays(True), True)
     (tmp_path / "7" / part).unlink()
     with pytest.raises(InputError, match=r"not a (MaxText|readable) checkpoint"):
         Checkpoint(tmp_path / "7")
 
 
-def test_another_shape_is_told_side_by_side(step_dir) -> None:
+def test_another_shape_is_reported_side_by_side(step_dir) -> None:
     from dataclasses import replace
 
     with pytest.raises(InputError) as error:

@@ -1,4 +1,4 @@
-"""The list names every tensor of either kind of folder, and what is not as it should be."""
+"""The list names every tensor of either kind of folder, and what is missing or extra."""
 
 import numpy as np
 import pytest
@@ -30,9 +30,9 @@ def test_a_checkpoint(home, capsys) -> None:
     main([str(home / "7"), "--config", str(home / "overlay.yml")])
     out = capsys.readouterr().out
     assert out.startswith("MaxText checkpoint, layers stacked\n")
-    found = rows(out)
-    assert stored(SIZES, True).keys() <= found.keys()
-    *shape, dtype, nbytes, norm = found["decoder.layers.mlp.wi_0.kernel"]
+    result = rows(out)
+    assert stored(SIZES, True).keys() <= result.keys()
+    *shape, dtype, nbytes, norm = result["decoder.layers.mlp.wi_0.kernel"]
     assert (" ".join(shape), dtype, nbytes) == ("48 x 3 x 80", "float32", "46,080")
     array = random_arrays(True)["decoder.layers.mlp.wi_0.kernel"]
     assert float(norm) == pytest.approx(np.linalg.norm(array.astype(float)), rel=1e-5)

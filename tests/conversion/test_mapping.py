@@ -124,7 +124,7 @@ def test_blocks_of_any_cut_fill_the_tensors(data) -> None:
     array = data.draw(st.sampled_from(list(stored(sizes, True).values())))
     whole = random_arrays(True, sizes)[array.path]
     hf_shape = array.weight.hf_shape(sizes)
-    expected, found = (
+    expected, result = (
         [np.full(hf_shape, np.nan, np.float32) for _ in array.names] for _ in range(2)
     )
     full = tuple(slice(0, size) for size in whole.shape)
@@ -133,12 +133,12 @@ def test_blocks_of_any_cut_fill_the_tensors(data) -> None:
     for cut in cuts:
         parts = [slice(a, b) for a, b in itertools.pairwise(cut)]
         regions = [(*region, part) for region in regions for part in parts]
-    for target, pieces in ((expected, [full]), (found, regions)):
+    for target, pieces in ((expected, [full]), (result, regions)):
         for region in pieces:
             for index, part, inner in array.split(whole[region], region):
                 array.weight.place(part, inner, target[index], sizes)
-    np.testing.assert_array_equal(found, expected)
-    assert not np.isnan(found).any()
+    np.testing.assert_array_equal(result, expected)
+    assert not np.isnan(result).any()
 
 
 @pytest.mark.parametrize("scanned", [True, False])
@@ -146,7 +146,7 @@ def test_sizes_follow_from_shapes(scanned: bool) -> None:
     for sizes, _ in SHAPES.values():
         shapes = {path: array.shape for path, array in stored(sizes, scanned).items()}
         assert sum(math.prod(shape) for shape in shapes.values()) == sizes.parameters
-        found = sizes_of(shapes)
-        assert stored(found, scanned) == stored(sizes, scanned)
+        result = sizes_of(shapes)
+        assert stored(result, scanned) == stored(sizes, scanned)
     with pytest.raises(InputError, match="no array tells head_dim and heads and kv_heads"):
         sizes_of({"token_embedder.embedding": (8, 4), "decoder.layers.mlp.wi_0.kernel": (4, 2, 6)})

@@ -36,10 +36,10 @@ def test_bytes_equal_the_library(tmp_path_factory, shapes, dtype) -> None:
     library = folder / "library.safetensors"
     safetensors.numpy.save_file(tensors, library, metadata={"format": "pt"})
     assert (folder / "model.safetensors").read_bytes() == library.read_bytes()
-    found = TensorFiles(folder)
+    result = TensorFiles(folder)
     for name, tensor in tensors.items():
-        np.testing.assert_array_equal(found.read(name), tensor)
-        assert found.dtypes[name] == dtype
+        np.testing.assert_array_equal(result.read(name), tensor)
+        assert result.dtypes[name] == dtype
 
 
 @pytest.mark.parametrize("size", ["20KB", "100KB", "1GB"])
@@ -74,9 +74,9 @@ def make(folder, max_bytes: int = 10**9) -> None:
 def test_an_index_leads_to_every_tensor(tmp_path) -> None:
     make(tmp_path, 64)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
-    found = TensorFiles(tmp_path)
-    assert found.shapes == {"a": (4, 4), "b": (8,)}
-    assert (found.read("b") == ord("b")).all()
+    result = TensorFiles(tmp_path)
+    assert result.shapes == {"a": (4, 4), "b": (8,)}
+    assert (result.read("b") == ord("b")).all()
 
 
 def cut(folder) -> None:
@@ -95,7 +95,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("words", DAMAGE)
-def test_damage_is_told(tmp_path, words: str) -> None:
+def test_damage_is_reported(tmp_path, words: str) -> None:
     make(tmp_path)
     DAMAGE[words](tmp_path)
     with pytest.raises(InputError, match=words):

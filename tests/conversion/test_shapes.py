@@ -1,4 +1,4 @@
-"""Parity on eight odd shapes, each trained by MaxText until every weight had moved."""
+"""Parity on eight unusual shapes, each trained by MaxText until every weight has changed."""
 
 import json
 import subprocess
@@ -75,10 +75,10 @@ def test_bfloat16_is_float32_rounded_to_nearest(home, name: str) -> None:
     config = home / f"{name}.yml"
     convert(step_dir, config, exact, export.Export(tokenizer), skip_parity=True)
     convert(step_dir, config, rounded, export.Export(tokenizer, "bfloat16"), skip_parity=True)
-    expected, found = TensorFiles(exact), TensorFiles(rounded)
-    assert set(found.dtypes.values()) == {"bfloat16"}
+    expected, result = TensorFiles(exact), TensorFiles(rounded)
+    assert set(result.dtypes.values()) == {"bfloat16"}
     for tensor in expected.shapes:
         bits = expected.read(tensor).view(np.uint32).astype(np.uint64)
         nearest = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # ties to even
-        np.testing.assert_array_equal(found.read(tensor).view(np.uint16), nearest)
+        np.testing.assert_array_equal(result.read(tensor).view(np.uint16), nearest)
     assert verify(Checkpoint(step_dir), config, rounded).argmax_agreement == 1.0

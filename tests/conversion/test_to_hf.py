@@ -1,4 +1,4 @@
-"""The export is whole, loads everywhere, and bad input is one line that leaves nothing behind."""
+"""The export is complete and loads everywhere; bad input gives one line and leaves nothing."""
 
 import dataclasses
 import json
@@ -101,8 +101,8 @@ def test_the_folder_loads_and_generates(converted) -> None:
         loaded.eos_token_id,
         loaded.convert_tokens_to_ids("<|im_end|>"),
     ]
-    found = model.generate(**loaded("3 + 4", return_tensors="pt"), max_new_tokens=4)
-    assert found.shape[1] > 4
+    result = model.generate(**loaded("3 + 4", return_tensors="pt"), max_new_tokens=4)
+    assert result.shape[1] > 4
 
 
 def test_what_transformers_4_needs_is_there(converted) -> None:
@@ -142,8 +142,8 @@ def test_ctranslate2_agrees(tmp_path) -> None:
     tokens = parity.tokens(tmp_path / "model", sizes.vocab, sizes.context)
     lengths = np.full(len(tokens), tokens.shape[1], np.int32)
     view = ctranslate2.StorageView.from_array
-    found = np.array(generator.forward_batch(view(tokens), view(lengths)))
-    parity.Parity.of(parity.hf_logits(tmp_path / "model", tokens), found).check()
+    result = np.array(generator.forward_batch(view(tokens), view(lengths)))
+    parity.Parity.of(parity.hf_logits(tmp_path / "model", tokens), result).check()
 
 
 def test_shards(home, converted, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""There and back again gives the same bytes, and the trainer goes on from what comes out."""
+"""There and back gives the same bytes, and the trainer continues from the result."""
 
 import dataclasses
 import json
@@ -68,18 +68,18 @@ def back(home, kind: str, dtype: str, step_dir, *flags: str) -> Checkpoint:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maxtext_to_hf_to_maxtext(home, tmp_path, kind: str) -> None:
-    found = back(home, kind, "float32", tmp_path / "0")
+    result = back(home, kind, "float32", tmp_path / "0")
     before = Checkpoint(home / kind)
-    assert found.entries.keys() == before.entries.keys()
-    for path in found.entries:
+    assert result.entries.keys() == before.entries.keys()
+    for path in result.entries:
         expected = before.read(path)
         if kind == "odd_root" and path.endswith("query.kernel"):
             # Two values a unit in the last place apart can have the same product with sqrt(24).
-            np.testing.assert_array_max_ulp(found.read(path), expected, 1)
+            np.testing.assert_array_max_ulp(result.read(path), expected, 1)
             root = np.float32(math.sqrt(24))
-            np.testing.assert_array_equal(found.read(path) * root, expected * root)
+            np.testing.assert_array_equal(result.read(path) * root, expected * root)
         else:
-            np.testing.assert_array_equal(found.read(path), expected)
+            np.testing.assert_array_equal(result.read(path), expected)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -239,8 +239,10 @@ def test_damaged_models_are_refused(home, tmp_path) -> None:
 def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path, capfd) -> None:
     with room_for(100_000), pytest.raises(InputError) as error:
         back(home, "scanned", "float32", tmp_path / "0")
-    told = str(error.value)
-    assert told.startswith(f"{tmp_path / '0'}: cannot be written (File too large: a file may have ")
-    assert "\n" not in told
+    message = str(error.value)
+    assert message.startswith(
+        f"{tmp_path / '0'}: cannot be written (File too large: a file may have "
+    )
+    assert "\n" not in message
     assert list(tmp_path.iterdir()) == []
     assert "Traceback" not in capfd.readouterr().err

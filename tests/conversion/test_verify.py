@@ -1,4 +1,4 @@
-"""Every wrong variant of a conversion is caught by verify, and the right one is not."""
+"""verify refuses every wrong variant of a conversion and accepts the right one."""
 
 import math
 import shutil
@@ -250,9 +250,9 @@ def test_a_tie_may_fall_either_way_and_nothing_else_may() -> None:
     tied, other = logits.copy(), logits.copy()
     tied[1, 2, 1:3] = logits[1, 2, 2], logits[1, 2, 1]
     other[1, 2, 1:3] = 0.0, 4.0
-    found = parity.Parity.of(logits, tied)
-    found.check()
-    assert found.argmax_agreement == 1.0
+    result = parity.Parity.of(logits, tied)
+    result.check()
+    assert result.argmax_agreement == 1.0
     other[1, 2, 1] = 4.0 - 2e-3
     assert parity.Parity.of(logits, other).argmax_agreement == 1.0
     logits[1, 2, 2] -= 2e-3

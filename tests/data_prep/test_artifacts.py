@@ -90,7 +90,7 @@ def test_every_file_is_written_by_the_stage_that_the_table_names(before) -> None
         expected = set()
         for artifact in ARTIFACTS:
             if artifact.writer == stage:
-                paths = list(artifact.files(before[after]))
+                paths = artifact.files(before[after])
                 assert paths, artifact.name
                 expected |= {path.relative_to(before[after]).as_posix() for path in paths}
         assert {name for name in written if not name.startswith(PRIVATE)} == expected

@@ -1,4 +1,4 @@
-"""Answers are found where they stand, and judged by what they mean, whatever a text holds."""
+"""Answers are extracted from any text and compared by their meaning."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def warm():
 
 
 @pytest.mark.parametrize(
-    ("completion", "found"),
+    ("completion", "result"),
     [
         ("3 + 4 = 7\n#### 7", "7"),
         ("#### 1,234", "1234"),
@@ -62,12 +62,12 @@ def warm():
         ("", None),
     ],
 )
-def test_strict(completion: str, found: str | None) -> None:
-    assert strict(completion) == found
+def test_strict(completion: str, result: str | None) -> None:
+    assert strict(completion) == result
 
 
 @pytest.mark.parametrize(
-    ("completion", "found"),
+    ("completion", "result"),
     [
         ("It is 1,234.", "1234"),
         ("He pays $18", "18"),
@@ -97,12 +97,12 @@ def test_strict(completion: str, found: str | None) -> None:
         ("", None),
     ],
 )
-def test_flexible(completion: str, found: str | None) -> None:
-    assert flexible(completion) == found
+def test_flexible(completion: str, result: str | None) -> None:
+    assert flexible(completion) == result
 
 
 @pytest.mark.parametrize(
-    ("completion", "found"),
+    ("completion", "result"),
     [
         (r"So \boxed{4}, the answer is 6." + "\n#### 5", "5"),
         (r"\boxed{4} or rather $\boxed{\frac{1}{2}}$. The answer is 6.", r"\frac{1}{2}"),
@@ -124,8 +124,8 @@ def test_flexible(completion: str, found: str | None) -> None:
         ("", None),
     ],
 )
-def test_final(completion: str, found: str | None) -> None:
-    assert final(completion) == found
+def test_final(completion: str, result: str | None) -> None:
+    assert final(completion) == result
 
 
 def test_a_box_far_from_the_end_is_not_looked_for() -> None:
@@ -134,7 +134,7 @@ def test_a_box_far_from_the_end_is_not_looked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("result", "expected"),
     [
         # Separators, money, zeros.
         ("1,234", "1234"),
@@ -232,14 +232,14 @@ def test_a_box_far_from_the_end_is_not_looked_for() -> None:
         (r"$\boxed{x^2}$", "x^{2}"),
     ],
 )
-def test_what_is_correct(checker, found: str, expected: str) -> None:
-    assert checker.correct(found, expected)
-    assert checker.correct(expected, found)
+def test_what_is_correct(checker, result: str, expected: str) -> None:
+    assert checker.correct(result, expected)
+    assert checker.correct(expected, result)
     assert not checker.failures
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("result", "expected"),
     [
         ("5", "-5"),
         ("18.01", "18"),
@@ -299,9 +299,9 @@ def test_what_is_correct(checker, found: str, expected: str) -> None:
         (r"\text{}", r"\text{}"),
     ],
 )
-def test_what_is_wrong(checker, found: str, expected: str) -> None:
-    assert not checker.correct(found, expected)
-    assert not checker.correct(expected, found)
+def test_what_is_wrong(checker, result: str, expected: str) -> None:
+    assert not checker.correct(result, expected)
+    assert not checker.correct(expected, result)
     assert not checker.failures
 
 
@@ -351,17 +351,17 @@ texts = st.text(st.characters(), max_size=40) | st.lists(st.sampled_from(marks))
 
 @given(texts)
 def test_any_text_is_read_and_judged(warm, text: str) -> None:
-    for found in (strict(text), flexible(text), final(text), text):
-        assert found != "" or found is text
-        assert warm.correct(found, "5") in (True, False)
-        assert warm.correct("5", found or "") in (True, False)
+    for result in (strict(text), flexible(text), final(text), text):
+        assert result != "" or result is text
+        assert warm.correct(result, "5") in (True, False)
+        assert warm.correct("5", result or "") in (True, False)
     assert flexible(text) is None or warm.correct(flexible(text), flexible(text))
 
 
 @given(texts)
 def test_what_is_found_can_be_stored(text: str) -> None:
-    for found in (strict(text), flexible(text), final(text)):
-        assert json.loads(json.dumps(found)) == found
+    for result in (strict(text), flexible(text), final(text)):
+        assert json.loads(json.dumps(result)) == result
 
 
 ENDLESS = [

@@ -1,4 +1,4 @@
-"""The paired comparison, against published values, its own laws and a simulation."""
+"""The paired comparison agrees with published values, its symmetries and a simulation."""
 
 import json
 import math
@@ -109,17 +109,17 @@ def write(folder: Path, right: str, task: str = "gsm8k", **changes) -> Path:
 
 def test_two_evaluations_are_compared(tmp_path) -> None:
     a, b = write(tmp_path / "a", "1110000000"), write(tmp_path / "b", "0111111000")
-    found = compare(a, b)
-    assert found["won"] == [3, 4, 5, 6]
-    assert found["lost"] == [0]
-    assert (found["both_right"], found["both_wrong"]) == (2, 3)
-    assert (found["task"], found["metric"], found["n"]) == ("gsm8k", "strict", 10)
-    assert found["difference"] == pytest.approx(0.3)
-    assert (found["low"], found["high"]) == newcombe(2, 4, 1, 3)
-    assert found["p"] == 2 * 6 / 32
+    result = compare(a, b)
+    assert result["won"] == [3, 4, 5, 6]
+    assert result["lost"] == [0]
+    assert (result["both_right"], result["both_wrong"]) == (2, 3)
+    assert (result["task"], result["metric"], result["n"]) == ("gsm8k", "strict", 10)
+    assert result["difference"] == pytest.approx(0.3)
+    assert (result["low"], result["high"]) == newcombe(2, 4, 1, 3)
+    assert result["p"] == 2 * 6 / 32
     low, high = wilson(3, 10)
-    assert found["a"] == {"folder": str(a), "value": 0.3, "low": low, "high": high}
-    assert found["b"]["value"] == 0.6
+    assert result["a"] == {"folder": str(a), "value": 0.3, "low": low, "high": high}
+    assert result["b"]["value"] == 0.6
 
 
 def test_the_other_way_round_negates(tmp_path) -> None:
@@ -133,8 +133,8 @@ def test_the_other_way_round_negates(tmp_path) -> None:
 
 def test_the_same_answers_differ_in_nothing(tmp_path) -> None:
     a, b = write(tmp_path / "a", "1100"), write(tmp_path / "b", "1100")
-    found = compare(a, b)
-    assert (found["difference"], found["p"], found["won"], found["lost"]) == (0, 1, [], [])
+    result = compare(a, b)
+    assert (result["difference"], result["p"], result["won"], result["lost"]) == (0, 1, [], [])
     assert compare(a, write(tmp_path / "c", "0000"), "flexible")["difference"] == 0
 
 
@@ -194,15 +194,15 @@ def test_broken_folders_are_one_line(tmp_path) -> None:
 def test_the_command_tells_and_stores_the_difference(tmp_path, capsys) -> None:
     a, b = write(tmp_path / "a", "1110000000"), write(tmp_path / "b", "0111111000")
     main([str(a), str(b), "--show", "2", "--output", str(tmp_path / "found.json")])
-    told = capsys.readouterr().out
-    assert f"A 30.0% (95 % interval 10.8% to 60.3%) {a}" in told
-    assert "B - A +30.0 points (95 % interval -11.8 to +60.1), exact McNemar p = 0.38\n" in told
-    assert "B won 4 problems and lost 1; both right 2, both wrong 3\n" in told
-    assert "won: problem 3, expected 3\nquestion 3" in told
-    assert "-- A:\na says 0 to 3\\x1b[2J\\ufff9\n-- B:\nb says 1 to 3" in told
-    assert "lost: problem 0" in told
-    assert "problem 5" not in told  # the third one won
-    assert "\x1b" not in told
+    message = capsys.readouterr().out
+    assert f"A 30.0% (95 % interval 10.8% to 60.3%) {a}" in message
+    assert "B - A +30.0 points (95 % interval -11.8 to +60.1), exact McNemar p = 0.38\n" in message
+    assert "B won 4 problems and lost 1; both right 2, both wrong 3\n" in message
+    assert "won: problem 3, expected 3\nquestion 3" in message
+    assert "-- A:\na says 0 to 3\\x1b[2J\\ufff9\n-- B:\nb says 1 to 3" in message
+    assert "lost: problem 0" in message
+    assert "problem 5" not in message  # the third one won
+    assert "\x1b" not in message
     assert json.loads((tmp_path / "found.json").read_text()) == compare(a, b)
 
 

@@ -1,4 +1,4 @@
-"""An answer ends at its own end, whatever its batch; no setting of a model's folder is obeyed."""
+"""An answer does not depend on its batch, nor on the settings of a model's folder."""
 
 import json
 import shutil
@@ -37,8 +37,8 @@ def variant(built, tmp_path):
         shutil.copytree(built, folder)
         if generation is not None:
             (folder / "generation_config.json").write_text(json.dumps(generation))
-        found = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(found | config))
+        own = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(own | config))
         return folder
 
     return make
@@ -80,8 +80,8 @@ def test_an_answer_is_the_same_in_every_batch_whatever_ends_are_configured(varia
     generator = Generator(folder)
     for size in BATCHES:
         assert generator.answer(questions, 30, size, quiet=True) == expected
-        result, found = answers(folder, "chat", size)
-        assert found == [[answer] for answer in expected]
+        result, completions = answers(folder, "chat", size)
+        assert completions == [[answer] for answer in expected]
         assert {END, STOP} <= set(result["decoding"].stop_token_ids)
 
 
@@ -134,7 +134,9 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, "sampling", "config"])
-def test_no_setting_of_a_folder_is_obeyed_and_each_is_told(built, variant, capsys, setting) -> None:
+def test_no_setting_of_a_folder_is_obeyed_and_each_is_reported(
+    built, variant, capsys, setting
+) -> None:
     asked = {setting: SETTINGS.get(setting)}
     if setting == "sampling":
         asked = {"do_sample": True, "temperature": 90.0, "top_k": 0}
@@ -148,10 +150,10 @@ def test_no_setting_of_a_folder_is_obeyed_and_each_is_told(built, variant, capsy
     kept = generator.model.generation_config
     assert generator.answer(questions, 30, 4, quiet=True) == right(questions)
     assert generator.model.generation_config is kept
-    result, found = answers(folder, "chat", 4)
-    assert found == [[answer] for answer in right(questions)]
-    told = {key: value for key, value in result["ignored_settings"].items() if key in asked}
-    assert told.keys() == asked.keys()
+    result, completions = answers(folder, "chat", 4)
+    assert completions == [[answer] for answer in right(questions)]
+    message = {key: value for key, value in result["ignored_settings"].items() if key in asked}
+    assert message.keys() == asked.keys()
     # And it would have mattered.
     inputs = generator.tokenizer.pad(
         [{"input_ids": ids} for ids in generator.prompts(questions)], return_tensors="pt"

@@ -1,4 +1,4 @@
-"""Wilson's interval, against published values and its own laws."""
+"""Wilson's interval agrees with published values and its symmetries."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Problems of files and folders: each read once, whole, or refused by name and row."""
+"""Problems of files and folders are read once and completely, or refused by name and row."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Gold answers score everything and guesses what chance gives, on every benchmark."""
+"""On every benchmark right answers score 100 % and guesses score at chance."""
 
 import json
 import shutil
@@ -57,8 +57,8 @@ def test_gold_answers_score_everything_and_wrong_ones_nothing(ask, data, task, f
 
 @pytest.mark.parametrize("task", ["arithmetic", "gsm8k", "math500"])
 def test_a_base_model_and_a_tuned_one_can_be_compared(ask, data, task) -> None:
-    found = [ask(Knows("x"), task, data.get(task), 12, form)[1] for form in ("chat", "plain")]
-    for chat, plain in zip(*found, strict=True):
+    runs = [ask(Knows("x"), task, data.get(task), 12, form)[1] for form in ("chat", "plain")]
+    for chat, plain in zip(*runs, strict=True):
         assert all(
             getattr(chat, key) == getattr(plain, key) for key in ("id", "question", "expected")
         )
@@ -202,8 +202,8 @@ def test_parquet_and_the_hubs_layout_are_read_too(ask, data, tmp_path) -> None:
     pyarrow.parquet.write_table(table, folder / "train-00000-of-00001.parquet")
     for form in ("plain", "chat"):
         paths = (str(folder.parent), str(zipped))
-        found = [ask(Knows("x"), "gsm8k", path, form=form)[1] for path in paths]
-        assert found[0] == found[1]
+        runs = [ask(Knows("x"), "gsm8k", path, form=form)[1] for path in paths]
+        assert runs[0] == runs[1]
 
 
 def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None:
@@ -222,7 +222,7 @@ def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None
 
 
 @pytest.mark.parametrize("change", ["missing", "no tokenizer", "small", "no weights", "hub"])
-def test_unusable_models_are_told(model_dir, tmp_path, change) -> None:
+def test_unusable_models_are_reported(model_dir, tmp_path, change) -> None:
     folder = tmp_path / "model"
     if change not in ("missing", "hub"):
         shutil.copytree(model_dir, folder)
@@ -329,7 +329,7 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
             check_arithmetic(samples)
 
 
-def test_the_template_is_told_by_its_hash(answering_dir) -> None:
+def test_the_template_is_reported_by_its_hash(answering_dir) -> None:
     import hashlib
 
     result, _ = measure.evaluate(answering_dir, EvalConfig("arithmetic", limit=1))

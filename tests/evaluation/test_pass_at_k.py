@@ -1,4 +1,4 @@
-"""pass@k against counting every draw, and the majority's own laws."""
+"""pass@k equals a count of all draws, and the majority vote follows its rules."""
 
 import itertools
 

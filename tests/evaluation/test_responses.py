@@ -1,4 +1,4 @@
-"""Every response is kept at once, and an evaluation that was cut goes on to the same bytes."""
+"""Every batch is stored at once, and an interrupted evaluation continues to the same bytes."""
 
 import json
 from types import SimpleNamespace
@@ -42,9 +42,9 @@ def ask(model, journal=None, samples=2):
 
 def test_requests_are_batched_by_length_and_come_back_in_order() -> None:
     model = Draws()
-    found = ask(model, samples=1)
+    result = ask(model, samples=1)
     assert model.asked == [["1", "3", "4", "0", "5"], ["2"]]
-    assert [texts[0].split()[0] for texts in found] == ["0", "1", "2", "3", "4", "5"]
+    assert [texts[0].split()[0] for texts in result] == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_samples_of_a_request_differ() -> None:

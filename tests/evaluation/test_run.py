@@ -1,4 +1,4 @@
-"""Problems are fixed, a result is whole or absent, and what was answered is not asked again."""
+"""Problems are fixed, a result is complete or absent, and answers are not computed twice."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tinymathreason import arithmetic
 from tinymathreason.chatml import SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import model_hash
-from tinymathreason.records.evaluation import Results, Sample
+from tinymathreason.records.evaluation import Results, SampleRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -85,7 +85,7 @@ def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path
     assert (result.request.data, result.request.limit) == (None, 3)
     assert result.model_sha256 == model_hash(model_dir)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
-    samples = list(Sample.load_lines(tmp_path / "r" / "samples.jsonl"))
+    samples = list(SampleRecord.load_lines(tmp_path / "r" / "samples.jsonl"))
     assert [sample.question for sample in samples] == [
         problem.question for problem in tasks.load("arithmetic", limit=3)
     ]
@@ -245,7 +245,7 @@ def test_batches_change_no_answer(answering_dir) -> None:
     assert len(set(alone)) > 1
 
 
-def test_the_form_is_told_or_follows_from_the_template(model_dir, tmp_path) -> None:
+def test_the_form_is_reported_or_follows_from_the_template(model_dir, tmp_path) -> None:
     with pytest.raises(InputError, match="no chat template there; use --form plain"):
         Generator(model_dir, "chat")
     chat = tmp_path / "chat"
@@ -270,7 +270,7 @@ def test_a_base_model_is_asked_as_it_was_trained(model_dir) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--limit", "0"], "--limit: must be at least 1 (got 0)"),
         (["--shots", "-1"], "--shots: must be at least 0 (got -1)"),
@@ -280,14 +280,14 @@ def test_a_base_model_is_asked_as_it_was_trained(model_dir) -> None:
         (["--backend", "jax"], "--backend: invalid choice"),
     ],
 )
-def test_wrong_options_are_told(capsys, words, told) -> None:
+def test_wrong_options_are_reported(capsys, words, message) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["--model", "m", "--task", "arithmetic", *words])
     assert exit_.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_full_disk_is_told_and_the_journal_goes_on(model_dir, tmp_path, known) -> None:
+def test_a_full_disk_is_reported_and_the_journal_goes_on(model_dir, tmp_path, known) -> None:
     words = ["--model", str(model_dir), "--task", "arithmetic", "--limit", "100", "--batch-size"]
     words += ["4", "--output", str(tmp_path / "r")]
     with (

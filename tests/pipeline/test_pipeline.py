@@ -1,4 +1,4 @@
-"""Stages run once and in order, and a pipeline killed anywhere goes on where it was."""
+"""Stages run once and in order, and a killed pipeline continues where it was."""
 
 import json
 import os
@@ -200,7 +200,7 @@ def test_data_must_be_a_folder(tmp_path) -> None:
     assert finish(path, DATA=str(tmp_path))[0] == 0
 
 
-def test_a_log_without_room_is_told(tmp_path) -> None:
+def test_a_log_without_room_is_reported(tmp_path) -> None:
     path = write(tmp_path, "head -c 9000 /dev/zero")
     with room_for(8000):
         status, output = finish(path)

@@ -10,7 +10,7 @@ from release.report.__main__ import document
 from tests.release.test_card import MANIFEST, RESULT, SFT, make
 from tests.support import records
 from tests.support.markdown import ANY_ARGUMENT, ANY_TEXT, shown
-from tinymathreason.records.report import Answer
+from tinymathreason.records.report import ReportAnswer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 MARKER = (
@@ -68,7 +68,7 @@ def test_a_card_shows_any_text(tmp_path_factory, text, argument) -> None:
 def test_a_report_shows_any_text(text) -> None:
     line = one_line(text)
     report = records.report()
-    answer = Answer(question=text, completions=[text], expected=text, correct=False)
+    answer = ReportAnswer(question=text, completions=[text], expected=text, correct=False)
     accuracy = records.change(report.accuracy["sft"], task=text, interval=text)
     stage = report.stages["data"]
     report = records.change(

@@ -18,8 +18,8 @@ from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash
-from tinymathreason.records.evaluation import Dataset, Estimate
-from tinymathreason.records.mixture import Benchmark, Documents, Recipe, WeightedSource
+from tinymathreason.records.evaluation import Dataset, MetricEstimate
+from tinymathreason.records.mixture import BenchmarkRecord, Documents, RecipeRecord, WeightedSource
 from tinymathreason.records.stage import Attempt
 from tinymathreason.records.tuning import LogEntry
 
@@ -39,7 +39,7 @@ CONFIG = {
     "tie_word_embeddings": False,
 }
 MANIFEST = records.mixture(
-    recipe=Recipe(
+    recipe=RecipeRecord(
         sources={
             "web": WeightedSource(
                 format="parquet",
@@ -48,7 +48,9 @@ MANIFEST = records.mixture(
             ),
             "sums": WeightedSource(format="generator", path="number_facts", weight=0.25),
         },
-        decontaminate=[Benchmark(path="hf://datasets/openai/gsm8k@740312ad/main/test-*.parquet")],
+        decontaminate=[
+            BenchmarkRecord(path="hf://datasets/openai/gsm8k@740312ad/main/test-*.parquet")
+        ],
         max_epochs=4.0,
         output_dir="runs/x/mixture",
     ),
@@ -142,8 +144,8 @@ RESULT = records.results(
     high=0.3714,
     n=1319,
     metrics={
-        "exact_match": Estimate(value=0.345, low=0.3201, high=0.3714, n=1319),
-        "majority@8": Estimate(value=0.456, low=0.4302, high=0.4822, n=1319),
+        "exact_match": MetricEstimate(value=0.345, low=0.3201, high=0.3714, n=1319),
+        "majority@8": MetricEstimate(value=0.456, low=0.4302, high=0.4822, n=1319),
     },
     template_sha256="deadbeef" * 8,
     prompt_version="gsm8k 3.0",

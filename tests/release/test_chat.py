@@ -17,7 +17,7 @@ from release import chat
 from release.serving import engine as engines
 from release.serving.engine import Engine
 from release.serving.server import MAX_BODY, make_app
-from release.serving.stream import BEAT
+from release.serving.stream import HEARTBEAT
 from tests.release.test_engine import DEADLINE, generated, load, prompt, until
 from tinymathreason.cli import InputError
 
@@ -241,7 +241,7 @@ def test_a_client_that_does_not_read_keeps_no_place(engine, monkeypatch) -> None
     monkeypatch.setattr(chat, "SEND_BUFFER", 4096)
     body = json.dumps({"messages": ASKED, "stream": True}).encode()
     head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with serving(engine, send=3 * BEAT) as client:
+    with serving(engine, send=3 * HEARTBEAT) as client:
         address = (client.base_url.host, client.base_url.port)
         for path in (b"/ask", b"/v1/chat/completions"):
             sent = b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s" % (path, head, body)

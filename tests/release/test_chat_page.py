@@ -348,7 +348,7 @@ def test_errors_are_told_and_can_be_tried_again(page, stub) -> None:
         "has 900 tokens; the context has room for 100": TooLongError(
             "has 900 tokens; the context has room for 100"
         ),
-        "too many are asking; try again soon": FullError(),
+        "too many requests are waiting; try again soon": FullError(),
     }
     press(page, "2 + 2?")
     for count, (message, stub.error) in enumerate(told.items(), 1):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from release.serving import engine as engines
-from release.serving.decoding import Request, Text, sample
+from release.serving.decoding import GenerationRequest, Text, sample
 from release.serving.engine import Done, Engine, Failure, FullError, Piece, TooLongError
 from release.serving.prompt import least_tokens
 from tests.support import scripted
@@ -86,7 +86,7 @@ def prompt(engine, text: str) -> list[int]:
 def ask(engine, text: str, max_tokens: int = 40, **how):
     """A request's job and the queue of what its listener hears."""
     events: queue.Queue = queue.Queue()
-    request = Request(prompt(engine, text), max_tokens, **how)
+    request = GenerationRequest(prompt(engine, text), max_tokens, **how)
     return engine.submit(request, events.put), events
 
 
@@ -189,11 +189,11 @@ def test_an_answer_ends_where_the_context_does(engine) -> None:
 
 def test_a_prompt_without_room_is_told_in_tokens(engine) -> None:
     ids = prompt(engine, "2?")
-    full = Request([*ids, *[9] * (engine.context - len(ids))], 1)
+    full = GenerationRequest([*ids, *[9] * (engine.context - len(ids))], 1)
     with pytest.raises(TooLongError, match=r"has 256 tokens; .* room for 256"):
         engine.submit(full, print)
     events: queue.Queue = queue.Queue()
-    engine.submit(Request(full.ids[:-1], 5), events.put)
+    engine.submit(GenerationRequest(full.ids[:-1], 5), events.put)
     assert hear(events)[1].tokens == 1
 
 
@@ -387,7 +387,7 @@ def test_sampling_follows_temperature_and_top_p() -> None:
 def test_what_is_no_chat_model_is_refused(model_dir, chat_dir, tmp_path) -> None:
     with pytest.raises(InputError, match=r"no config\.json there"):
         Engine.load(tmp_path)
-    with pytest.raises(InputError, match="no chat template there; fine-tune the model first"):
+    with pytest.raises(InputError, match="has no chat template; fine-tune the model first"):
         Engine.load(model_dir)
     broken = tmp_path / "broken"
     shutil.copytree(chat_dir, broken)

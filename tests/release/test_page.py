@@ -8,13 +8,13 @@ import pytest
 from release.report import charts
 from release.report.page import page
 from tests.support import browser, records
-from tinymathreason.records.evaluation import Estimate
+from tinymathreason.records.evaluation import MetricEstimate
 from tinymathreason.records.mixture import Documents
 from tinymathreason.records.report import (
-    Accuracy,
-    Answer,
     Ends,
     Report,
+    ReportAccuracy,
+    ReportAnswer,
     SourceSummary,
     SplitCurves,
     SplitEnds,
@@ -26,7 +26,7 @@ COMMIT = "f54ebb8e801b177f9439543f1a013f752027fb85-dirty"
 HOSTILE = '<script>alert("1")</script>&\u202e'
 
 
-WRONG = Answer(question="Q?", completions=["A"], expected="2", correct=False)
+WRONG = ReportAnswer(question="Q?", completions=["A"], expected="2", correct=False)
 STAGES = ("data", "pretrain", "conversion", "sft", "evaluate_base", "evaluate_sft")
 
 
@@ -36,12 +36,14 @@ def record():
     source = SourceSummary(tokens=7000, weight=0.7, documents=documents)
     figures = {"low": 0.9, "high": 0.98, "n": 200}
     metrics = {
-        "exact_match": Estimate(value=0.95, **figures),
-        "majority": Estimate(value=0.96, **figures),
+        "exact_match": MetricEstimate(value=0.95, **figures),
+        "majority": MetricEstimate(value=0.96, **figures),
     }
     asked = {"task": "gsm8k", "metric": "exact_match", "shots": 8, "form": "chat"}
-    base = Accuracy(**asked, value=0.12, low=0.08, high=0.17, n=200, interval="Wilson", metrics={})
-    tuned = Accuracy(**asked, value=0.95, **figures, interval="bootstrap", metrics=metrics)
+    base = ReportAccuracy(
+        **asked, value=0.12, low=0.08, high=0.17, n=200, interval="Wilson", metrics={}
+    )
+    tuned = ReportAccuracy(**asked, value=0.95, **figures, interval="bootstrap", metrics=metrics)
     curves = SplitCurves(train=[(0, 5.0), (1, 3.0), (2, 0.0)], eval=[(0, 5.5), (2, 2.5)])
     ends = SplitEnds(train=Ends(first=5.0, last=0.0), eval=Ends(first=5.5, last=2.5))
     sample = {"question": "Is $x^2$ = $4?", "expected": "2"}
@@ -60,8 +62,10 @@ def record():
         loss={"pretrain": ends, "sft": ends},
         accuracy={"base": base, "sft": tuned},
         samples=[
-            Answer(**sample, completions=["So $\\frac{4}{2}$ = 2.\n#### 2", "x"], correct=True),
-            Answer(**sample, completions=["word " * 2000], correct=False),
+            ReportAnswer(
+                **sample, completions=["So $\\frac{4}{2}$ = 2.\n#### 2", "x"], correct=True
+            ),
+            ReportAnswer(**sample, completions=["word " * 2000], correct=False),
         ],
         provenance=records.provenance(
             commit=COMMIT,

@@ -20,7 +20,7 @@ from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash
-from tinymathreason.records.tuning import Arguments
+from tinymathreason.records.tuning import TrainerArguments
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -168,11 +168,11 @@ def test_a_dry_run_tells_the_files_and_contacts_nobody(folder, hub, unchecked, c
 
 def test_nobodys_visibility_is_changed(folder, hub, unchecked, capsys) -> None:
     publish(folder)
-    with pytest.raises(InputError, match="org/model: is there and public"):
+    with pytest.raises(InputError, match="org/model: exists and is public"):
         publish(folder, "--private")
     hub.repositories["org/model"].private = True
     publish(folder)
-    assert "org/model is private, and stays so" in capsys.readouterr().out
+    assert "org/model is private, and stays private" in capsys.readouterr().out
     assert hub.repositories["org/model"].private
 
 
@@ -383,7 +383,7 @@ def test_texts_that_only_resemble_a_secret(whole) -> None:
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> None:
     secret = SECRETS[kind]
-    arguments = Arguments(**dict(records.arguments()), hub=["", secret])
+    arguments = TrainerArguments(**dict(records.arguments()), hub=["", secret])
     records.sft(arguments=arguments).write(folder / "sft.json")
     (folder / "README.md").write_text((folder / "README.md").read_text() + f"\n{secret}\n")
     tensors = load_file(folder / "model.safetensors")
@@ -406,7 +406,7 @@ def test_a_secret_need_not_stand_alone(before) -> None:
 
 
 def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
-    arguments = Arguments(**dict(records.arguments()), output_dir="/home/ada/runs")
+    arguments = TrainerArguments(**dict(records.arguments()), output_dir="/home/ada/runs")
     tuned = records.sft(arguments=arguments, model_sha256=model_hash(folder))
     tuned.write(folder / "sft.json")
     publish(folder, "--dry-run")
@@ -503,7 +503,7 @@ def test_a_model_that_says_nothing(folder, capsys) -> None:
         ("---\nlanguage", "\nlanguage", "it does not begin with metadata"),
         ("tags:", "datasets:\n- data/x/y.jsonl\ntags:", "is no name on the hub"),
         ("tags:", "model-index:\n- name: x\ntags:", "its metadata cannot be read"),
-        (" parameters", "9 parameters", "it tells neither these weights' SHA-256 nor"),
+        (" parameters", "9 parameters", "it names neither these weights' SHA-256 nor"),
     ],
 )
 def test_a_card_that_is_wrong(folder, unchecked, capsys, old, new, expected) -> None:

@@ -2,10 +2,12 @@
 
 import re
 import time
+from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import nh3
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from release.typeset import MAX_CHARACTERS, MAX_FORMULA, MAX_MATHEMATICS, STYLE, mathml, typeset
@@ -198,6 +200,35 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES | st.text(max_size=6), max_size=30).map("".join))
 def test_any_text_becomes_well_formed_and_allowed_html(text) -> None:
     parsed(text)
+
+
+class Elements(HTMLParser):
+    """Start tags with their attributes, end tags and text, as a browser reads them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.read: list[object] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.read.append((tag, sorted(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag != "br":
+            self.read.append(f"/{tag}")
+
+    def handle_data(self, data):
+        self.read.append(data)
+
+
+@given(st.lists(PIECES | st.text(max_size=6), max_size=30).map("".join))
+@example("$\\frac{1}{2}$ `<b>` **x**\n- a\n#### 5")
+def test_a_sanitiser_has_nothing_to_remove(text) -> None:
+    allowed = {**ALLOWED, **dict.fromkeys(MATHML, HARMLESS)}
+    made = typeset(text)
+    cleaned = nh3.clean(made, tags=set(allowed), attributes=allowed, link_rel=None)
+    assert Elements(cleaned).read == Elements(made).read
 
 
 @given(st.text(max_size=200))

@@ -1,4 +1,4 @@
-"""Benchmarks of a few problems in the hub's schemas, and models that know or guess the answers."""
+"""Small benchmarks in the hub's schemas, and models that know or guess the answers."""
 
 import json
 import random
@@ -10,7 +10,7 @@ SUBJECTS = ("anatomy", "virology")
 
 
 def write(folder: Path, count: int = 12) -> dict[str, str]:
-    """Local data of every benchmark that has some; by the benchmark's name, its path."""
+    """Write data for the benchmarks; paths by the name of the benchmark."""
     numbers = range(count)
     pick = random.Random(0)
     rights = [pick.randrange(4) for _ in numbers]
@@ -51,11 +51,11 @@ def write(folder: Path, count: int = 12) -> dict[str, str]:
         ],
     }
     rows["arc_challenge"] = rows["arc_easy"]
-    found = {}
+    paths = {}
     for name, made in rows.items():
         path = folder / f"{name}.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in made))
-        found[name] = str(path)
+        paths[name] = str(path)
     for subject in SUBJECTS:
         for split in ("test", "dev"):
             path = folder / "mmlu" / subject / f"{split}.jsonl"
@@ -65,11 +65,11 @@ def write(folder: Path, count: int = 12) -> dict[str, str]:
                 for i in numbers
             ]
             path.write_text("".join(json.dumps(row) + "\n" for row in mmlu))
-    return {**found, "mmlu": str(folder / "mmlu")}
+    return {**paths, "mmlu": str(folder / "mmlu")}
 
 
 class Knows:
-    """In place of lm-eval's model: it says what ``say`` makes of a problem's solution."""
+    """Stands in for lm-eval's model: it answers with ``say`` of a problem's solution."""
 
     max_length = 8192
     tokenizer_name = "stand-in"
@@ -102,7 +102,7 @@ class Knows:
 
 
 class Guesses(Knows):
-    """It finds every choice as likely as chance has it."""
+    """It gives every choice a random likelihood."""
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool) -> list[tuple[float, bool]]:
         chance = random.Random(str(requests[0].doc))
@@ -110,7 +110,7 @@ class Guesses(Knows):
 
 
 def solution(request: Any) -> str:
-    """A worked solution as the asked benchmark's prompt wants it."""
+    """A worked solution in the form that the benchmark's prompt requires."""
     document = request.doc
     if "Q: " in request.args[0]:
         return f"The answer is {document['answer'].split('#### ')[1]}."

@@ -1,4 +1,4 @@
-"""A model whose answers are built into its weights: what it says is the same on every processor.
+"""A model whose answers are built into its weights, so that every processor gives the same ones.
 
 To any question it says ``#### `` and the last digit before it. After an odd digit it stops, after
 an even one it begins again, for as long as it may. The likeliest token is always far from the next,
@@ -24,12 +24,12 @@ last; all other logits lie between -1 and 1."""
 
 
 def answer(question: str) -> str:
-    """What the model answers to a question that holds a digit."""
+    """The model's answer to a question with a digit in it."""
     return re.findall(r"\d", question)[-1]
 
 
 def save(tokenizer_dir: Path, folder: Path) -> None:
-    """Write the model, as a tuned one, with the tokenizer of a folder and our chat template."""
+    """Write it as a tuned model, with the tokenizer of a folder and our chat template."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 

@@ -26,7 +26,7 @@ SIZES = Architecture(
     rope_theta=10_000.0,
     norm_epsilon=1e-5,
 )
-"""Odd on purpose: three layers, heads * head_dim above hidden, three queries to a key."""
+"""Deliberately unusual: three layers, heads * head_dim above hidden, three queries to a key."""
 
 
 def overlay(sizes: Architecture, **more: object) -> str:
@@ -37,16 +37,16 @@ def overlay(sizes: Architecture, **more: object) -> str:
 def random_arrays(
     scanned: bool, sizes: Architecture = SIZES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Arrays of a trained model's magnitude for every parameter."""
+    """Random arrays for every parameter, of the magnitude of a trained model's."""
     rng = np.random.default_rng(seed)
-    found = {}
+    result = {}
     for path, array in stored(sizes, scanned).items():
         if path.endswith("scale"):
-            found[path] = (1 + 0.3 * rng.standard_normal(array.shape)).astype(np.float32)
+            result[path] = (1 + 0.3 * rng.standard_normal(array.shape)).astype(np.float32)
         else:
             spread = 1.0 if path.endswith("embedding") and not sizes.tied else 0.15
-            found[path] = (spread * rng.standard_normal(array.shape)).astype(np.float32)
-    return found
+            result[path] = (spread * rng.standard_normal(array.shape)).astype(np.float32)
+    return result
 
 
 def save(step_dir: Path, arrays: dict[str, np.ndarray], scanned: bool) -> None:
@@ -61,14 +61,14 @@ def sample() -> list[str]:
 
 
 def model_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file of a model but the record, which holds a time."""
+    """Every file of a model except the record, which has a time."""
     return {
         path.name: path.read_bytes() for path in folder.iterdir() if path.name != "conversion.json"
     }
 
 
 def save_tokenizer(entries: int, folder: Path) -> None:
-    """A tokenizer of that many entries, trained on words of random letters."""
+    """A tokenizer with this many entries, trained on words of random letters."""
     rng = random.Random(0)
     words = ("".join(rng.choices("etaoinshrdlu", k=rng.randint(3, 8))) for _ in range(3000))
     tokenizer.save(tokenizer.train([" ".join(words)], entries), folder)
@@ -141,9 +141,9 @@ SHAPES: dict[str, tuple[Architecture, bool]] = {
         True,
     ),
 }  # fmt: skip
-"""Shapes as odd as MaxText takes them, by name, and whether their layers are scanned."""
+"""Unusual shapes that MaxText accepts, by name, and whether their layers are scanned."""
 ROWS = {"padded_vocabulary": 339}
-"""Entries of the tokenizer where they are fewer than the model's."""
+"""Entries of the tokenizer, where these are fewer than the model's."""
 
 
 def rows(name: str) -> int:
@@ -152,5 +152,5 @@ def rows(name: str) -> int:
 
 
 def without_padding(name: str) -> Architecture:
-    """A shape of `SHAPES` as Hugging Face's model has it."""
+    """A shape of `SHAPES` without the padding that MaxText adds."""
     return dataclasses.replace(SHAPES[name][0], vocab=rows(name))

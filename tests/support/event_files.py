@@ -1,4 +1,4 @@
-"""Run folders as upstream's trainer leaves them, written with TensorBoard's own writer."""
+"""Run folders like those of upstream's trainer, written with TensorBoard's own writer."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ Scalar = tuple[int, str, float, float]
 
 
 def write_events(run: Path, began: float, scalars: Iterable[Scalar], name: str = "host") -> Path:
-    """One start's event file: the version, a text, and an event a scalar."""
+    """The event file of one start: the version, a text, and an event for each scalar."""
     path = run / "tensorboard" / "run" / f"events.out.tfevents.{int(began):010}.{name}"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = Summary.Value(tag="learning/loss")
@@ -33,7 +33,7 @@ def write_events(run: Path, began: float, scalars: Iterable[Scalar], name: str =
 
 
 def step_scalars(step: int, time: float, loss: float = 1.0, tokens: float = 100.0) -> list[Scalar]:
-    """What one training step writes, in upstream's order."""
+    """The scalars that one training step writes, in upstream's order."""
     return [
         (step, "learning/grad_norm", 1.0, time),
         (step, "learning/loss", loss, time),
@@ -45,7 +45,7 @@ def step_scalars(step: int, time: float, loss: float = 1.0, tokens: float = 100.
 
 
 def write_checkpoint(run: Path, step: int, time: float = 0.0, complete: bool = True) -> None:
-    """The files of a checkpoint's folder that say whether it is one."""
+    """The files of a checkpoint's folder that decide whether it is complete."""
     folder = run / "checkpoints" / str(step)
     (folder / "items").mkdir(parents=True)
     metadata = {"commit_timestamp_nsecs": int(time * 1e9) if complete else None}

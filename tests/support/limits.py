@@ -1,4 +1,4 @@
-"""What a machine may refuse, while a block runs: the length of a file, and a superuser's rights."""
+"""Limits of a machine in a block: the size of files, and a user without root's rights."""
 
 import contextlib
 import ctypes
@@ -8,14 +8,14 @@ import resource
 from collections.abc import Iterator
 
 CAPABILITIES = 1 << 1 | 1 << 2
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: what makes root pass over permissions (Linux)."""
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: with them root ignores permissions (Linux)."""
 VERSION = 0x20080522
-"""Of the structures of capget and capset."""
+"""Version of the structures of capget and capset."""
 
 
 @contextlib.contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """No file may be longer than ``size`` bytes, as on a full disk."""
+    """Limit files to ``size`` bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -26,7 +26,7 @@ def room_for(size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
-    """Permissions hold in this thread, for root too."""
+    """Make permissions apply in this thread, for root too."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(VERSION, 0)
     # Effective, permitted and inheritable ones: the first 32, then the others.

@@ -62,13 +62,13 @@ def generated(seed: str, count: int, least: int, most: int) -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(source.choices(letters, k=source.randint(1, 9))) for _ in range(3000)]
     weights = [1 / rank for rank in range(1, len(words) + 1)]
-    found = []
+    result = []
     for _ in range(count):
         chosen = source.choices(words, weights, k=source.randint(least, most))
         for place in range(0, len(chosen), 9):
             chosen[place] = str(source.randrange(1000))
-        found.append(" ".join(chosen))
-    return found
+        result.append(" ".join(chosen))
+    return result
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
@@ -83,12 +83,12 @@ def jaccard(left: str, right: str) -> float:
     return len(a & b) / len(a | b)
 
 
-def unrelated(found: Sequence[str], most: float = 0.3) -> list[str]:
+def unrelated(candidates: Sequence[str], most: float = 0.3) -> list[str]:
     """The texts whose exact similarity with each earlier kept text is at most ``most``."""
     holders: dict[tuple[str, ...], list[int]] = {}
     kept: list[str] = []
     sizes: list[int] = []
-    for text in found:
+    for text in candidates:
         runs = shingles(text)
         shared = Counter(k for run in runs for k in holders.get(run, ()))
         if any(n / (sizes[k] + len(runs) - n) > most for k, n in shared.items()):

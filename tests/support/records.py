@@ -3,32 +3,32 @@
 from typing import Any
 
 from tinymathreason.records.base import Part, Record
-from tinymathreason.records.conversion import Conversion, Parity
+from tinymathreason.records.conversion import Conversion, ParityRecord
 from tinymathreason.records.evaluation import (
     Dataset,
     Decoding,
-    Estimate,
-    Request,
+    EvalRequest,
+    MetricEstimate,
     Results,
-    Sample,
+    SampleRecord,
 )
 from tinymathreason.records.mixture import (
-    Benchmark,
+    BenchmarkRecord,
     Documents,
-    File,
     Mixture,
-    Recipe,
+    RecipeRecord,
     Shard,
-    Source,
+    SourceRecord,
     WeightedSource,
+    WrittenFile,
 )
-from tinymathreason.records.pretraining import Configuration, MixtureHash, Start, Starts
+from tinymathreason.records.pretraining import Configuration, MixtureHash, StartRecord, Starts
 from tinymathreason.records.provenance import Processor, Provenance
 from tinymathreason.records.report import (
-    Accuracy,
-    Answer,
     Ends,
     Report,
+    ReportAccuracy,
+    ReportAnswer,
     SourceSummary,
     SplitCurves,
     SplitEnds,
@@ -37,19 +37,19 @@ from tinymathreason.records.report import (
 )
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.records.tuning import (
-    Arguments,
-    Dpo,
+    DpoRecord,
     ExampleCounts,
     ExampleData,
     ExampleInputs,
-    Examples,
-    Grpo,
+    ExamplesManifest,
+    GrpoRecord,
     LogEntry,
     PreferenceCounts,
     Preferences,
     RecipeSource,
     SamplingInputs,
-    Sft,
+    SftRecord,
+    TrainerArguments,
     TuningRun,
 )
 
@@ -94,9 +94,9 @@ def shard(**values: Any) -> Shard:
     return change(Shard(path=path, bytes=1_000, sha256=SHA, records=4, tokens=80), **values)
 
 
-def source(**values: Any) -> Source:
+def source(**values: Any) -> SourceRecord:
     return change(
-        Source(
+        SourceRecord(
             documents=Documents(read=10, kept=8, rejected={"too_short": 2}),
             bytes=3_000,
             tokens=100,
@@ -115,15 +115,15 @@ def mixture(**values: Any) -> Mixture:
     """A mixture whose one source is ``web``."""
     return change(
         Mixture(
-            recipe=Recipe(
+            recipe=RecipeRecord(
                 sources={"web": weighted_source()},
-                decontaminate=[Benchmark(path="gsm8k.parquet")],
+                decontaminate=[BenchmarkRecord(path="gsm8k.parquet")],
                 max_epochs=4.0,
                 output_dir="mixture",
             ),
             inputs={"web.jsonl": (3_000, 1_700_000_000)},
             sources={"web": source()},
-            files=[File(path="mixture.json", bytes=90, sha256=SHA)],
+            files=[WrittenFile(path="mixture.json", bytes=90, sha256=SHA)],
             vocab_size=256,
             tokens=80,
             sequences=5,
@@ -153,9 +153,9 @@ def stage(**values: Any) -> Stage:
     )
 
 
-def start(**values: Any) -> Start:
+def start(**values: Any) -> StartRecord:
     return change(
-        Start(
+        StartRecord(
             provenance=provenance(),
             hosts=1,
             devices=1,
@@ -173,7 +173,7 @@ def start(**values: Any) -> Start:
     )
 
 
-def starts(*entries: Start) -> Starts:
+def starts(*entries: StartRecord) -> Starts:
     return Starts(starts=list(entries) or [start()])
 
 
@@ -203,9 +203,9 @@ def configuration(**values: Any) -> Configuration:
     )
 
 
-def parity(**values: Any) -> Parity:
+def parity(**values: Any) -> ParityRecord:
     return change(
-        Parity(
+        ParityRecord(
             max_abs_diff=1e-5,
             scale=10.0,
             mean_kl=1e-12,
@@ -240,13 +240,13 @@ def conversion(**values: Any) -> Conversion:
     )
 
 
-def estimate(**values: Any) -> Estimate:
-    return change(Estimate(value=0.5, low=0.4, high=0.6, n=100), **values)
+def estimate(**values: Any) -> MetricEstimate:
+    return change(MetricEstimate(value=0.5, low=0.4, high=0.6, n=100), **values)
 
 
-def request(**values: Any) -> Request:
+def request(**values: Any) -> EvalRequest:
     return change(
-        Request(
+        EvalRequest(
             task="arithmetic",
             data=None,
             limit=None,
@@ -308,9 +308,9 @@ def results(**values: Any) -> Results:
     )
 
 
-def sample(**values: Any) -> Sample:
+def sample(**values: Any) -> SampleRecord:
     return change(
-        Sample(
+        SampleRecord(
             id=0,
             subtask="tmr_arithmetic",
             question="What is 2 + 2?",
@@ -336,9 +336,9 @@ def example_counts(**values: Any) -> ExampleCounts:
     )
 
 
-def examples(**values: Any) -> Examples:
+def examples(**values: Any) -> ExamplesManifest:
     return change(
-        Examples(
+        ExamplesManifest(
             sources={"gsm8k": example_counts()},
             inputs=ExampleInputs(
                 form=1,
@@ -350,7 +350,7 @@ def examples(**values: Any) -> Examples:
                 tokenizer=SHA,
                 max_length=128,
             ),
-            files=[File(path="train.parquet", bytes=900, sha256=SHA)],
+            files=[WrittenFile(path="train.parquet", bytes=900, sha256=SHA)],
             provenance=provenance(),
         ),
         **values,
@@ -372,9 +372,9 @@ def tuning_run(**values: Any) -> TuningRun:
     )
 
 
-def arguments(**values: Any) -> Arguments:
+def arguments(**values: Any) -> TrainerArguments:
     return change(
-        Arguments(
+        TrainerArguments(
             per_device_train_batch_size=8,
             gradient_accumulation_steps=2,
             learning_rate=1e-5,
@@ -408,9 +408,9 @@ def _tuned() -> dict[str, Any]:
     }
 
 
-def sft(**values: Any) -> Sft:
+def sft(**values: Any) -> SftRecord:
     own = {"counts": {"gsm8k": example_counts()}, "manifest": SHA}
-    return Sft(**{**_tuned(), **own, **values})
+    return SftRecord(**{**_tuned(), **own, **values})
 
 
 def preference_counts() -> PreferenceCounts:
@@ -419,13 +419,13 @@ def preference_counts() -> PreferenceCounts:
     )
 
 
-def dpo(**values: Any) -> Dpo:
-    return Dpo(**{**_tuned(), "counts": preference_counts(), **values})
+def dpo(**values: Any) -> DpoRecord:
+    return DpoRecord(**{**_tuned(), "counts": preference_counts(), **values})
 
 
-def grpo(**values: Any) -> Grpo:
+def grpo(**values: Any) -> GrpoRecord:
     own = {"counts": {"gsm8k": {"kept": 5}}, "problems": 5, "rewards": {"right": 1.0}}
-    return Grpo(**{**_tuned(), **own, "unjudged": {}, **values})
+    return GrpoRecord(**{**_tuned(), **own, "unjudged": {}, **values})
 
 
 def preferences(**values: Any) -> Preferences:
@@ -470,7 +470,7 @@ def report(**values: Any) -> Report:
             loss={"pretrain": ends},
             curves={"pretrain": curves},
             accuracy={
-                "sft": Accuracy(
+                "sft": ReportAccuracy(
                     **dict(estimate()),
                     task="arithmetic",
                     metric="strict",
@@ -481,7 +481,7 @@ def report(**values: Any) -> Report:
                 )
             },
             samples=[
-                Answer(question="2 + 2?", completions=["4"], expected="4", correct=True),
+                ReportAnswer(question="2 + 2?", completions=["4"], expected="4", correct=True),
             ],
             provenance=provenance(),
         ),

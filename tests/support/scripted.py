@@ -1,4 +1,4 @@
-"""A model whose answers are built: what it says is written into its weights, and learnt by no luck.
+"""A model whose answers are built into its weights and depend on no training.
 
 Its attention looks at all tokens alike and its feed-forward part adds nothing, so that a position
 sees, each in a half of its own, the token that stands there and how often every token stands before
@@ -36,8 +36,8 @@ def write(source: Path, folder: Path, follow: dict[str, str] | None = None) -> P
     model = LlamaForCausalLM(config)
 
     def one(text: str) -> int:
-        (found,) = tokenizer(text)["input_ids"]
-        return int(found)
+        (result,) = tokenizer(text)["input_ids"]
+        return int(result)
 
     pairs = dict(itertools.pairwise([*CHAIN, IM_END, "z", "z"])) | {EOS: "z"} | (follow or {})
     layer = model.model.layers[0]

@@ -1,4 +1,4 @@
-"""Upstream's trainer on its synthetic batch, run after run in one process of its own.
+"""Runs upstream's trainer on its synthetic batch, several runs in one process.
 
 python -m tests.support.train_runs RUNS.json
 
@@ -26,7 +26,7 @@ COMMON = {
     "async_checkpointing": False,
     "enable_tensorboard": False,
 }
-"""A large rate, so that every weight moves far from where it began."""
+"""A large rate, so that every weight moves far from its initial value."""
 
 if __name__ == "__main__":
     from maxtext.trainers.pre_train import train

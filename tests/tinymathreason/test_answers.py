@@ -1,4 +1,4 @@
-"""One canonical final line: written, recognised in the datasets' own endings, and compared."""
+"""The final line is written, recognised in the datasets' own endings, and compared."""
 
 import pytest
 from hypothesis import given
@@ -138,7 +138,7 @@ def test_canonical_solutions_stay_as_they_are(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "result"),
     [
         ("\\boxed{a} and \\boxed{\\frac{1}{2}}", ["a", "\\frac{1}{2}"]),
         ("\\boxed{open", []),
@@ -151,12 +151,12 @@ def test_canonical_solutions_stay_as_they_are(text: str) -> None:
         ("\\boxed{5}" + "." * TAIL, []),
     ],
 )
-def test_boxes(text: str, found: list[str]) -> None:
-    assert boxes(text) == found
+def test_boxes(text: str, result: list[str]) -> None:
+    assert boxes(text) == result
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("answer", "result"),
     [
         ("$$5$$.", "5"),
         ("\\$5", "5"),
@@ -179,12 +179,12 @@ def test_boxes(text: str, found: list[str]) -> None:
         ("50\\%", "50\\%"),
     ],
 )
-def test_answers_are_bared(answer: str, found: str) -> None:
-    assert bare(answer) == found
+def test_answers_are_bared(answer: str, result: str) -> None:
+    assert bare(answer) == result
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "result"),
     [
         ("#### 1,234", "1234"),
         ("Then 3.\n#### -5\n", "-5"),
@@ -202,8 +202,8 @@ def test_answers_are_bared(answer: str, found: str) -> None:
         ("", None),
     ],
 )
-def test_final_line_is_read(text: str, found: str | None) -> None:
-    assert read_final(text) == found
+def test_final_line_is_read(text: str, result: str | None) -> None:
+    assert read_final(text) == result
 
 
 @pytest.mark.parametrize(

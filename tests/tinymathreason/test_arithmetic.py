@@ -69,11 +69,11 @@ def test_facts_are_true() -> None:
         for sentence in sentences:
             for word, sign in signs.items():
                 sentence = sentence.replace(word, sign)
-            if found := EQUATION.fullmatch(sentence):
-                assert value(int(found[1]), found[2], int(found[3])) == int(found[4])
-            elif found := re.fullmatch(r"The number after (\d+) is (\d+)", sentence):
-                assert int(found[1]) + 1 == int(found[2])
+            if equation := EQUATION.fullmatch(sentence):
+                assert value(int(equation[1]), equation[2], int(equation[3])) == int(equation[4])
+            elif equation := re.fullmatch(r"The number after (\d+) is (\d+)", sentence):
+                assert int(equation[1]) + 1 == int(equation[2])
             else:
-                found = re.fullmatch(r"(\d+) is (\d+) more than (\d+)", sentence)
-                assert found, sentence
-                assert int(found[1]) == int(found[2]) + int(found[3])
+                equation = re.fullmatch(r"(\d+) is (\d+) more than (\d+)", sentence)
+                assert equation, sentence
+                assert int(equation[1]) == int(equation[2]) + int(equation[3])

@@ -1,4 +1,4 @@
-"""What the assistant says is marked, and no message can write a control token."""
+"""The assistant's tokens are marked, and no message can produce a control token."""
 
 import pytest
 from hypothesis import given
@@ -114,9 +114,9 @@ def test_every_answer_of_a_long_conversation_is_said(chat) -> None:
     turns = [
         {"role": role, "content": f"{n}"} for n in range(300) for role in ("user", "assistant")
     ]
-    found = chat.encode([turns])[0]
+    result = chat.encode([turns])[0]
     said = chat.tokenizer.decode(
-        [i for i, s in zip(found.ids, found.assistant_mask, strict=True) if s]
+        [i for i, s in zip(result.ids, result.assistant_mask, strict=True) if s]
     )
     assert [part for part in said.split("<|im_end|>") if part.strip()] == [
         str(n) for n in range(300)

@@ -1,4 +1,4 @@
-"""Errors of input are one line and a status; errors of ours keep their traceback."""
+"""Bad input gives one line and an exit status; bugs keep their traceback."""
 
 import pytest
 

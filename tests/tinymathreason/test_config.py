@@ -66,19 +66,19 @@ def test_overrides_win_and_reach_into_mappings(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\xff"])
-def test_malformed_file_is_told(tmp_path, text: str) -> None:
+def test_malformed_file_is_reported(tmp_path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"bad\.yaml"):
         load(Tree, path)
 
 
-def test_missing_file_is_told(tmp_path) -> None:
+def test_missing_file_is_reported(tmp_path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load(Tree, tmp_path / "none.yaml")
 
 
-def test_argument_without_value_is_told() -> None:
+def test_argument_without_value_is_reported() -> None:
     with pytest.raises(InputError, match="expected key=value"):
         parse_overrides(["size"])
     with pytest.raises(InputError, match="not valid YAML"):

@@ -1,4 +1,4 @@
-"""An error of the file system is told with its file, what is so there, and what to do."""
+"""An error of the file system is reported with its file, the reason and a remedy."""
 
 import errno
 import os
@@ -37,10 +37,10 @@ from tinymathreason.writes import WriteError, check_room, failed_write, writing
 )
 def test_every_error_says_why_and_what_to_do(tmp_path, number: int, words: list[str]) -> None:
     error = OSError(number, os.strerror(number))
-    told = disk.explain(error, tmp_path / "a" / "b", 1500)
-    assert told.startswith(f"{tmp_path / 'a' / 'b'}: cannot be written ({os.strerror(number)}: ")
+    message = disk.explain(error, tmp_path / "a" / "b", 1500)
+    assert message.startswith(f"{tmp_path / 'a' / 'b'}: cannot be written ({os.strerror(number)}: ")
     for word in words:
-        assert word.format(folder=tmp_path) in told
+        assert word.format(folder=tmp_path) in message
     # The file that the error itself names comes first, unless it is where that one is written.
     named = OSError(number, os.strerror(number), str(tmp_path / "other"))
     assert disk.explain(named, tmp_path / "a").startswith(f"{tmp_path / 'other'}: ")
@@ -48,11 +48,11 @@ def test_every_error_says_why_and_what_to_do(tmp_path, number: int, words: list[
     assert disk.explain(aside, tmp_path / "a.json").startswith(f"{tmp_path / 'a.json'}: ")
 
 
-def test_a_limit_on_files_is_told(tmp_path) -> None:
+def test_a_limit_on_files_is_reported(tmp_path) -> None:
     with room_for(2000):
-        told = disk.explain(OSError(errno.EFBIG, "File too large"), tmp_path / "x", 5000)
-    assert "a file may have at most 2.0 kB here, by ulimit -f, 5.0 kB needed" in told
-    assert told.endswith("raise the limit: ulimit -f unlimited")
+        message = disk.explain(OSError(errno.EFBIG, "File too large"), tmp_path / "x", 5000)
+    assert "a file may have at most 2.0 kB here, by ulimit -f, 5.0 kB needed" in message
+    assert message.endswith("raise the limit: ulimit -f unlimited")
 
 
 def test_what_is_only_read_is_not_said_to_be_written(tmp_path) -> None:
@@ -86,10 +86,10 @@ def test_the_librarys_own_errors_are_known(tmp_path) -> None:
     for name, write in writers.items():
         with room_for(1000), pytest.raises(WriteError) as error, writing(tmp_path / name):
             write(tmp_path / name)
-        told = str(error.value)
-        assert told.startswith(f"{tmp_path / name}: cannot be written ("), name
-        assert "a file may have at most 1.0 kB here" in told, name
-        assert "\n" not in told, name
+        message = str(error.value)
+        assert message.startswith(f"{tmp_path / name}: cannot be written ("), name
+        assert "a file may have at most 1.0 kB here" in message, name
+        assert "\n" not in message, name
 
 
 def test_what_is_no_failed_write_stays_what_it_is(tmp_path) -> None:

@@ -183,8 +183,10 @@ def test_a_failed_write_leaves_neither_files_nor_folders(tmp_path) -> None:
             final = tmp_path.joinpath(*parts)
             with room_for(1000), pytest.raises(WriteError) as error:
                 write(final)
-            told = str(error.value)
-            assert told.startswith(f"{final}: cannot be written (File too large: a file may have ")
+            message = str(error.value)
+            assert message.startswith(
+                f"{final}: cannot be written (File too large: a file may have "
+            )
             assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
     with room_for(1000), pytest.raises(WriteError, match=r"20\.0 kB needed"):
         write_text(tmp_path / "c", "x" * 20_000)

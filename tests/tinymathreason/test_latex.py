@@ -1,4 +1,4 @@
-"""A judge of LaTeX answers that no answer can stop, and that leaves no process behind."""
+"""No LaTeX answer stops a comparison, and no process is left behind."""
 
 import json
 import resource
@@ -178,7 +178,7 @@ def test_a_child_that_died_between_two_answers_is_a_crash(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("child", ["raise SystemExit(1)", "import time; time.sleep(100)"])
-def test_a_child_that_does_not_start_is_told(monkeypatch, child: str) -> None:
+def test_a_child_that_does_not_start_is_reported(monkeypatch, child: str) -> None:
     monkeypatch.setattr(latex, "_CHILD", child)
     monkeypatch.setattr(latex, "START_SECONDS", 1.0)
     judge = Comparer()

@@ -1,4 +1,4 @@
-"""Folders may have any name: what exists under a pattern's exact spelling is a path."""
+"""Folders may have any name: an existing path is never read as a pattern."""
 
 import json
 import os
@@ -38,8 +38,8 @@ def test_what_does_not_exist_is_a_pattern(tmp_path) -> None:
     for name in ("d1", "d2", "d[1]x"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jsonl").touch()
-    found = [file.path for file in list_files("x", f"{tmp_path}/d[12]/*.jsonl")]
-    assert found == [f"{tmp_path}/d1/a.jsonl", f"{tmp_path}/d2/a.jsonl"]
+    result = [file.path for file in list_files("x", f"{tmp_path}/d[12]/*.jsonl")]
+    assert result == [f"{tmp_path}/d1/a.jsonl", f"{tmp_path}/d2/a.jsonl"]
     assert len(list_files("x", f"{tmp_path}/**/*.jsonl")) == 3
     assert as_pattern("none/[a]") == "none/[a]"
 

@@ -1,4 +1,4 @@
-"""YAML and JSON are read as they stand, or one line says where they are wrong."""
+"""YAML and JSON are read exactly, or one line says where they are wrong."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_aliases_and_merges_that_end_are_read() -> None:
         (b"\xff", "utf-8"),
     ],
 )
-def test_wrong_yaml_is_told_by_its_line(text, words: str) -> None:
+def test_wrong_yaml_is_reported_by_its_line(text, words: str) -> None:
     with pytest.raises(InputError) as error:
         parse_yaml(text, "recipe.yaml")
     assert str(error.value).startswith("recipe.yaml: not valid YAML: ")
@@ -80,21 +80,21 @@ def test_a_billion_laughs_end_at_once() -> None:
         ('{"a":' * 200_000, f"nested deeper than {DEPTH}"),
     ],
 )
-def test_wrong_json_is_told(tmp_path, text, words: str) -> None:
+def test_wrong_json_is_reported(tmp_path, text, words: str) -> None:
     with pytest.raises(InputError, match=words) as error:
         parse_json(text, "record.json")
     assert str(error.value).startswith("record.json: not valid JSON: ")
     path = tmp_path / "some.jsonl"
     content = text if isinstance(text, bytes) else text.encode()
     path.write_bytes(b'{"a": 1}\n\n' + content + b"\n")
-    found = read_json_lines(path)
-    assert next(found) == {"a": 1}
+    result = read_json_lines(path)
+    assert next(result) == {"a": 1}
     if content:
         with pytest.raises(InputError, match=f"some.jsonl:3: not valid JSON: .*{words}"):
-            next(found)
+            next(result)
 
 
-def test_files_are_told_by_their_names(tmp_path) -> None:
+def test_files_are_reported_by_their_names(tmp_path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("sources: 1\nsources: 2")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Records name the processor and what limits it; threads that wait leave it to others."""
+"""Records name the processor and its limits; waiting threads do not use it."""
 
 import os
 import subprocess
@@ -18,31 +18,31 @@ def test_a_record_names_the_processor_and_its_limits(monkeypatch, tmp_path) -> N
     monkeypatch.setattr(processor, "_CPUINFO", cpuinfo)
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    found = provenance.record().processor
-    assert found.name == "Some Processor 7"
-    assert found.instruction_sets == ["avx2", "fma"]
-    assert found.cores == len(os.sched_getaffinity(0))
-    assert found.limits["ATEN_CPU_CAPABILITY"] == "avx2"
-    assert "XLA_FLAGS" not in found.limits
-    line = processor.describe(found)
+    result = provenance.record().processor
+    assert result.name == "Some Processor 7"
+    assert result.instruction_sets == ["avx2", "fma"]
+    assert result.cores == len(os.sched_getaffinity(0))
+    assert result.limits["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert "XLA_FLAGS" not in result.limits
+    line = processor.describe(result)
     assert line.startswith("Some Processor 7 (avx2, fma), ")
     assert "ATEN_CPU_CAPABILITY=avx2" in line
 
 
-def test_arm_is_told_by_its_features(monkeypatch, tmp_path) -> None:
+def test_arm_is_reported_by_its_features(monkeypatch, tmp_path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nBogoMIPS\t: 50\nFeatures\t: fp asimd bf16 sve\n")
     monkeypatch.setattr(processor, "_CPUINFO", cpuinfo)
-    found = processor.record()
-    assert found.instruction_sets == ["asimd", "sve", "bf16"]
-    assert found.name
+    result = processor.record()
+    assert result.instruction_sets == ["asimd", "sve", "bf16"]
+    assert result.name
 
 
-def test_a_system_without_cpuinfo_is_told_as_far_as_it_goes(monkeypatch, tmp_path) -> None:
+def test_a_system_without_cpuinfo_is_reported_as_far_as_it_goes(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "missing")
-    found = processor.record()
-    assert found.name
-    assert found.instruction_sets == []
+    result = processor.record()
+    assert result.name
+    assert result.instruction_sets == []
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
@@ -55,10 +55,10 @@ def test_threads_wait_asleep_unless_the_user_says_so(given, expected) -> None:
         "assert 'torch' not in sys.modules\n"
         "cli.run(lambda _: print(os.environ['OMP_WAIT_POLICY']))"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True
     )
-    assert found.stdout.strip() == expected, found.stderr
+    assert result.stdout.strip() == expected, result.stderr
 
 
 @pytest.mark.parametrize(

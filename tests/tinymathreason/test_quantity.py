@@ -1,4 +1,4 @@
-"""A number keeps its value in every spelling and with a unit; words that change it are none."""
+"""A number has one value in every spelling and with any unit; other words are not units."""
 
 from fractions import Fraction
 
@@ -46,19 +46,19 @@ def test_a_unit_leaves_the_value(number: str, unit: str) -> None:
 @given(number=st.integers(-(10**6), 10**6))
 def test_what_is_more_than_a_unit_makes_no_number(statement: str, number: int) -> None:
     for text in (f"{number} {statement}", f"{number}{statement}"):
-        found = read(normalise(text))
-        assert found is None or found.value != number, text
+        result = read(normalise(text))
+        assert result is None or result.value != number, text
 
 
 @given(st.sampled_from(sorted(quantity._STATEMENT)), st.sampled_from(["{}", "{} apples", "red {}"]))
 def test_no_listed_word_is_in_a_unit(word: str, phrase: str) -> None:
     text = normalise(f"5 {phrase.format(word)}")
-    found = read(text)
-    if found is None:
+    result = read(text)
+    if result is None:
         assert is_statement(text)
     else:
         assert word in quantity.FACTORS
-        assert found.value == 5 * quantity.FACTORS[word]
+        assert result.value == 5 * quantity.FACTORS[word]
 
 
 numbers = st.integers(-(10**12), 10**12) | st.fractions(max_denominator=10**6)
@@ -131,8 +131,8 @@ def test_spellings_of_one_value(number) -> None:
     ],
 )
 def test_values(text: str, value: Fraction | None) -> None:
-    found = read(normalise(text))
-    assert (found and found.value) == value
+    result = read(normalise(text))
+    assert (result and result.value) == value
 
 
 def test_what_a_number_is_written_as() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support import records
 from tinymathreason.cli import InputError
 from tinymathreason.records.base import Record, check_replaceable, dotted, write_lines
-from tinymathreason.records.evaluation import Sample
+from tinymathreason.records.evaluation import SampleRecord
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.records.tuning import LogEntry
 
@@ -154,7 +154,7 @@ def test_a_record_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no\.json: no such file; it is written by pipeline$"):
         Stage.load(tmp_path / "no.json")
     with pytest.raises(InputError, match=r"no\.jsonl: no such file; it is written by evaluation"):
-        list(Sample.load_lines(tmp_path / "no.jsonl"))
+        list(SampleRecord.load_lines(tmp_path / "no.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -185,10 +185,10 @@ def test_lines_are_named(tmp_path: Path) -> None:
     samples = [records.sample(id=number) for number in range(3)]
     path = tmp_path / "samples.jsonl"
     write_lines(path, samples)
-    assert list(Sample.load_lines(path)) == samples
+    assert list(SampleRecord.load_lines(path)) == samples
     path.write_text(path.read_text().replace('"id": 1', '"id": "1"'))
     with pytest.raises(InputError, match=r"samples\.jsonl:2: id: Input should be a valid integer"):
-        list(Sample.load_lines(path))
+        list(SampleRecord.load_lines(path))
 
 
 def test_a_record_cannot_be_made_wrong_or_changed() -> None:

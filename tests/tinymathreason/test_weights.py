@@ -1,4 +1,4 @@
-"""Weights are safetensors; what a loader opens is in a hash of ours; the rest is one line."""
+"""Weights are safetensors, and every file that a loader opens is part of our hashes."""
 
 import json
 import shutil
@@ -109,7 +109,7 @@ def test_no_room_takes_other_weights(folder, change, words) -> None:
         assert "\n" not in str(error.value)
 
 
-def test_the_conversion_that_is_told_works(folder, tmp_path, monkeypatch) -> None:
+def test_the_conversion_that_is_reported_works(folder, tmp_path, monkeypatch) -> None:
     import re
     import subprocess
 
@@ -121,8 +121,8 @@ def test_the_conversion_that_is_told_works(folder, tmp_path, monkeypatch) -> Non
         weight_files(folder)
     code = re.search(r'python -c "(.*)"\)', str(error.value))[1]
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    found = load_file(tmp_path / "NEW" / FILE)
-    assert all((found[name] == tensor).all() for name, tensor in whole.items())
+    result = load_file(tmp_path / "NEW" / FILE)
+    assert all((result[name] == tensor).all() for name, tensor in whole.items())
 
 
 def test_whatever_a_loader_opens_is_in_a_hash(folder) -> None:

@@ -10,7 +10,7 @@ from tinymathreason.records.provenance import Provenance
 _NotNegative = Annotated[float, pydantic.Field(ge=0)]
 
 
-class Parity(Part):
+class ParityRecord(Part):
     """How far the logits of both models are apart, over all positions but the first."""
 
     max_abs_diff: _NotNegative
@@ -67,7 +67,7 @@ class Conversion(Record):
     """Rows of padding that were cut from the vocabulary."""
     model_sha256: Sha256
     """Of the converted model's configuration and weights."""
-    parity: Parity | None
+    parity: ParityRecord | None
     """The proof; null when it was skipped."""
     provenance: Provenance
     """Where it comes from."""

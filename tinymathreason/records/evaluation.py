@@ -20,7 +20,7 @@ from tinymathreason.records.provenance import Provenance
 Form = Literal["chat", "plain"]
 
 
-class Estimate(Part):
+class MetricEstimate(Part):
     """A metric with its 95 % interval."""
 
     value: Share
@@ -33,7 +33,7 @@ class Estimate(Part):
     """Problems."""
 
 
-class Request(Part):
+class EvalRequest(Part):
     """What was to be measured, as the command line gave it."""
 
     task: str
@@ -116,7 +116,7 @@ class Results(Record):
     """Problems."""
     interval: str
     """The method of all intervals, such as ``Wilson``."""
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MetricEstimate]
     """Every metric, the first included."""
     form: Form
     """Whether prompts were in the chat template or plain text."""
@@ -136,7 +136,7 @@ class Results(Record):
     """Prompts that were longer than the model's context."""
     seconds: Seconds
     """The evaluation's time."""
-    request: Request
+    request: EvalRequest
     """What was to be measured."""
     model: str
     """The model's folder, or its name on the hub."""
@@ -150,7 +150,7 @@ class Results(Record):
     """Where it comes from."""
 
 
-class Sample(Record):
+class SampleRecord(Record):
     """One line of ``samples.jsonl``: a problem, and the answers to it."""
 
     writer: ClassVar[str] = "evaluation.run"

@@ -15,7 +15,7 @@ Inputs = dict[
 last change, a version of its file system, or null where that is not known."""
 
 
-class File(Part):
+class WrittenFile(Part):
     """A file as it was written."""
 
     path: str
@@ -26,7 +26,7 @@ class File(Part):
     """Of its content."""
 
 
-class Shard(File):
+class Shard(WrittenFile):
     """An ArrayRecord file of tokenised documents."""
 
     records: Positive
@@ -46,7 +46,7 @@ class Documents(Part):
     """Documents left out, by reason."""
 
 
-class Source(Part):
+class SourceRecord(Part):
     """A source of a mixture."""
 
     documents: Documents
@@ -80,19 +80,19 @@ class WeightedSource(RecipeSource):
     """Its part of the tokens of training, beside the other sources' weights."""
 
 
-class Benchmark(OpenPart):
+class BenchmarkRecord(OpenPart):
     """A benchmark whose questions were looked for; its other keys say how it is read."""
 
     path: str
     """Its file."""
 
 
-class Recipe(OpenPart):
+class RecipeRecord(OpenPart):
     """The recipe of a mixture; data preparation checks the keys that only it reads."""
 
     sources: dict[str, WeightedSource]
     """The sources by name."""
-    decontaminate: list[Benchmark]
+    decontaminate: list[BenchmarkRecord]
     """Benchmarks whose questions no document may contain."""
     max_epochs: Annotated[float, pydantic.Field(gt=0)]
     """Most passes over a source that the budget may need."""
@@ -108,13 +108,13 @@ class Mixture(Record):
     """Which record it is."""
     version: Literal[1] = 1
     """Of the fields."""
-    recipe: Recipe
+    recipe: RecipeRecord
     """What decided the result."""
     inputs: Inputs
     """Every file that was read."""
-    sources: dict[str, Source]
+    sources: dict[str, SourceRecord]
     """What came of each source."""
-    files: list[File]
+    files: list[WrittenFile]
     """Every other file of the folder, but this one and the report."""
     vocab_size: Positive
     """Entries of the tokenizer."""

@@ -17,7 +17,7 @@ class MixtureHash(Part):
     """Of the names, weights and records that training reads."""
 
 
-class Start(Part):
+class StartRecord(Part):
     """One start of the training."""
 
     provenance: Provenance
@@ -54,7 +54,7 @@ class Starts(Record):
     """Which record it is."""
     version: Literal[1] = 1
     """Of the fields."""
-    starts: Annotated[list[Start], pydantic.Field(min_length=1)]
+    starts: Annotated[list[StartRecord], pydantic.Field(min_length=1)]
     """Every start, in order."""
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from tinymathreason.records.base import Count, Part, Positive, Record, Seconds
-from tinymathreason.records.conversion import Parity
-from tinymathreason.records.evaluation import Estimate, Form
+from tinymathreason.records.conversion import ParityRecord
+from tinymathreason.records.evaluation import Form, MetricEstimate
 from tinymathreason.records.mixture import Documents
 from tinymathreason.records.provenance import Provenance
 
@@ -76,7 +76,7 @@ class SplitCurves(Part):
     """The held-out loss by step."""
 
 
-class Accuracy(Estimate):
+class ReportAccuracy(MetricEstimate):
     """The first metric of an evaluation, how the model was asked, and all metrics."""
 
     task: str
@@ -89,11 +89,11 @@ class Accuracy(Estimate):
     """Whether prompts were in the chat template or plain text."""
     interval: str
     """The method of all intervals."""
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MetricEstimate]
     """Every metric."""
 
 
-class Answer(Part):
+class ReportAnswer(Part):
     """A problem, and the tuned model's answers to it."""
 
     question: str
@@ -130,15 +130,15 @@ class Report(Record):
     """Tokens by stage."""
     parameters: Positive
     """Weights of the model."""
-    parity: Parity
+    parity: ParityRecord
     """The proof of the conversion."""
     loss: dict[str, SplitEnds]
     """The ends of the curves of both trainings."""
     curves: dict[str, SplitCurves]
     """The curves of both trainings."""
-    accuracy: dict[str, Accuracy]
+    accuracy: dict[str, ReportAccuracy]
     """The evaluations, by the name of the model."""
-    samples: list[Answer]
+    samples: list[ReportAnswer]
     """The tuned model's first right and first wrong answers."""
     provenance: Provenance
     """Where it comes from."""

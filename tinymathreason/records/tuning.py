@@ -15,7 +15,7 @@ from tinymathreason.records.base import (
     Sha256,
     plain,
 )
-from tinymathreason.records.mixture import Benchmark, File, Inputs, RecipeSource
+from tinymathreason.records.mixture import BenchmarkRecord, Inputs, RecipeSource, WrittenFile
 from tinymathreason.records.provenance import Provenance
 
 
@@ -41,7 +41,7 @@ class ExampleData(OpenPart):
 
     sources: dict[str, RecipeSource]
     """The sources by name."""
-    decontaminate: list[Benchmark]
+    decontaminate: list[BenchmarkRecord]
     """Benchmarks whose questions no example may contain."""
 
 
@@ -60,7 +60,7 @@ class ExampleInputs(Part):
     """Longest example in tokens; null for no limit."""
 
 
-class Examples(Record):
+class ExamplesManifest(Record):
     """``manifest.json`` in the folder of prepared examples."""
 
     writer: ClassVar[str] = "sft.prepare"
@@ -72,7 +72,7 @@ class Examples(Record):
     """What came of each source."""
     inputs: ExampleInputs
     """What decided the examples."""
-    files: list[File]
+    files: list[WrittenFile]
     """The files of the folder."""
     provenance: Provenance
     """Where it comes from."""
@@ -102,7 +102,7 @@ class TuningRun(Record):
     """As in `Tuned`."""
 
 
-class Arguments(OpenPart):
+class TrainerArguments(OpenPart):
     """The trainer's configuration; the other keys are TRL's too."""
 
     per_device_train_batch_size: Positive
@@ -140,7 +140,7 @@ class LogEntry(OpenPart):
 
 
 class Tuned(Record):
-    """What `Sft`, `Dpo` and `Grpo` share: a record in the folder of the finished model."""
+    """The common part of the records in the folder of a finished model, of any algorithm."""
 
     base: str
     """SHA-256 of the model that it began with; of one on the hub, its revision."""
@@ -162,7 +162,7 @@ class Tuned(Record):
     """Tokens that the model was given, without padding."""
     steps: Count
     """Steps of the optimiser."""
-    arguments: Arguments
+    arguments: TrainerArguments
     """The trainer's configuration."""
     device: str
     """The kind of device, such as ``cpu`` or ``cuda``."""
@@ -176,7 +176,7 @@ class Tuned(Record):
     """Where it comes from."""
 
 
-class Sft(Tuned):
+class SftRecord(Tuned):
     """``sft.json``: a model that was tuned on examples."""
 
     writer: ClassVar[str] = "sft.run"
@@ -203,7 +203,7 @@ class PreferenceCounts(Part):
     """Pairs written."""
 
 
-class Dpo(Tuned):
+class DpoRecord(Tuned):
     """``dpo.json``: a model that was tuned on pairs."""
 
     writer: ClassVar[str] = "sft.dpo"
@@ -215,7 +215,7 @@ class Dpo(Tuned):
     """What became of the problems and of the samples."""
 
 
-class Grpo(Tuned):
+class GrpoRecord(Tuned):
     """``grpo.json``: a model that was tuned by rewards."""
 
     writer: ClassVar[str] = "sft.grpo"
