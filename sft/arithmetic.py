@@ -1,7 +1,8 @@
-"""The numbers that a training computes with: float32 on a CPU, elsewhere what TRL is told.
+"""The arithmetic of a training: float32 on a CPU, elsewhere what TRL's options say.
 
-Most processors have no bfloat16 and emulate it, at 2.6 times the time of float32. One that has it
-gains nothing at the sizes that a CPU trains, so there is one rule and every CPU computes alike.
+Most processors emulate bfloat16, which takes 2.6 times as long as float32. Those that have it gain
+nothing at the sizes that are trained on a CPU. So one rule holds for all, and every CPU computes
+the same.
 """
 
 from typing import Any
@@ -12,21 +13,25 @@ FLOAT32 = {
     "bf16_full_eval": False,
     "fp16_full_eval": False,
 }
-"""What a CPU's training sets of TRL's keys, whatever a configuration says.
+"""TRL's keys that are set for training on a CPU, whatever the configuration says.
 
-``dtype``, the type of the weights, is float32 unless the user asks for another, to save memory say.
+``dtype``, the type of the weights, is not among them: it is float32 unless the user chooses another
+type, for example to save memory.
 """
 
 
 def on_cpu(use_cpu: bool) -> bool:
-    """Whether a training runs on a CPU: it was told to, or there is nothing else."""
+    """Whether training runs on a CPU, because of ``use_cpu`` or for lack of an accelerator."""
     import torch
 
     return use_cpu or not torch.accelerator.is_available()
 
 
 def describe(training: Any, model: Any) -> dict[str, str]:
-    """Device, arithmetic and type of the weights of TRL's configuration, for a record."""
+    """Device, arithmetic and type of the weights, for a record.
+
+    ``training`` and ``model`` are TRL's configurations.
+    """
     weights = model.dtype or "float32"
     return {
         "device": training.device.type,

@@ -1,4 +1,4 @@
-"""What a trainer does beside training: measure the accuracy, and tell how far it is."""
+"""Callbacks of the trainers: they measure the accuracy and show the progress."""
 
 import copy
 import datetime
@@ -23,9 +23,9 @@ from tinymathreason.cli import InputError
 class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
     """Logs ``eval_accuracy`` with its 95 % interval, ``eval_accuracy_low`` and ``_high``.
 
-    The answers are greedy and draw no random number: a run with it and one without it end with the
-    same weights. ``held_out`` are the problems of an accuracy without a task. Raises `InputError`
-    for an unknown task, for none without such problems, and where the weights are sharded.
+    The answers are greedy and draw no random numbers, so a run ends with the same weights with or
+    without it. ``held_out`` are the problems to use when ``accuracy`` names no task. Raises
+    `InputError` for an unknown task, when there are no problems, and for sharded weights.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         self._tokenizer.padding_side = "left"
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure where it is due; the other processes wait at their next exchange."""
+        """Measure if it is due; the other processes wait at their next exchange."""
         due = state.global_step % self._accuracy.every == 0
         if state.is_world_process_zero and (due or state.global_step >= state.max_steps):
             loss_is_due = control.should_log
             self.measure()
-            # Whatever is logged, the Trainer takes for the log that was due.
+            # After any log, the Trainer considers the regular log done; it is still due.
             control.should_log = loss_is_due
 
     def measure(self) -> None:
-        """Answer the problems and log what share of them is right."""
+        """Answer the problems and log the share of right answers."""
         model = self._trainer.model
         training = model.training
         model.eval()
@@ -80,7 +80,7 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         )
         n = len(self._problems)
         low, high = wilson(correct, n)
-        # Before the model trains again: TRL logs and then forgets the means of the mode it is in.
+        # Log before `train`: TRL logs the means of the current mode, then resets them.
         self._trainer.log(
             {
                 "eval_accuracy": correct / n,
@@ -103,24 +103,24 @@ def accuracy_hash(trainer: Any) -> dict[str, str]:
 
 
 WORDS = (("loss", "loss"), ("reward", "reward"), ("eval_loss", "held-out loss"))
-"""What `Lines` tells of a log, and how it calls it."""
+"""The values of a log that `Lines` prints, with their names in the line."""
 
 
 class Lines(TrainerCallback):  # type: ignore[misc]
-    """Where there is no terminal, a line at every logging step: how far, how good, how fast."""
+    """Prints progress, losses and speed at every logging step, for output that is no terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Remember where this start began: a resumed run says nothing of the time before."""
+        """Remember the time and the step: a resumed run measures its speed from here."""
         self._began, self._step = time.monotonic(), state.global_step
         self._tokens = state.num_input_tokens_seen
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any
     ) -> None:
-        """Write the line."""
+        """Print the line, on the main process."""
         if not state.is_world_process_zero:
             return
         parts = [f"step {state.global_step:,}/{state.max_steps:,}"]
@@ -140,7 +140,7 @@ class Lines(TrainerCallback):  # type: ignore[misc]
 
 
 def show_progress(trainer: Any) -> None:
-    """A bar on a terminal, `Lines` elsewhere and where the bar is switched off."""
+    """Show a progress bar on a terminal; elsewhere, or with ``disable_tqdm``, print `Lines`."""
     trainer.remove_callback(PrinterCallback)
     if trainer.args.disable_tqdm or not sys.stderr.isatty():
         trainer.remove_callback(ProgressCallback)

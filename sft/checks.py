@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from sft.settings import Settings
 
 ROWS = 64
-"""Rows that are looked at, evenly spread over the training set."""
+"""Rows to check, evenly spread over the training set."""
 IGNORED = -100
-"""Label of a token that the loss does not see."""
+"""Label of a token that the loss ignores."""
 
 Conversation = tuple[list[int], list[int]]
 """Token ids and their labels."""
@@ -54,14 +54,15 @@ def check_packing(training: Any) -> None:
 
 
 def rows(dataset: Any) -> list[Any]:
-    """`ROWS` rows of a data set, the first one among them."""
+    """At most `ROWS` rows of a data set, including the first one."""
     return [dataset[i] for i in range(0, len(dataset), -(-len(dataset) // ROWS))]
 
 
 def conversations(batch: Any, pad: int) -> Iterator[Conversation]:
     """The conversations in a collated batch, without padding.
 
-    The tensors are (rows, tokens); packed, there is one row, and position_ids begin anew at 0.
+    The tensors have the shape (rows, tokens). A packed batch has one row, whose position_ids start
+    again at 0 with every conversation.
     """
     for number, (ids, labels) in enumerate(zip(batch["input_ids"], batch["labels"], strict=True)):
         starts = [0]
@@ -71,34 +72,34 @@ def conversations(batch: Any, pad: int) -> Iterator[Conversation]:
             kept = batch["attention_mask"][number].bool()
             ids, labels = ids[kept], labels[kept]
         for start, end in itertools.pairwise([*starts, len(ids)]):
-            # pad_to_multiple_of makes padding of tokens that are a sequence each.
+            # pad_to_multiple_of adds padding tokens, each of which is a sequence of its own.
             if ids[start:end].tolist() != [pad]:
                 yield ids[start:end].tolist(), labels[start:end].tolist()
 
 
 def check_conversation(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]) -> None:
-    """Raise `InputError` unless the loss sees answers, each to its stop token, and no more."""
+    """Raise `InputError` unless the loss sees exactly the answers with their stop tokens."""
     where = f"a training row, {show(tokenizer, ids[:40], [IGNORED] * 40)!r}..."
     if any(label not in (IGNORED, i) for i, label in zip(ids, labels, strict=True)):
-        raise InputError(f"{where}: a label is another token than the one that stands there")
+        raise InputError(f"{where}: a label differs from the token at its place")
     if all(label == IGNORED for label in labels):
-        raise InputError(f"{where}: it has no target, so the loss would see nothing of it")
+        raise InputError(f"{where}: it has no target, so nothing would be learnt from it")
     bos = tokenizer.bos_token_id
     if bos is not None and list(ids[:2]) == [bos, bos]:
         raise InputError(f"{where}: it begins with two {tokenizer.bos_token}; the template has one")
     stop, start = tokenizer.convert_tokens_to_ids([IM_END, IM_START])
     for seen, run in itertools.groupby(labels, key=lambda label: label != IGNORED):
-        spoken = list(run)
-        if seen and (spoken[-1] != stop or start in spoken):
-            text = show(tokenizer, spoken, [IGNORED] * len(spoken))
+        answer = list(run)
+        if seen and (answer[-1] != stop or start in answer):
+            text = show(tokenizer, answer, [IGNORED] * len(answer))
             raise InputError(f"{where}: the loss would see {text!r}, not an answer with {IM_END}")
 
 
 def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool = False) -> str:
-    r"""A conversation's text, with what the loss sees set off.
+    r"""The text of a conversation, with the part that the loss sees highlighted.
 
-    It is green where ``colour``, between [[ and ]] where not. Characters that could move a cursor
-    are escaped, such as ``\x1b``; a line's end is not.
+    The part is green with ``colour``, else between [[ and ]]. Control characters such as ``\x1b``
+    are escaped, except for line breaks.
     """
     before, after = ("\x1b[32m", "\x1b[0m") if colour else ("[[", "]]")
     parts = []
@@ -111,16 +112,16 @@ def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool
 
 
 def check_isolation(trainer: Any) -> None:
-    """Raise `InputError` when one packed conversation changes what the model says of the next.
+    """Raise `InputError` if a packed conversation changes the logits of the next one.
 
-    Whether it does depends on the attention's implementation and on the model's class, so the model
-    itself is asked. Its random state stays as it is.
+    That depends on the implementation of attention and on the class of the model, so the model
+    itself is run. No random number is drawn.
     """
     import torch
 
     model = trainer.model
     name = model.config._attn_implementation
-    # Under FSDP the weights are not on their device yet, and flash attention has no CPU form.
+    # Under FSDP the weights are still on the CPU, where flash attention does not run.
     if model.device.type == "cpu" and "flash" in name:
         return
     logits = []

@@ -1,4 +1,4 @@
-"""A run's history in, its curves as a picture out."""
+"""The curves of a run's history, as a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from tinymathreason.files import new_file
 def draw(history: list[dict[str, Any]], path: Path) -> None:
     """Draw losses, accuracy with its 95 % interval and learning rate by optimiser step, as a PNG.
 
-    ``history`` is the trainer's log. What was not measured has no curve.
+    ``history`` is the trainer's log. A value that was not measured has no curve.
     """
     import matplotlib
 
@@ -40,5 +40,5 @@ def draw(history: list[dict[str, Any]], path: Path) -> None:
 
 def series(history: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
     """The steps at which ``key`` was logged, and its values there."""
-    found = [(entry["step"], entry[key]) for entry in history if key in entry]
-    return [step for step, _ in found], [value for _, value in found]
+    points = [(entry["step"], entry[key]) for entry in history if key in entry]
+    return [step for step, _ in points], [value for _, value in points]

@@ -1,8 +1,8 @@
-"""Questions of several sources in; those that an earlier source has already, out.
+"""Finds questions that an earlier source already has.
 
-Within a source a question may stand many times: several solutions of one question, and one
-question in several words, are what the augmented sets are made of. Between sources it would only
-weigh one question more than the others.
+Within a source a question may occur many times: the augmented sets consist of several solutions and
+several wordings of the same questions. A repetition between sources would only give the question
+more weight.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from data_prep.text_hashing import Hashes
 def of_earlier_sources(
     questions: Sequence[str], sources: Sequence[int], near: bool
 ) -> dict[int, tuple[str, int]]:
-    """The questions to reject: by index, why and the index of the one that stays.
+    """The questions to reject, by index: the reason, and the index of the question that is kept.
 
-    ``sources`` are the numbers of the questions' sources, which never fall. The reasons are
+    ``sources`` are the numbers of the questions' sources, in ascending order. The reasons are
     ``duplicate_question`` and, with ``near``, ``near_duplicate_question`` (`data_prep.similarity`).
     """
     first: dict[str, int] = {}
@@ -36,14 +36,14 @@ def of_earlier_sources(
 
 
 def _near(first: dict[str, int], sources: Sequence[int]) -> dict[int, tuple[str, int]]:
-    """`of_earlier_sources` for distinct questions and their indices."""
+    """The near-duplicates among distinct questions, given with their indices."""
     numbers = list(first.values())
     records = np.zeros(len(numbers), dtype=similarity.RECORD)
     keys: list[Hashes] = []
     for k, question in enumerate(first):
-        records[k], found = similarity.fingerprint(question)
-        keys.append(found)
-    documents = np.repeat(np.arange(len(keys), dtype=np.uint64), [len(found) for found in keys])
+        records[k], hashes = similarity.fingerprint(question)
+        keys.append(hashes)
+    documents = np.repeat(np.arange(len(keys), dtype=np.uint64), [len(hashes) for hashes in keys])
     pairs = similarity.meetings(keys, [documents])
     places = np.array([sources[number] for number in numbers])
     pairs = pairs[places[pairs[:, 0]] != places[pairs[:, 1]]]

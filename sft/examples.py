@@ -1,4 +1,4 @@
-"""Rows of question sets in; examples with one canonical final line, or reasons why not, out."""
+"""Reads question sets: each row becomes an example with one final line, or is rejected."""
 
 import fnmatch
 import hashlib
@@ -23,21 +23,21 @@ class Example:
     question: str
     """The question, normalised."""
     solution: str
-    """The worked answer with the canonical final line; as it was read when there is a reason."""
+    """The worked answer with the canonical final line; unchanged if the example is rejected."""
     group: str
-    """What variants of one question have in common."""
+    """A text that is the same in all variants of a question."""
     reason: str | None = None
     """Why it is rejected."""
-    of: str | None = None
-    """The question that it repeats, or that of a benchmark."""
+    duplicate_of: str | None = None
+    """The question of an earlier source, or of a benchmark, that it repeats."""
 
 
 def read(data: TuningData) -> Iterator[Example]:
-    """Every row of every source in order, each with the reason when it cannot be an example.
+    """Every row of every source in order; a row that cannot be an example has a reason.
 
     Reasons: ``not_selected`` (``where``), ``invalid_unicode``, ``empty``, ``no_final_answer``,
     ``contradictory_answer``, ``contaminated`` and ``exact_duplicate`` (question and answer).
-    Shows its progress. Raises `InputError` naming the file and the row that cannot be read.
+    Shows its progress. Raises `InputError` naming file and row if one cannot be read.
     """
     from tqdm import tqdm
 
@@ -53,7 +53,7 @@ def read(data: TuningData) -> Iterator[Example]:
 
 
 def reason(example: Example, seen: set[bytes], benchmarks: QuestionIndex | None) -> str | None:
-    """Why an example is rejected, or None; normalises it, and remembers it in ``seen``."""
+    """Why an example is rejected, or None; normalises the example and adds it to ``seen``."""
     if not is_unicode(example.question + example.solution + example.group):
         return "invalid_unicode"
     example.question, example.group = normalise(example.question), normalise(example.group)
@@ -61,26 +61,26 @@ def reason(example: Example, seen: set[bytes], benchmarks: QuestionIndex | None)
     if not example.question or not solution:
         return "empty"
     try:
-        found = canonical(solution)
+        canonical_solution = canonical(solution)
     except ContradictionError:
         return "contradictory_answer"
-    if found is None:
+    if canonical_solution is None:
         return "no_final_answer"
-    example.solution = found
+    example.solution = canonical_solution
     text = f"{example.question}\0{example.solution}"
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     if digest in seen:
         return "exact_duplicate"
     seen.add(digest)
     if benchmarks:
-        example.of = benchmarks.found_in(f"{example.question}\n\n{example.solution}")
-        if example.of is not None:
+        example.duplicate_of = benchmarks.found_in(f"{example.question}\n\n{example.solution}")
+        if example.duplicate_of is not None:
             return "contaminated"
     return None
 
 
 def _rows(name: str, source: QuestionSource, seed: int) -> Iterator[tuple[str, str, str, bool]]:
-    """Question, worked answer, group, and whether the row is one of those to take."""
+    """Question, worked answer, group, and whether ``where`` selects the row."""
     if source.path is None:
         for problem in itertools.islice(problems(seed), source.examples):
             yield problem.question, problem.solution, problem.question, True

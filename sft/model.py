@@ -1,7 +1,8 @@
-"""The model that a run starts from, and the folder of the model that it ends with."""
+"""The model that a run starts from, and the model folder that it writes."""
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,12 +17,12 @@ from tinymathreason.files import read_json, write_json
 from tinymathreason.weights import weight_files
 
 SHARD = 5 * 10**9
-"""Bytes of the largest file of weights; transformers' own default is ten times that."""
+"""Largest file of weights, in bytes; transformers' default is ten times as large."""
 
 
 @contextlib.contextmanager
 def making(model: str) -> Iterator[None]:
-    """Turn what the libraries say of a wrong model, adapter or option into one line."""
+    """Turn a library's error about a wrong model, adapter or option into one line."""
     from safetensors import SafetensorError
 
     try:
@@ -29,8 +30,9 @@ def making(model: str) -> Iterator[None]:
     except InputError:
         raise
     except (ImportError, OSError, RuntimeError, SafetensorError, ValueError) as error:
-        said = next(line for line in [*str(error).splitlines(), repr(error)] if line.strip())
-        raise InputError(f"{model}: {said.strip()}") from error
+        lines = [*str(error).splitlines(), repr(error)]
+        message = next(line.strip() for line in lines if line.strip())
+        raise InputError(f"{model}: {message}") from error
 
 
 def local_folder(model: str, revision: str = "main") -> Path:
@@ -48,7 +50,7 @@ def local_folder(model: str, revision: str = "main") -> Path:
 
 
 def check_folder(folder: Path, weights: bool = True) -> None:
-    """Raise `InputError` naming the file that a model's folder lacks."""
+    """Raise `InputError` naming a file that is missing in a model's folder."""
     names = [*(["config.json"] if weights else []), "tokenizer.json", "tokenizer_config.json"]
     for name in names:
         if not (folder / name).is_file():
@@ -58,12 +60,11 @@ def check_folder(folder: Path, weights: bool = True) -> None:
 
 
 def load_tokenizer(model: str, template: Path, revision: str = "main", weights: bool = True) -> Any:
-    """The tokenizer of a folder or of ORG/NAME, with the chat template in a file.
+    """The tokenizer of a folder or of ORG/NAME, with the chat template of a file.
 
-    ``weights`` is whether the model is needed too. Raises `InputError` when a file is missing, when
-    padding and end-of-text are one token, when the template cannot be rendered, does not train the
-    token that ends an answer, or doubles the beginning-of-text token that the tokenizer puts before
-    every text.
+    ``weights`` is whether the folder must contain the model too. Raises `InputError` if a file is
+    missing, if padding and end-of-text are the same token, or if the template cannot be rendered,
+    hides the token that ends an answer from the loss, or adds a second beginning-of-text token.
     """
     from transformers import AutoTokenizer
 
@@ -78,8 +79,8 @@ def load_tokenizer(model: str, template: Path, revision: str = "main", weights: 
     if stop is None:
         raise InputError(f"{model}: the tokenizer has no {IM_END}, the token that ends an answer")
     encoded = Chat(tokenizer, tokenizer.chat_template).encode([conversation("1 + 1?", "2")])[0]
-    said = [i for i, spoken in zip(encoded.ids, encoded.assistant_mask, strict=True) if spoken]
-    if said[-1:] != [stop]:
+    answer = list(itertools.compress(encoded.ids, encoded.assistant_mask))
+    if answer[-1:] != [stop]:
         raise InputError(
             f"{template}: the loss would not see {IM_END} at the end of an answer; "
             "put it inside the template's generation block"
@@ -89,22 +90,22 @@ def load_tokenizer(model: str, template: Path, revision: str = "main", weights: 
     if bos is not None and tokenizer(text)["input_ids"][:2] == [bos, bos]:
         raise InputError(
             f"{template}: it begins with {tokenizer.bos_token}, which the tokenizer of {model} "
-            "puts before every text: there would be two; leave it out of the template"
+            "already puts before every text; there would be two: remove it from the template"
         )
     return tokenizer
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """SHA-256 of all that decides the ids of a conversation: rules, template, special tokens."""
+    """SHA-256 of everything that determines the token ids of a conversation."""
     special = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
     described = tokenizer.backend_tokenizer.to_str() + tokenizer.chat_template + special
     return hashlib.sha256(described.encode("utf-8")).hexdigest()
 
 
 def check_vocabulary(tokenizer: Any, rows: int) -> int:
-    """Rows of the embedding that no token uses; the model may have such rows, as padding.
+    """The number of embedding rows without a token; a model may have such rows as padding.
 
-    Raises `InputError` naming a token, a special one if there is any, whose id has no row.
+    Raises `InputError` naming a token without a row, preferably a special token.
     """
     ids = tokenizer.get_vocab()
     outside = [token for token, i in ids.items() if i >= rows]
@@ -119,28 +120,29 @@ def check_vocabulary(tokenizer: Any, rows: int) -> int:
 
 
 def set_stop(model: Any, tokenizer: Any) -> None:
-    """Have the model generate by a configuration of our own, to the end of an answer.
+    """Give the model a generation configuration that stops at the end of an answer.
 
-    What the base model's asks for besides, such as a penalty or sampling, would be in every answer
-    that is measured, rewarded or published; it is left out, and told.
+    Other settings of the base model's configuration, such as penalties or sampling, would affect
+    every answer that is measured, rewarded or published; they are dropped, with a note.
     """
     from evaluation import decoding
 
-    asked = model.generation_config
+    configured = model.generation_config
     ends = decoding.stop_ids(model, tokenizer, "chat")
     model.generation_config = decoding.own(ends, tokenizer.pad_token_id)
-    told = decoding.note(model.config.name_or_path or "the base model", decoding.ignored(asked))
-    if told and os.environ.get("RANK", "0") == "0":  # of several processes, the main one
-        print(told, flush=True)
+    name = model.config.name_or_path or "the base model"
+    note = decoding.note(name, decoding.ignored(configured))
+    if note and os.environ.get("RANK", "0") == "0":  # once for all processes
+        print(note, flush=True)
 
 
 def save(trainer: Any, tokenizer: Any, base: dict[str, Any], folder: Path) -> None:
     """Fill ``folder`` with the trained model, its tokenizer and the chat template.
 
-    ``base`` is what AutoModelForCausalLM.from_pretrained takes; an adapter is merged into it, so
-    the weights of a quantised base are the unquantised ones. Every process must call it, because
-    sharded weights are gathered; the main one writes. An `OSError` or the library's own error when
-    the disk is full.
+    ``base`` are the arguments of AutoModelForCausalLM.from_pretrained; an adapter is merged into
+    that model, so the weights of a quantised base are written unquantised. Every process must call
+    this, because sharded weights are gathered; the main one writes. Raises `OSError` or the
+    library's own error when the disk is full.
     """
     from peft import PeftModel
 
@@ -160,7 +162,7 @@ def save(trainer: Any, tokenizer: Any, base: dict[str, Any], folder: Path) -> No
 
 
 def merge(adapter: Path, base: dict[str, Any]) -> Any:
-    """A model with an adapter's folder merged into it; ``base`` as in `save`."""
+    """A model with the adapter of a folder merged into it; ``base`` as in `save`."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -169,18 +171,18 @@ def merge(adapter: Path, base: dict[str, Any]) -> Any:
 
 
 def adapt(folder: Path, template: str) -> None:
-    """Have the configurations that transformers 5 wrote read by transformers 4 and others too."""
+    """Make the configurations that transformers 5 wrote readable for transformers 4 and others."""
     config = read_json(folder / "config.json")
     rope = dict(config.get("rope_parameters") or {})
-    # Layers of several kinds have a mapping each, for which transformers 4 has no single form.
+    # With several kinds of layers there is a mapping for each; transformers 4 cannot express it.
     if "rope_theta" in rope:
         config["rope_theta"] = rope.pop("rope_theta")
         config["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else rope
     config["torch_dtype"] = config.get("dtype")
-    config["use_cache"] = True  # the trainer switched it off
+    config["use_cache"] = True  # the trainer disabled it
     write_json(folder / "config.json", config)
     settings = read_json(folder / "tokenizer_config.json")
-    for key in ("backend", "is_local", "local_files_only"):  # of this machine, not of the tokenizer
+    for key in ("backend", "is_local", "local_files_only"):  # they describe this machine
         settings.pop(key, None)
     settings.update(
         tokenizer_class="PreTrainedTokenizerFast",

@@ -103,7 +103,7 @@ def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
         data.near_duplicates,
     )
     for number, (reason, of) in repeated.items():
-        examples[number].reason, examples[number].of = reason, examples[of].question
+        examples[number].reason, examples[number].duplicate_of = reason, examples[of].question
         rejected.append(examples[number])
     return [example for example in examples if example.reason is None], rejected
 

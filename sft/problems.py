@@ -1,4 +1,4 @@
-"""Question sets in; problems with their right answers, for sampling and judging, out."""
+"""The problems that DPO and GRPO sample answers to, with the right answers to judge them by."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,26 +19,27 @@ class Problem:
 
 
 def load(data: TuningData) -> tuple[list[Problem], dict[str, Counter[str]]]:
-    """The different questions of all sources, in order; counts by source, of reasons and ``kept``.
+    """The distinct questions of all sources, in order, and the counts of each source.
 
-    A question that spells a special token is rejected (``special_token``): trainers that tokenise
-    by themselves would make one of it. `InputError` when nothing is left.
+    The counts are of ``kept`` questions and of those rejected, by reason. A question that contains
+    the text of a special token is rejected (``special_token``), because a trainer that tokenises
+    the text would read it as that token. Raises `InputError` when no problem is left.
     """
     examples, rejected = select(data)
     counts = {name: Counter[str]() for name in data.sources}
     for example in rejected:
         counts[example.source][str(example.reason)] += 1
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
     for example in examples:
         question = example.question
         if any(token in question for token in SPECIAL_TOKENS):
             counts[example.source]["special_token"] += 1
-        elif question in found:
+        elif question in problems:
             counts[example.source]["repeated_question"] += 1
         else:
             answer = example.solution.rpartition(f"\n{PREFIX}")[2].removeprefix(PREFIX)
-            found[question] = Problem(question, answer)
+            problems[question] = Problem(question, answer)
             counts[example.source]["kept"] += 1
-    if not found:
+    if not problems:
         raise InputError("sources: no problem is left in them")
-    return list(found.values()), counts
+    return list(problems.values()), counts

@@ -1,8 +1,8 @@
-"""Completions in, rewards out, in the form that TRL's GRPOTrainer calls.
+"""The rewards of completions, as functions that TRL's GRPOTrainer calls.
 
-Accuracy is that of strict evaluation: of all that a completion says, its first final line alone
-counts, so naming many numbers is no better than naming the first of them. There is no reward for
-length: steps are what the model is to learn, and a text that goes round in circles is repetitive.
+Accuracy is that of strict evaluation: only the first final line of a completion counts, so naming
+many numbers is no better than naming the first one. There is no reward for length, because the
+model should learn steps; a text that goes in circles is penalised as repetition.
 """
 
 import re
@@ -16,34 +16,38 @@ from tinymathreason.config import nearest
 from tinymathreason.latex import plain_number
 
 NGRAM = 4
-"""Words of a run that `repetition` looks for again."""
+"""Length, in words, of the runs that `repetition` compares."""
 
 _CLAIM = re.compile(rf"^{PREFIX}(.*)", re.MULTILINE)
 _MARKS = re.compile(rf"^[^\S\n]*{PREFIX.strip()}", re.MULTILINE)
-# A long word is several, and a long gap is one, lest a run of letters or of line breaks be short.
+# A long word counts as several and a long gap as one, so that a long run of letters or of line
+# breaks has many words.
 _WORD = re.compile(r"\S{1,8}|\s{8}")
 
 
 def accuracy(text: str, right: str, judge: Checker | None = None) -> float:
-    """1.0 when the first final line of ``text`` states the answer ``right``, else 0.0.
+    """1.0 if the first final line of ``text`` states the answer ``right``, else 0.0.
 
-    A plain number must be stated plainly. Any other answer is for the evaluation's own ``judge``,
-    which sees what the first line that begins as a final line does says; `InputError` without one.
+    If the right answer is a plain number, the stated one must be one too. Any other answer is
+    compared by the evaluation's ``judge``, which gets the rest of the first line that begins like a
+    final line. Raises `InputError` if it is needed and missing.
     """
     number = plain_number(right)
     if number is not None:
         return float(same_number(read_final(text), number))
     if judge is None:
-        raise InputError(f"answer {right!r:.60}: no plain number, and no judge of LaTeX is at hand")
+        raise InputError(
+            f"answer {right!r:.60}: not a plain number, and there is no judge for LaTeX"
+        )
     claim = _CLAIM.search(text)
     return float(claim is not None and judge.correct(claim[1], right))
 
 
 def well_formed(text: str, right: str) -> float:
-    """1.0 when ``text`` is steps, then one final line and nothing more, else 0.0.
+    """1.0 if ``text`` consists of steps and one final line at its end, else 0.0.
 
-    The final line states a plain number where ``right`` is one. No other line begins with its
-    marks, and not even a line break follows, since a model has to learn to stop.
+    The final line states a plain number if ``right`` is one. No other line begins with its marks.
+    Not even a line break may follow, because the model has to learn to stop.
     """
     steps, _, last = text.rpartition("\n")
     stated = last.removeprefix(PREFIX)
@@ -58,10 +62,10 @@ def well_formed(text: str, right: str) -> float:
 
 
 def repetition(text: str) -> float:
-    """Minus the share of runs of four words that stood in ``text`` before, in [-1, 0].
+    """Minus the share of runs of four words that occur earlier in ``text``; between -1 and 0.
 
     The measure is seq-rep-4 of Welleck et al., 2020 (https://arxiv.org/abs/1908.04319), as a
-    penalty. 0.0 for fewer than four words. Takes time linear in the text.
+    penalty. It is 0.0 for fewer than four words and takes time linear in the length of the text.
     """
     words = _WORD.findall(text)
     runs = list(zip(*(words[start:] for start in range(NGRAM)), strict=False))
@@ -73,7 +77,7 @@ REWARDS: dict[str, Callable[[str, str, Checker | None], float]] = {
     "format": lambda text, right, _: well_formed(text, right),
     "repetition": lambda text, _, __: repetition(text),
 }
-"""Rewards by name, each of a completion's text, the right answer and a judge."""
+"""The rewards by name; their arguments are a completion, the right answer and a judge."""
 
 
 class Reward:
@@ -85,7 +89,7 @@ class Reward:
         self._score = REWARDS[name]
         self._judge = judge
         self.__name__ = name
-        """What TRL logs the reward by."""
+        """The name under which TRL logs the reward."""
 
     def __call__(
         self,
@@ -93,7 +97,7 @@ class Reward:
         answer: Sequence[str],
         **columns: Any,
     ) -> list[float]:
-        """A reward for each completion: a text, or messages of which the last one counts."""
+        """The rewards of completions; each is a text, or messages of which the last one counts."""
         texts = (c if isinstance(c, str) else c[-1]["content"] for c in completions)
         pairs = zip(texts, answer, strict=True)
         return [self._score(text, right, self._judge) for text, right in pairs]

@@ -1,4 +1,4 @@
-"""A tuned model and questions in; its answers by chance, as token-exact texts, out."""
+"""Samples a tuned model's answers, as texts whose tokens are exactly the sampled ones."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the model said to a problem."""
+    """One answer of the model to a problem."""
 
     text: str
     """The completion, without the token that ends it."""
     flaw: str | None = None
-    """``unended``: no stop token. ``inexact``: the text has other tokens than those the model said,
-    as when it said a control token. Neither is half of a pair: the template puts a stop token
-    behind every answer, so that an unended chosen one would be cut short, and an unended rejected
-    one would teach not to stop there."""
+    """Why it cannot be in a pair. ``unended``: there is no stop token; since the template adds one
+    to every answer, a chosen one would look finished where it was cut, and a rejected one would
+    teach the model not to stop there. ``inexact``: the text has other tokens than the model
+    generated, for example because one of them was a control token."""
 
 
 class Sampler:
-    """A tuned model that answers by chance; `InputError` when ``folder`` holds no model."""
+    """Samples answers from a tuned model.
+
+    Raises `InputError` if ``folder`` contains no model.
+    """
 
     def __init__(self, folder: Path, chat: "Chat", sampling: "Sampling") -> None:
         from evaluation import decoding
@@ -38,22 +41,22 @@ class Sampler:
         self._model = Generator(folder, "plain").model
         ends = decoding.stop_ids(self._model, tokenizer, "chat")
         self._ends = {*ends, tokenizer.pad_token_id}
-        asked = decoding.ignored(self._model.generation_config)
-        if told := decoding.note(folder, asked):
-            print(told, flush=True)
+        ignored = decoding.ignored(self._model.generation_config)
+        if note := decoding.note(folder, ignored):
+            print(note, flush=True)
         self._model.generation_config = decoding.own(
             ends,
             tokenizer.pad_token_id,
             do_sample=True,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            top_k=0,  # the library's default draws from 50 tokens
+            top_k=0,  # the default restricts sampling to 50 tokens
             num_return_sequences=sampling.samples,
             max_new_tokens=sampling.max_new_tokens,
         )
 
     def __call__(self, questions: Sequence[str], seed: int) -> list[list[Sample]]:
-        """The samples of every question; the same for the same questions and seed."""
+        """The samples of every question; equal questions and seeds give equal samples."""
         import torch
 
         prompts = [e.ids for e in self._chat.encode([conversation(q) for q in questions], True)]
@@ -67,12 +70,12 @@ class Sampler:
         return [[self._read(q, next(rows)) for _ in range(self._samples)] for q in questions]
 
     def _read(self, question: str, ids: list[int]) -> Sample:
-        """A row of new tokens, padded after its end, as a sample."""
-        said = list(itertools.takewhile(lambda i: i not in self._ends, ids))
-        text = self._chat.tokenizer.decode(said, skip_special_tokens=False)
-        if ids[len(said) : len(said) + 1] != [self._stop]:
+        """The sample in a row of generated token ids, which may have padding after its end."""
+        answer = list(itertools.takewhile(lambda i: i not in self._ends, ids))
+        text = self._chat.tokenizer.decode(answer, skip_special_tokens=False)
+        if ids[len(answer) : len(answer) + 1] != [self._stop]:
             return Sample(text, "unended")
-        exact = tokens(self._chat, question, text)[1] == [*said, self._stop]
+        exact = tokens(self._chat, question, text)[1] == [*answer, self._stop]
         return Sample(text, None if exact else "inexact")
 
 

@@ -50,7 +50,7 @@ def one_stop_of_two(tokenizer, ids, labels):
         (one_stop_of_two, "not an answer with"),
         (lambda t, ids, labels: (ids, ids), r"would see '<\|im_start\|>user"),
         (lambda t, ids, labels: (ids, [*ids[:-1], -100]), r"would see '<\|im_start\|>user"),
-        (lambda t, ids, labels: (ids, [-100, *labels[:-1]]), "another token"),
+        (lambda t, ids, labels: (ids, [-100, *labels[:-1]]), "a label differs from the token"),
     ],
 )
 def test_a_wrong_row_is_told(tokenizer, row, change, words) -> None:

@@ -274,7 +274,7 @@ def test_it_refuses_a_second_process_and_a_foreign_folder(model_dir, tmp_path, m
         (["sampling.temperature=0"], "temperature must be above 0"),
         (["sampling.top_q=1"], "did you mean 'top_p'"),
         (["pairs_per_problem=0"], "pairs_per_problem must be at least 1"),
-        (["--model_name_or_path", "org/name"], "org/name@main: no such folder here"),
+        (["--model_name_or_path", "org/name"], "org/name@main: no such folder"),
     ],
 )
 def test_bad_input_is_one_line(model_dir, tmp_path, arguments, words) -> None:

@@ -142,7 +142,7 @@ def test_questions_of_a_benchmark_are_rejected(tmp_path, model_dir) -> None:
     benchmarks = [{"path": test, "fields": ["question"]}]
     folder, counts = made(tmp_path, model_dir, {"a": content}, decontaminate=benchmarks)
     assert counts["a"]["rejected"] == {"contaminated": 1}
-    assert json.loads((folder / prepare.REJECTED).read_text())["of"] == question
+    assert json.loads((folder / prepare.REJECTED).read_text())["duplicate_of"] == question
 
 
 def test_generated_problems_are_of_the_training_split(tmp_path, model_dir) -> None:

@@ -78,7 +78,7 @@ def test_other_answers_are_for_the_judge() -> None:
     assert judge.asked == [("\\frac12", "\\frac12"), ("3", "\\frac12")]
     assert accuracy("#### 41.9", "42", judge) == 0.0
     assert len(judge.asked) == 2
-    with pytest.raises(InputError, match="no plain number, and no judge"):
+    with pytest.raises(InputError, match="not a plain number, and there is no judge"):
         accuracy("#### \\frac12", "\\frac12")
 
 
