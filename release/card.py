@@ -145,20 +145,12 @@ def check_same_model(records: "RunRecords", config: Any) -> None:
         raise InputError(
             f"{folders.base}: {folders.model} was not tuned from it; name its base by --base"
         )
-    if trained is None:
-        return
-    for theirs, value, ours, own in (
-        ("base_emb_dim", trained.base_emb_dim, "hidden_size", config.hidden_size),
-        (
-            "base_num_decoder_layers",
-            trained.base_num_decoder_layers,
-            "num_hidden_layers",
-            config.num_hidden_layers,
-        ),
-    ):
-        if value != own:
+    sizes = {"base_emb_dim": "hidden_size", "base_num_decoder_layers": "num_hidden_layers"}
+    for theirs, ours in sizes.items() if trained else ():
+        size, own = getattr(trained, theirs), getattr(config, ours)
+        if size != own:
             raise InputError(
-                f"{folders.pretrain}: its {theirs} is {value}, the model's {ours} {own}; name the "
+                f"{folders.pretrain}: its {theirs} is {size}, the model's {ours} {own}; name the "
                 "run that trained it by --pretrain"
             )
 

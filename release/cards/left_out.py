@@ -1,8 +1,20 @@
 """What a card leaves out because no record has it; the user is told on the terminal."""
 
-from pathlib import Path
-
 from release.records import RunRecords
+
+_FIGURES = {
+    "mixture": "sources of pretraining, their weights, documents, tokens and passes, documents "
+    "rejected, benchmarks looked for in pretraining",
+    "configuration": "batch, optimiser, peak learning rate, schedule, warm-up and precision of "
+    "pretraining",
+    "starts": "batch, hardware and chip-hours of pretraining",
+    "conversion": "largest difference of logits, mean KL divergence, agreement of the most likely "
+    "token",
+    "stages": "seconds and memory of the stages",
+    "results": "accuracy",
+    "examples": "origin of the examples, benchmarks looked for in fine-tuning",
+}
+"""The figures of a card that come from a record, by its name in `RunRecords`."""
 
 
 class LeftOut:
@@ -22,43 +34,17 @@ class LeftOut:
     def add_missing(self, records: RunRecords) -> None:
         """Remember the figures of every record that does not exist."""
         folders = records.folders
-        missing: list[tuple[object, Path, str]] = [
-            (
-                records.mixture,
-                folders.mixture / "manifest.json",
-                "sources of pretraining, their weights, documents, tokens and passes, documents "
-                "rejected, benchmarks looked for in pretraining",
-            ),
-            (
-                records.configuration,
-                folders.pretrain / "config.json",
-                "batch, optimiser, peak learning rate, schedule, warm-up and precision of "
-                "pretraining",
-            ),
-            (
-                records.starts,
-                folders.pretrain / "provenance.json",
-                "batch, hardware and chip-hours of pretraining",
-            ),
-            (
-                records.conversion,
-                folders.base / "conversion.json",
-                "largest difference of logits, mean KL divergence, agreement of the most likely "
-                "token",
-            ),
-            (records.stages, folders.stages, "seconds and memory of the stages"),
-            (records.results, folders.evaluation, "accuracy"),
-        ]
-        if records.tuned:
-            missing.append(
-                (
-                    records.examples,
-                    records.examples_path,
-                    "origin of the examples, benchmarks looked for in fine-tuning",
-                )
-            )
-        for record, path, figures in missing:
-            if not record:
-                self.add(figures, f"{path}: no such record")
+        paths = {
+            "mixture": folders.mixture / "manifest.json",
+            "configuration": folders.pretrain / "config.json",
+            "starts": folders.pretrain / "provenance.json",
+            "conversion": folders.base / "conversion.json",
+            "stages": folders.stages,
+            "results": folders.evaluation,
+            **({"examples": records.examples_path} if records.tuned else {}),
+        }
+        for name, path in paths.items():
+            if not getattr(records, name):
+                self.add(_FIGURES[name], f"{path}: no such record")
         if records.conversion and records.conversion.parity is None:
-            self.add("parity", f"{missing[3][1]}: the conversion was not proven")
+            self.add("parity", f"{paths['conversion']}: the conversion was not proven")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release.markdown import escape, fenced
+from release.report import LABELS
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
@@ -17,14 +18,6 @@ from tinymathreason.tables import markdown_table
 if TYPE_CHECKING:
     from tinymathreason.records.report import Report
 
-LABELS = {
-    "data": "data preparation",
-    "pretrain": "pretraining",
-    "conversion": "conversion and parity",
-    "sft": "fine-tuning",
-    "evaluate_base": "evaluation, base",
-    "evaluate_sft": "evaluation, tuned",
-}
 _ORDER = {name: number for number, name in enumerate(LABELS)}
 
 

@@ -12,28 +12,12 @@ import jinja2
 from markupsafe import Markup
 
 from release.markdown import TEMPLATES, visible
-from release.report import charts
+from release.report import LABELS, charts
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
-from tinymathreason.records.conversion import ParityRecord
 from tinymathreason.records.report import Report, ReportAccuracy, SourceSummary
 
-STAGES = {
-    "data": "Data preparation",
-    "pretrain": "Pretraining",
-    "conversion": "Conversion and parity",
-    "sft": "Fine-tuning",
-    "evaluate_base": "Evaluation, base",
-    "evaluate_sft": "Evaluation, tuned",
-}
 MODELS = {"base": "Base model", "sft": "Tuned model"}
-_PARITY = {
-    "max_abs_diff": "largest difference of two logits",
-    "scale": "largest logit",
-    "mean_kl": "mean divergence (KL), nats a token",
-    "argmax_agreement": "same most likely token",
-    "positions": "positions compared",
-}
 
 
 def page(record: Report) -> str:
@@ -48,6 +32,7 @@ def page(record: Report) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
+        "model": _model,
         "duration": _unbroken(units.duration),
         "memory": _unbroken(units.memory),
         "percent": percent,
@@ -58,14 +43,10 @@ def page(record: Report) -> str:
         record=record,
         name=Path(record.run).name,
         css=Markup(css + STYLE),  # noqa: S704 (ours)
-        figures=list(_figures(record)),
         stages=list(_stages(record)),
         sets={"pretraining": _sources(record.data), "tuning": _sources(record.sft_data)},
         trainings=list(_trainings(record)),
         accuracy=_accuracy(record.accuracy),
-        parity=list(_parity(record.parity)),
-        right=[sample for sample in record.samples if sample.correct],
-        wrong=[sample for sample in record.samples if not sample.correct],
         processor=processor.describe(record.provenance.processor),
     )
 
@@ -90,21 +71,11 @@ def _unbroken(words: Callable[[float], str]) -> Callable[[float], str]:
 
 
 def _stage(name: str) -> str:
-    return STAGES.get(name, name.replace("_", " "))
+    return LABELS[name].capitalize() if name in LABELS else name.replace("_", " ")
 
 
 def _model(name: str) -> str:
     return MODELS.get(name, name.replace("_", " "))
-
-
-def _figures(record: Report) -> Iterator[tuple[str, str]]:
-    """The figures at the head of the page, by their labels."""
-    yield "parameters", f"{record.parameters:,}"
-    yield "tokens of pretraining", f"{record.tokens.pretrain:,}"
-    yield "all stages", _unbroken(units.duration)(sum(record.seconds.values()))
-    yield "peak memory", _unbroken(units.memory)(max(record.peak_bytes.values()))
-    for model, result in record.accuracy.items():
-        yield f"{_model(model).lower()}, {result.task}", percent(result.value)
 
 
 def _stages(record: Report) -> Iterator[dict[str, Any]]:
@@ -193,16 +164,3 @@ def _accuracy(results: dict[str, ReportAccuracy]) -> dict[str, Any] | None:
     chart = charts.accuracies("accuracies", "Accuracy with 95 % intervals", description, bars)
     kinds = sorted({result.interval for result in results.values()})
     return {"rows": rows, "chart": Markup(chart), "intervals": " or ".join(kinds)}  # noqa: S704
-
-
-def _parity(parity: ParityRecord) -> Iterator[tuple[str, str, str]]:
-    """Rows of a measure, its value and its limit."""
-    limits = {
-        "max_abs_diff": f"{parity.tolerance:.0e} of the largest logit",
-        "mean_kl": f"{parity.kl_tolerance:.0e}",
-    }
-    for key, words in _PARITY.items():
-        value = getattr(parity, key)
-        share = key == "argmax_agreement"
-        shown = f"{100 * value:.6g}\u00a0%" if share else f"{value:,.4g}"
-        yield words, shown, limits.get(key, "")
