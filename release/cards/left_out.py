@@ -1,4 +1,4 @@
-"""What a card leaves out because no record has it; the user is told on the terminal."""
+"""Figures that a card leaves out because no record has them; the command prints them."""
 
 from release.records import RunRecords
 

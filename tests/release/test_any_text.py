@@ -36,7 +36,11 @@ def test_a_card_shows_any_text(tmp_path_factory, text, argument) -> None:
     manifest = {
         **MANIFEST,
         "sources": {text: {**web, "documents": documents}, "sums": sums},
-        "recipe": {"sources": {text: planned}, "decontaminate": [{"path": text}]},
+        "recipe": {
+            **MANIFEST["recipe"],
+            "sources": {text: planned},
+            "decontaminate": [{"path": text}],
+        },
         "epochs": {text: 1.0, "sums": 1.0},
     }
     request = {**RESULT["request"], "data": text}
