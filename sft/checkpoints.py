@@ -9,7 +9,7 @@ from typing import Any
 from sft.model import SHARD
 from tinymathreason.checkpoints import trainer_complete
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
+from tinymathreason.records.tuning import TuningRun
 from tinymathreason.writes import check_room, failed_write
 
 AGAIN = "run the same command again: it goes on from the last checkpoint"
@@ -30,13 +30,15 @@ _WORDS = {
 def check_owner(output: Path, inputs: dict[str, Any]) -> None:
     """Raise `InputError` when ``output`` holds a run that differs in any of ``inputs``.
 
-    What the record of the run there does not have is not compared.
+    These are fields of `TuningRun`; those that are not known yet are left out.
     """
     path = output / INPUTS
-    found = read_json(path) if path.is_file() else {}
-    for key in sorted(inputs.keys() & found.keys(), key=lambda key: (key in _WORDS, key)):
-        if found[key] != inputs[key]:
-            words = _WORDS.get(key) or f"has another {_first_difference(found[key], inputs[key])};"
+    if not path.is_file():
+        return
+    stored = dict(TuningRun.load(path))
+    for key in sorted(inputs, key=lambda key: (key in _WORDS, key)):
+        if stored[key] != inputs[key]:
+            words = _WORDS.get(key) or f"has another {_first_difference(stored[key], inputs[key])};"
             raise InputError(f"{output}: the run there {words} remove it or set output_dir")
 
 
@@ -55,7 +57,7 @@ def claim(output: Path, inputs: dict[str, Any]) -> None:
     check_owner(output, inputs)
     if (output / MODEL).exists():
         raise InputError(f"{output / MODEL}: another process has completed it")
-    write_json(output / INPUTS, inputs)
+    TuningRun(**inputs).write(output / INPUTS)
 
 
 def last_checkpoint(output: Path, processes: int = 1) -> Path | None:

@@ -19,6 +19,7 @@ from tinymathreason import cli
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 from tinymathreason.latex import plain_number
+from tinymathreason.records import tuning
 
 if TYPE_CHECKING:
     from sft.problems import Problem
@@ -29,6 +30,7 @@ class Grpo(Algorithm[GrpoData]):
     """Group relative policy optimisation with the rewards of `sft.rewards`."""
 
     name = "grpo"
+    record_class = tuning.GrpoRecord
     data_class = GrpoData
     trl_config = "GRPOConfig"
 
@@ -66,7 +68,7 @@ class Grpo(Algorithm[GrpoData]):
             self._judge = session.resources.enter_context(Checker())
         return Examples(
             Dataset.from_list(rows(problems)),
-            hashlib.sha256(json.dumps(rows(problems)).encode()).hexdigest(),
+            {"problems": hashlib.sha256(json.dumps(rows(problems)).encode()).hexdigest()},
             {
                 "counts": {name: dict(entry) for name, entry in counts.items()},
                 "problems": len(problems),
@@ -113,11 +115,11 @@ class Grpo(Algorithm[GrpoData]):
         """The answers that no one could judge, by reason."""
         return {"unjudged": dict(self._judge.failures) if self._judge else {}}
 
-    def summary(self, counts: dict[str, Any]) -> str:
+    def summary(self, record: Any) -> str:
         """A line for each source."""
         return "\n".join(
             f"{name}: {', '.join(f'{count:,} {what}' for what, count in entry.items())}"
-            for name, entry in counts.items()
+            for name, entry in record.counts.items()
         )
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
@@ -24,7 +24,9 @@ from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import check_replaceable, locked, new_directory, read_json, write_json
+from tinymathreason.files import locked, new_directory, read_json, write_json
+from tinymathreason.records.base import check_replaceable
+from tinymathreason.records.tuning import PreferenceCounts, Preferences, SamplingInputs
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 """Counts, inputs and provenance."""
-KIND = "sft.preferences"
-"""What the manifest says that the folder is."""
 PAIRS = "pairs.jsonl"
 """TRL's conversational preferences: ``prompt``, ``chosen`` and ``rejected``, messages each."""
 SAMPLES = "samples.jsonl"
@@ -94,7 +94,7 @@ def prepare(
     tokenizer = load_tokenizer(str(start), data.chat_template)
     chat = Chat(tokenizer, tokenizer.chat_template)
     folder = data.pairs_dir or output / "pairs"
-    check_replaceable(folder, MANIFEST, KIND, (PAIRS, SAMPLES))
+    check_replaceable(folder, MANIFEST, Preferences, (PAIRS, SAMPLES))
     problems, sources = load(data)
     prompts = chat.encode([conversation(problem.question) for problem in problems], True)
     left_out: Counter[str] = Counter()
@@ -108,18 +108,21 @@ def prepare(
             left_out["too_long"] += 1
         else:
             asked.append((problems[i].question, number))
-    sampled = {
-        "problems": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
-        "tokenizer": tokenizer_hash(tokenizer),
-        "model": model_hash(start),
-        "asking": asking_hash(start),  # which says what ends an answer
-        "sampling": dataclasses.asdict(data.sampling),
-    }
-    inputs = {**sampled, "pairs_per_problem": data.pairs_per_problem}
+    inputs = SamplingInputs(
+        problems=hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+        tokenizer=tokenizer_hash(tokenizer),
+        model=model_hash(start),
+        asking=asking_hash(start),  # which says what ends an answer
+        sampling=dataclasses.asdict(data.sampling),
+    )
+    sampled = inputs.model_dump()
     work = folder.with_name(f"{folder.name}.sampling")
 
     def is_fresh() -> bool:
-        return folder.exists() and bool(read_json(folder / MANIFEST).get("inputs") == inputs)
+        if not folder.exists():
+            return False
+        before = Preferences.load(folder / MANIFEST)
+        return before.inputs == inputs and before.pairs_per_problem == data.pairs_per_problem
 
     if is_fresh() and not work.exists():
         return folder
@@ -134,10 +137,15 @@ def prepare(
             with new_directory(folder, replace=True) as aside:
                 counts = _write(aside, answered, data.pairs_per_problem)
                 counts["left_out"] = left_out
-                record = {"kind": KIND, "counts": counts, "sources": sources}
-                record |= {"inputs": inputs, "model": model}
-                record["pairs_sha256"] = file_hash(aside / PAIRS)
-                write_json(aside / MANIFEST, {**record, **provenance.record().model_dump()})
+                Preferences(
+                    counts=PreferenceCounts(**{name: dict(c) for name, c in counts.items()}),
+                    sources={name: dict(entry) for name, entry in sources.items()},
+                    inputs=inputs,
+                    pairs_per_problem=data.pairs_per_problem,
+                    model=model,
+                    pairs_sha256=file_hash(aside / PAIRS),
+                    provenance=provenance.record(),
+                ).write(aside / MANIFEST)
         shutil.rmtree(work)
     return folder
 
@@ -145,7 +153,7 @@ def prepare(
 def read_pairs(folder: Path) -> bytes:
     """The content of pairs.jsonl; `InputError` when it is not what was written."""
     pairs = (folder / PAIRS).read_bytes()
-    if hashlib.sha256(pairs).hexdigest() != read_json(folder / MANIFEST).get("pairs_sha256"):
+    if hashlib.sha256(pairs).hexdigest() != Preferences.load(folder / MANIFEST).pairs_sha256:
         raise InputError(f"{folder / PAIRS} is damaged; remove {folder} to make the pairs again")
     return pairs
 
@@ -211,12 +219,12 @@ def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "none"
 
 
-def summary(counts: dict[str, Any]) -> str:
+def summary(counts: PreferenceCounts) -> str:
     """A table for a user: counts of problems, samples and pairs, and the share of right samples."""
     names = ("problems", "left_out", "samples", "pairs")
-    rows = [[name, _words(counts[name])] for name in names]
+    rows = [[name, _words(getattr(counts, name))] for name in names]
     table = tabulate(rows, tablefmt="plain", disable_numparse=True)
-    samples = counts["samples"]
+    samples = counts.samples
     total = samples.get("correct", 0) + samples.get("incorrect", 0)
     return f"{table}\n{samples.get('correct', 0) / total:.1%} of {total:,} samples are right"
 
@@ -235,7 +243,7 @@ def main(argv: Sequence[str]) -> None:
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision
     )
-    print(summary(read_json(folder / MANIFEST)["counts"]))
+    print(summary(Preferences.load(folder / MANIFEST).counts))
     print(f"{folder} is ready")
 
 

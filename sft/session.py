@@ -19,6 +19,7 @@ from sft.model import check_vocabulary, load_tokenizer, making, set_stop, tokeni
 from sft.settings import Settings
 from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
+from tinymathreason.records.tuning import Tuned
 
 if TYPE_CHECKING:
     from evaluation.problems import NumericProblem
@@ -30,8 +31,8 @@ class Examples:
 
     train: Any
     """The training set, as TRL's trainer takes it."""
-    fingerprint: Any
-    """SHA-256 of the examples, or one by split; a run goes on only with the same ones."""
+    fingerprint: dict[str, str]
+    """SHA-256 of the examples, by name; a run goes on only with the same ones."""
     record: dict[str, Any]
     """What the run's record says of the examples; their counts are under ``counts``."""
     evaluation: Any = None
@@ -92,6 +93,8 @@ class Algorithm[D: TuningData](ABC):
 
     name: ClassVar[str]
     """Short name; the record in the model's folder is ``NAME.json``."""
+    record_class: ClassVar[type[Tuned]]
+    """The record in the model's folder."""
     data_class: ClassVar[type[TuningData]]
     """The dataclass of the project's own keys, D."""
     trl_config: ClassVar[str]
@@ -120,17 +123,18 @@ class Algorithm[D: TuningData](ABC):
         return {}
 
     @abstractmethod
-    def summary(self, counts: dict[str, Any]) -> str:
-        """Text for a user from the counts of a record."""
+    def summary(self, record: Any) -> str:
+        """Text for a user from the counts of a ``record_class``."""
 
 
-def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> dict[str, Any]:
+def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tuned | None:
     """Train, write ``output_dir/model`` and return its record; an interrupted run continues.
 
     The folder holds the model with any adapter merged, its tokenizer with the chat template, a
     generation configuration that stops at the end of an answer, the curves and the record. It
     appears only when it is complete. Of several processes each one calls this and the main one
-    writes; prepare the examples first then, since the others wait for them half an hour at most.
+    writes; the others return None. Prepare the examples first then, since the others wait for
+    them half an hour at most.
 
     Raises `InputError` for options and examples that fail a check, for a folder that holds another
     run or in which another process is training, and for a full disk, which leaves the last
@@ -168,8 +172,10 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> dict
                 "data": examples.fingerprint,
                 "tokenizer": tokenizer_hash(tokenizer),
                 "processes": state.num_processes,
+                "accuracy": None,
                 **accuracy_hash(trainer),
             }
         checkpoints.train(trainer, output, settings.inputs | identity, state)
-        record = {**identity, **examples.record, **algorithm.record()}
-        return finish(trainer, tokenizer, model, output, f"{algorithm.name}.json", record, started)
+        fields = {**identity, **examples.record, **algorithm.record()}
+        kind = algorithm.record_class
+        return finish(trainer, tokenizer, model, output, kind, fields, started)

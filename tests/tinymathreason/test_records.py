@@ -201,7 +201,7 @@ def test_a_record_cannot_be_made_wrong_or_changed() -> None:
 def test_what_another_program_logs_may_have_no_number() -> None:
     entry = LogEntry(step=1, loss=float("nan"), grad_norm=float("inf"))  # type: ignore[call-arg]
     assert entry.model_dump() == {
-        "step": 1, "epoch": None, "loss": None, "eval_loss": None, "grad_norm": None,
+        "step": 1, "loss": None, "grad_norm": None,
     }  # fmt: skip
 
 

@@ -66,6 +66,16 @@ class OpenPart(Part):
 
     __pydantic_extra__: dict[str, Json] = pydantic.Field(init=False)
 
+    @pydantic.model_serializer(mode="wrap")
+    def _without_unset(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys but those that the other program did not give."""
+        values: dict[str, Any] = serialize(self)
+        return {
+            key: value
+            for key, value in values.items()
+            if value is not None or key in self.model_fields_set
+        }
+
 
 class Record(Part):
     """The content of one file, or of one line of a file."""
