@@ -110,6 +110,7 @@ class RunRecords:
         starts = _optional(Starts, folders.pretrain / "provenance.json")
         stages = {path.stem: Stage.load(path) for path in whole(folders.stages, "*.json")}
         started = sorted(stages.items(), key=lambda item: (item[1].attempts[0].started, item[0]))
+        tuned = tuning_record(folders.model)
         examples_path = examples_folder(folders.model.parent) / "manifest.json"
         return cls(
             folders=folders,
@@ -117,7 +118,7 @@ class RunRecords:
             configuration=_optional(Configuration, folders.pretrain / "config.json"),
             starts=starts.starts if starts else [],
             conversion=_optional(Conversion, folders.base / "conversion.json"),
-            tuned=tuning_record(folders.model),
+            tuned=tuned,
             examples_path=examples_path,
             examples=_optional(ExamplesManifest, examples_path),
             results={

@@ -518,6 +518,25 @@ def test_a_base_model_alone_has_a_card(run, capsys) -> None:
     assert f"{run / 'base'} is a base model" in printed
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("dpo", "tuned by direct preference optimisation on 5 pairs of answers."),
+        ("grpo", "tuned by group relative policy optimisation on 5 problems."),
+    ],
+)
+def test_other_tunings_have_a_card(run, capsys, kind, words) -> None:
+    (run / "sft/model/sft.json").unlink()
+    tuned = getattr(records, kind)(base=model_hash(run / "base"))
+    tuned.write(run / f"sft/model/{kind}.json")
+    records.preferences().write(run / "sft/data/manifest.json")
+    text = write(run)
+    assert words in text
+    assert f"# TinyMathReason-6K-{kind}" in text
+    assert f"\n- {kind}\n" in text  # a tag
+    assert "left out: sources of fine-tuning" in capsys.readouterr().out
+
+
 def test_places_can_be_named(run, tmp_path) -> None:
     text = write(run)
     moved = tmp_path / "moved"
