@@ -1,1 +1,1 @@
-"""Question-and-answer files and a base model in, a ChatML model out, by TRL's SFTTrainer."""
+"""Fine-tuning with TRL: SFT on questions and worked answers, then DPO or GRPO."""
