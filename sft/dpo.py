@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 class Dpo(Algorithm[DpoData]):
     """Direct preference optimisation on the pairs of `sft.preferences`."""
 
-    name = "dpo"
     record_class = tuning.DpoRecord
     data_class = DpoData
     trl_config = "DPOConfig"

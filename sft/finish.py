@@ -24,9 +24,9 @@ def finish[R: Tuned](
 ) -> R | None:
     """Write the finished model, its tokenizer, curves and record; returns the record.
 
-    ``model`` is TRL's ModelConfig; ``fields`` are those of the record, which is a ``kind``, that
-    say what the run began with; ``started`` is the monotonic time of its start. Every process
-    calls this; all but the main one get None. Raises `InputError` when the disk is full.
+    ``model`` is TRL's ModelConfig, ``kind`` the class of the record, and ``fields`` are its fields
+    about the start of the run, which was at the monotonic time ``started``. Every process calls
+    this; all but the main one get None. Raises `InputError` when the disk is full.
     """
     quantised = model.load_in_4bit or model.load_in_8bit
     base = {

@@ -13,7 +13,7 @@ from evaluation.answers import Checker
 from sft import command
 from sft.checkpoints import WholeCheckpoints
 from sft.config import GrpoData
-from sft.model import making, set_stop
+from sft.model import loading, set_stop
 from sft.session import Algorithm, Examples, Session
 from tinymathreason import cli
 from tinymathreason.chatml import conversation
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 class Grpo(Algorithm[GrpoData]):
     """Group relative policy optimisation with the rewards of `sft.rewards`."""
 
-    name = "grpo"
     record_class = tuning.GrpoRecord
     data_class = GrpoData
     trl_config = "GRPOConfig"
@@ -95,7 +94,7 @@ class Grpo(Algorithm[GrpoData]):
         rewards = session.settings.data.rewards
         training.reward_weights = list(rewards.values())
         options = training.model_init_kwargs
-        with making(model.model_name_or_path):
+        with loading(model.model_name_or_path):
             policy = AutoModelForCausalLM.from_pretrained(
                 model.model_name_or_path,
                 quantization_config=get_quantization_config(model),
@@ -112,7 +111,7 @@ class Grpo(Algorithm[GrpoData]):
         return session.make_trainer(Trainer, examples, policy, reward_funcs=reward_funcs)
 
     def record(self) -> dict[str, Any]:
-        """The answers that no one could judge, by reason."""
+        """The number of answers that could not be judged, by reason."""
         return {"unjudged": dict(self._judge.failures) if self._judge else {}}
 
     def summary(self, record: Any) -> str:

@@ -1,6 +1,6 @@
 """Command: sample a tuned model's answers, and pair right with wrong ones of the same problem.
 
-python -m sft.preferences --config sft/configs/dpo.yaml [sampling.samples=4 ...]
+python -m sft.preferences --config sft/configs/dpo.yaml [--sampling.samples 4 ...]
 """
 
 import dataclasses
@@ -34,30 +34,31 @@ if TYPE_CHECKING:
     from tinymathreason.chat import Chat
 
 MANIFEST = "manifest.json"
-"""Counts, inputs and provenance."""
+"""File with counts, inputs and provenance."""
 PAIRS = "pairs.jsonl"
-"""TRL's conversational preferences: ``prompt``, ``chosen`` and ``rejected``, messages each."""
+"""File in TRL's conversational preference format: ``prompt``, ``chosen``, ``rejected``."""
 SAMPLES = "samples.jsonl"
-"""Every problem with its right answer and all that the model said to it."""
+"""File with every problem, its right answer and all sampled answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A problem, its right number, and the samples for it."""
+class SampledProblem:
+    """A problem, its right number, and its samples."""
 
     question: str
     answer: str
     samples: list[Sample]
 
     def is_correct(self, sample: Sample) -> bool:
-        """Whether the evaluation counts the sample: its first final line has the right number."""
+        """Whether the first final line has the right number, as in strict evaluation."""
         return same_number(read_final(sample.text), self.answer)
 
     def pairs(self, most: int) -> tuple[list[tuple[str, str]], Counter[str]]:
         """At most ``most`` pairs of a right and a wrong text, and counts of the samples.
 
-        Equal texts count once; none is in two pairs while another is in none. Counts: ``correct``
-        + ``incorrect`` are all samples; ``usable`` + ``repeated`` + the flaws are, too.
+        Equal texts are used once, and no text is in two pairs while another is in none. Among the
+        counts, ``correct`` + ``incorrect`` is the number of samples, and so is ``usable`` +
+        ``repeated`` + the flaws.
         """
         counts: Counter[str] = Counter()
         right: list[str] = []
@@ -76,13 +77,14 @@ class Answered:
 def prepare(
     data: "DpoData", model: str, max_length: int | None, output: Path, revision: str = "main"
 ) -> Path:
-    """The folder of the pairs (``pairs_dir``, or ``pairs`` under ``output``), made anew when stale.
+    """The folder of the pairs, which are sampled again when it is missing or stale.
 
-    A problem whose prompt and longest completion have together more than ``max_length`` tokens is
-    left out (``too_long``): a trainer would cut the end of its answers. So is one whose answer is
-    no number. A killed call goes on where it was, and ends with the same pairs.
+    The folder is ``pairs_dir``, or ``pairs`` under ``output``. A problem is left out if its answer
+    is not a number, or if the prompt and the longest completion together exceed ``max_length``
+    tokens (``too_long``), because a trainer would cut the end of its answers. After an interruption
+    the next call continues and ends with the same pairs.
 
-    Raises `InputError` for what cannot be read, and when there is no pair.
+    Raises `InputError` for unreadable input, and when there is no pair.
     """
     from sft.model import load_tokenizer, local_folder, tokenizer_hash
     from sft.problems import load
@@ -98,8 +100,8 @@ def prepare(
     problems, sources = load(data)
     prompts = chat.encode([conversation(problem.question) for problem in problems], True)
     left_out: Counter[str] = Counter()
-    asked = []
-    # Longest first: a batch holds little padding, and memory runs out at once or never.
+    selected = []
+    # Longest first: batches have little padding, and if memory is short, it is so in the first one.
     for i in sorted(range(len(problems)), key=lambda i: -len(prompts[i].ids)):
         number = plain_number(problems[i].answer)
         if number is None:
@@ -107,12 +109,12 @@ def prepare(
         elif max_length and len(prompts[i].ids) + data.sampling.max_new_tokens > max_length:
             left_out["too_long"] += 1
         else:
-            asked.append((problems[i].question, number))
+            selected.append((problems[i].question, number))
     inputs = SamplingInputs(
-        problems=hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+        problems=hashlib.sha256(json.dumps(selected).encode()).hexdigest(),
         tokenizer=tokenizer_hash(tokenizer),
         model=model_hash(start),
-        asking=asking_hash(start),  # which says what ends an answer
+        asking=asking_hash(start),  # determines the tokens that end an answer
         sampling=dataclasses.asdict(data.sampling),
     )
     sampled = inputs.model_dump()
@@ -133,7 +135,7 @@ def prepare(
                 for path in work.iterdir():
                     path.unlink()
                 write_json(work / MANIFEST, sampled)
-            answered = list(_sample(work, asked, start, chat, data.sampling))
+            answered = list(_sample(work, selected, start, chat, data.sampling))
             with new_directory(folder, replace=True) as aside:
                 counts = _write(aside, answered, data.pairs_per_problem)
                 counts["left_out"] = left_out
@@ -151,7 +153,7 @@ def prepare(
 
 
 def read_pairs(folder: Path) -> bytes:
-    """The content of pairs.jsonl; `InputError` when it is not what was written."""
+    """The content of pairs.jsonl; raises `InputError` if it is damaged."""
     pairs = (folder / PAIRS).read_bytes()
     if hashlib.sha256(pairs).hexdigest() != Preferences.load(folder / MANIFEST).pairs_sha256:
         raise InputError(f"{folder / PAIRS} is damaged; remove {folder} to make the pairs again")
@@ -159,25 +161,25 @@ def read_pairs(folder: Path) -> bytes:
 
 
 def _sample(
-    work: Path, asked: list[tuple[str, str]], model: Path, chat: "Chat", sampling: "Sampling"
-) -> Iterator[Answered]:
-    """All problems with their samples; each finished batch is kept in ``work``."""
+    work: Path, problems: list[tuple[str, str]], model: Path, chat: "Chat", sampling: "Sampling"
+) -> Iterator[SampledProblem]:
+    """All problems with their samples; finished batches are stored in ``work``."""
     from tqdm import tqdm
 
     sampler = None
     correct = done = 0
-    with tqdm(total=len(asked), desc="sampled", unit=" problems") as progress:
+    with tqdm(total=len(problems), desc="sampled", unit=" problems") as progress:
         together = max(1, sampling.batch_size // sampling.samples)
-        for number, batch in enumerate(itertools.batched(asked, together)):
+        for number, batch in enumerate(itertools.batched(problems, together)):
             path = work / f"{number:06}.json"
             if not path.is_file():
                 sampler = sampler or Sampler(model, chat, sampling)
-                # Its own seed: a batch does not depend on which were made before it.
+                # A seed for each batch: its samples do not depend on the batches before it.
                 seed = random.Random(f"{sampling.seed}/{number}").getrandbits(63)
-                found = sampler([question for question, _ in batch], seed)
-                write_json(path, [[(s.text, s.flaw) for s in samples] for samples in found])
+                samples_of = sampler([question for question, _ in batch], seed)
+                write_json(path, [[(s.text, s.flaw) for s in row] for row in samples_of])
             for (question, answer), samples in zip(batch, read_json(path), strict=True):
-                answered = Answered(question, answer, [Sample(*sample) for sample in samples])
+                answered = SampledProblem(question, answer, [Sample(*sample) for sample in samples])
                 correct += sum(map(answered.is_correct, answered.samples))
                 done += len(samples)
                 yield answered
@@ -185,10 +187,10 @@ def _sample(
             progress.set_postfix_str(f"{correct / done:.1%} right")
 
 
-def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Counter[str]]:
+def _write(folder: Path, problems: list[SampledProblem], most: int) -> dict[str, Counter[str]]:
     """Write the samples and the pairs; returns counts of problems, samples and pairs.
 
-    A problem is ``paired``, ``all_correct``, ``all_wrong``, or ``unpaired``: flaws left it no pair.
+    A problem is ``paired``, ``all_correct``, ``all_wrong``, or ``unpaired`` because of flaws.
     """
     counts = {name: Counter[str]() for name in ("problems", "samples", "pairs")}
     with (
@@ -196,10 +198,10 @@ def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Count
         (folder / SAMPLES).open("w", encoding="utf-8") as lines,
     ):
         for answered in problems:
-            pairs, found = answered.pairs(most)
-            whole = {found["correct"]: "all_wrong", found["incorrect"]: "all_correct"}
+            pairs, states = answered.pairs(most)
+            whole = {states["correct"]: "all_wrong", states["incorrect"]: "all_correct"}
             counts["problems"]["paired" if pairs else whole.get(0, "unpaired")] += 1
-            counts["samples"] += found
+            counts["samples"] += states
             lines.write(json.dumps(dataclasses.asdict(answered)) + "\n")
             for chosen, rejected in pairs:
                 prompt, right = conversation(answered.question, chosen)
@@ -210,7 +212,7 @@ def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Count
     if not counts["pairs"]:
         raise InputError(
             f"sources: no problem has a right and a wrong answer ({_words(counts['problems'])}); "
-            "ask harder or easier ones, or raise sampling.samples or sampling.temperature"
+            "use harder or easier ones, or raise sampling.samples or sampling.temperature"
         )
     return counts
 

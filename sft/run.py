@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 class Sft(Algorithm[SftData]):
     """Supervised fine-tuning: the loss of the assistant's tokens in prepared examples."""
 
-    name = "sft"
     record_class = tuning.SftRecord
     data_class = SftData
     trl_config = "SFTConfig"

@@ -189,7 +189,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
             with pytest.raises(InputError) as told:
                 run.main(["--config", str(config)])
         assert str(told.value).startswith(f"{output / 'checkpoint-4'}: cannot be written (")
-        assert str(told.value).endswith("it goes on from the last checkpoint")
+        assert str(told.value).endswith("it continues from the last checkpoint")
         assert "\n" not in str(told.value)
         assert not (output / "checkpoint-4").exists()
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
