@@ -9,14 +9,12 @@ import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from data_prep.mixture import glob_of
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
-from tinymathreason.files import write_json
-from tinymathreason.records.mixture import Mixture, Shard, SourceRecord
+from tinymathreason.records.mixture import Draw, Draws, Mixture, Shard, SourceRecord
 
 
 def training_shards(source: SourceRecord) -> list[Shard]:
@@ -34,7 +32,7 @@ def draws(share: float, source: SourceRecord) -> float:
     return share * records / sum(shard.tokens for shard in shards)
 
 
-def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+def reweight(folder: Path, shares: Mapping[str, float]) -> Draws:
     """MaxText's mixture file for drawing ``shares`` of the tokens from the sources of ``folder``.
 
     Sources without a share are left out. Raises `InputError` for a folder without a manifest, an
@@ -51,10 +49,12 @@ def reweight(folder: Path, shares: Mapping[str, float]) -> dict[str, dict[str, A
             raise InputError(f"{name}={share}: expected a share above 0 and at most 1")
     if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
         raise InputError(f"the shares sum to {sum(shares.values()):g}; they must sum to 1")
-    return {
-        name: {"path": glob_of(folder, name), "weight": draws(share, sources[name])}
-        for name, share in shares.items()
-    }
+    return Draws(
+        {
+            name: Draw(path=glob_of(folder, name), weight=draws(share, sources[name]))
+            for name, share in shares.items()
+        }
+    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
             shares[name] = float(value)
         except ValueError:
             raise InputError(f"argument {argument!r}: expected SOURCE=WEIGHT") from None
-    write_json(arguments.output, reweight(arguments.mixture, shares))
+    reweight(arguments.mixture, shares).write(arguments.output)
     print(f"{arguments.output}: {', '.join(f'{k} {v:.0%}' for k, v in shares.items())}")
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from data_prep.mixture import check_read
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
 from tinymathreason.listing import as_pattern, is_remote, literal
+from tinymathreason.records.mixture import Draws
 
 MIXTURE = "grain_train_mixture_config_path"
 """MaxText's key for mixture.json."""
@@ -25,11 +25,7 @@ def sources(config: Mapping[str, Any]) -> dict[str, str]:
     path = config[MIXTURE]
     if not path:
         return {}
-    mixture = read_json(path)
-    try:
-        return {name: str(source["path"]) for name, source in mixture.items()}
-    except (AttributeError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not a mixture: expected a path for each source") from error
+    return {name: source.path for name, source in Draws.load(path).root.items()}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -56,11 +52,12 @@ def arguments(config: Mapping[str, Any], folder: Path) -> list[str]:
     }
     of_sources = {name: f"{MIXTURE}: {name}" for name in sources(config)}
     if changed.keys() & set(of_sources.values()):
-        mixture = read_json(config[MIXTURE])
+        mixture = dict(Draws.load(config[MIXTURE]).root)
         for name, key in of_sources.items():
             if key in changed:
-                mixture[name] = {**mixture[name], "path": _for_maxtext(changed[key])}
-        write_json(folder / "mixture.json", mixture)
+                path = _for_maxtext(changed[key])
+                mixture[name] = mixture[name].model_copy(update={"path": path})
+        Draws(mixture).write(folder / "mixture.json")
         result.append(argument(MIXTURE, str(folder / "mixture.json")))
     for key in changed.keys() - set(of_sources.values()):
         pattern = _for_maxtext(changed[key])

@@ -17,10 +17,9 @@ from pretrain.model import Model
 from tinymathreason import provenance
 from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json
 from tinymathreason.parsing import parse_json
 from tinymathreason.records.base import Record
-from tinymathreason.records.mixture import Mixture
+from tinymathreason.records.mixture import Draws, Mixture
 from tinymathreason.records.pretraining import Configuration, MixtureHash, StartRecord, Starts
 
 DECISIVE = (
@@ -173,10 +172,12 @@ def mixture_record(config: dict[str, Any]) -> MixtureHash | None:
     manifest = path.with_name("manifest.json")
     if not manifest.is_file():
         return MixtureHash(manifest_sha256=None, content_sha256=_sha256(path.read_bytes()))
-    sources = Mixture.load(manifest).sources
+    sources, draws = Mixture.load(manifest).sources, Draws.load(path).root
+    if unknown := draws.keys() - sources.keys():
+        raise InputError(f"{path}: {', '.join(sorted(unknown))}: not in {manifest.name} beside it")
     content = [
-        [name, source["weight"], [[s.path, s.sha256] for s in sources[name].shards]]
-        for name, source in read_json(path).items()
+        [name, draw.weight, [[s.path, s.sha256] for s in sources[name].shards]]
+        for name, draw in draws.items()
     ]
     return MixtureHash(
         manifest_sha256=_sha256(manifest.read_bytes()),

@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from tinymathreason import cli, disk
 from tinymathreason.cli import InputError
 from tinymathreason.files import whole
@@ -134,9 +136,9 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     check_name(arguments.repo)
     files = check(arguments.model, arguments.parity)
-    for name, size in files.items():
-        print(f"{size:>16,}  {name}")
-    print(f"{sum(files.values()):>16,}  bytes in {len(files)} files for {arguments.repo}")
+    rows = [(f"{size:,}", name) for name, size in files.items()]
+    rows.append((f"{sum(files.values()):,}", f"bytes in {len(files)} files for {arguments.repo}"))
+    print(tabulate(rows, tablefmt="plain", colalign=("right", "left"), disable_numparse=True))
     if arguments.dry_run:
         print("dry run: nothing was sent")
         return

@@ -20,7 +20,7 @@ from tinymathreason.records.evaluation import Results
 from tinymathreason.records.mixture import Mixture
 from tinymathreason.records.pretraining import Configuration, StartRecord, Starts
 from tinymathreason.records.stage import Stage
-from tinymathreason.records.tuning import ExamplesManifest, TuningRun
+from tinymathreason.records.tuning import ExamplesManifest, SftRecord, TuningRun
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""
@@ -110,6 +110,7 @@ class RunRecords:
         starts = _optional(Starts, folders.pretrain / "provenance.json")
         stages = {path.stem: Stage.load(path) for path in whole(folders.stages, "*.json")}
         started = sorted(stages.items(), key=lambda item: (item[1].attempts[0].started, item[0]))
+        tuned = tuning_record(folders.model)
         examples_path = examples_folder(folders.model.parent) / "manifest.json"
         return cls(
             folders=folders,
@@ -117,9 +118,12 @@ class RunRecords:
             configuration=_optional(Configuration, folders.pretrain / "config.json"),
             starts=starts.starts if starts else [],
             conversion=_optional(Conversion, folders.base / "conversion.json"),
-            tuned=tuning_record(folders.model),
+            tuned=tuned,
             examples_path=examples_path,
-            examples=_optional(ExamplesManifest, examples_path),
+            # Preference optimisation has pairs or problems there instead.
+            examples=(
+                _optional(ExamplesManifest, examples_path) if isinstance(tuned, SftRecord) else None
+            ),
             results={
                 path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")
             },

@@ -116,7 +116,7 @@ def typeset(text: str) -> str:
     atoms = _Atoms()
     marked = html.escape(_ATOM.sub(atoms.put, text))
     blocks = (_block(block) for block in _BLANK.split(marked.strip("\n")))
-    placed = _PLACE.sub(lambda found: atoms.made[int(found[1])], "".join(blocks))
+    placed = _PLACE.sub(lambda match: atoms.made[int(match[1])], "".join(blocks))
     return f'<div class="typeset">{placed}</div>'
 
 
@@ -127,19 +127,19 @@ class _Atoms:
         self.made: list[str] = []
         self.left = MAX_MATHEMATICS
 
-    def put(self, found: re.Match[str]) -> str:
+    def put(self, match: re.Match[str]) -> str:
         """The sign that replaces a match."""
-        kind = str(found.lastgroup)
-        if kind == "dollar" and _is_money(found["dollar"]):
-            return "$" + _ATOM.sub(self.put, found[0][1:])
+        kind = str(match.lastgroup)
+        if kind == "dollar" and _is_money(match["dollar"]):
+            return "$" + _ATOM.sub(self.put, match[0][1:])
         if kind == "literal":
-            made = "$" if found["literal"] == "$" else found[0]
+            made = "$" if match["literal"] == "$" else match[0]
         elif kind == "fence":
-            made = f"<pre><code>{html.escape(found['fence'])}</code></pre>"
+            made = f"<pre><code>{html.escape(match['fence'])}</code></pre>"
         elif kind == "code":
-            made = f"<code>{html.escape(found['code'])}</code>"
+            made = f"<code>{html.escape(match['code'])}</code>"
         else:
-            made = self._mathematics(found[0], found[kind], kind in ("dollars", "square"))
+            made = self._mathematics(match[0], match[kind], kind in ("dollars", "square"))
         self.made.append(made)
         return f"{'\x01' if kind == 'fence' else '\x02'}{len(self.made) - 1}\x03"
 
@@ -192,10 +192,10 @@ def _bold(line: str) -> str:
 
 
 def _item(line: str, marker: re.Pattern[str]) -> str:
-    found = marker.match(line)
-    assert found
-    value = f' value="{found[1]}"' if marker.groups else ""
-    return f"<li{value}>{_bold(line[found.end() :])}</li>"
+    match = marker.match(line)
+    assert match
+    value = f' value="{match[1]}"' if marker.groups else ""
+    return f"<li{value}>{_bold(line[match.end() :])}</li>"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -219,10 +219,10 @@ def mathml(tex: str, display: bool = False) -> str | None:
     )
     if len(tex) > MAX_FORMULA or _DEFINITION.search(tex):
         return None
-    tex = _ENVIRONMENT.sub(lambda found: f"{found[1]}{_NEAREST.get(found[2], 'matrix')}}}", tex)
+    tex = _ENVIRONMENT.sub(lambda match: f"{match[1]}{_NEAREST.get(match[2], 'matrix')}}}", tex)
     tex = _ROW_SPACE.sub(r"\1", tex)
     # A percent sign is text here, and does not begin a comment of TeX.
-    tex = _PERCENT.sub(lambda found: found[1] or r"\%", tex)
+    tex = _PERCENT.sub(lambda match: match[1] or r"\%", tex)
     try:
         root = converter.convert_to_element(tex, display="block" if display else "inline")
         return _inert(root, _MAX_DEPTH)
@@ -241,7 +241,7 @@ def _inert(element: Element, depth: int) -> str:
         if name in _ATTRIBUTES and _VALUE.fullmatch(value)
     )
     # latex2mathml writes its symbols as references, to be put into the finished XML unescaped.
-    text = _ENTITY.sub(lambda found: html.unescape(found[0]), element.text or "")
+    text = _ENTITY.sub(lambda match: html.unescape(match[0]), element.text or "")
     if element.tag == "mtext":
         text = _ESCAPED.sub(r"\1", text)
     inner = html.escape(visible(text)) + "".join(_inert(child, depth - 1) for child in element)

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, its newest whole checkpoint, and what a full disk leaves of it."""
+"""A run's folder: which run owns it, its last complete checkpoint, and its failed writes."""
 
 import contextlib
 import shutil
@@ -9,17 +9,17 @@ from typing import Any
 from sft.model import SHARD
 from tinymathreason.checkpoints import trainer_complete
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
+from tinymathreason.records.tuning import TuningRun
 from tinymathreason.writes import check_room, failed_write
 
-AGAIN = "run the same command again: it goes on from the last checkpoint"
-"""What becomes of a training whose checkpoint or model cannot be written."""
+AGAIN = "run the same command again: it continues from the last checkpoint"
+"""What to do after a checkpoint or a model could not be written."""
 MODEL = "model"
 """Name of the finished model's folder under output_dir."""
 INPUTS = "inputs.json"
-"""File under output_dir that tells whose run it is."""
-_WORDS = {
-    "base": "began with other weights, or another config.json; train from those, or",
+"""File under output_dir that identifies the run."""
+_DIFFERENCES = {
+    "base": "began with other weights or another config.json; restore those, or",
     "data": "was trained on other examples; restore those, or",
     "tokenizer": "was trained with another tokenizer or template; restore those, or",
     "accuracy": "was measured on other problems; restore those, or",
@@ -28,16 +28,19 @@ _WORDS = {
 
 
 def check_owner(output: Path, inputs: dict[str, Any]) -> None:
-    """Raise `InputError` when ``output`` holds a run that differs in any of ``inputs``.
+    """Raise `InputError` if ``output`` holds a run that differs in any of ``inputs``.
 
-    What the record of the run there does not have is not compared.
+    ``inputs`` are the fields of `TuningRun` that are already known.
     """
     path = output / INPUTS
-    found = read_json(path) if path.is_file() else {}
-    for key in sorted(inputs.keys() & found.keys(), key=lambda key: (key in _WORDS, key)):
-        if found[key] != inputs[key]:
-            words = _WORDS.get(key) or f"has another {_first_difference(found[key], inputs[key])};"
-            raise InputError(f"{output}: the run there {words} remove it or set output_dir")
+    if not path.is_file():
+        return
+    stored = dict(TuningRun.load(path))
+    for key in sorted(inputs, key=lambda key: (key in _DIFFERENCES, key)):
+        if stored[key] != inputs[key]:
+            other = f"has another {_first_difference(stored[key], inputs[key])};"
+            difference = _DIFFERENCES.get(key, other)
+            raise InputError(f"{output}: the run there {difference} remove it or set output_dir")
 
 
 def _first_difference(left: Any, right: Any) -> str:
@@ -48,18 +51,18 @@ def _first_difference(left: Any, right: Any) -> str:
 
 
 def claim(output: Path, inputs: dict[str, Any]) -> None:
-    """`check_owner`, then keep ``inputs`` in the run's folder for the next start.
+    """`check_owner`, then store ``inputs`` in the run's folder for the next start.
 
-    Raises `InputError` also when the model was completed by another process meanwhile.
+    Also raises `InputError` if another process has completed the model meanwhile.
     """
     check_owner(output, inputs)
     if (output / MODEL).exists():
         raise InputError(f"{output / MODEL}: another process has completed it")
-    write_json(output / INPUTS, inputs)
+    TuningRun(**inputs).write(output / INPUTS)
 
 
 def last_checkpoint(output: Path, processes: int = 1) -> Path | None:
-    """The newest whole checkpoint of an interrupted run; None without one."""
+    """The last complete checkpoint of an interrupted run, or None."""
     for path in sorted(_checkpoints(output), key=lambda path: -int(path.name.split("-")[1])):
         if trainer_complete(path, processes):
             return path
@@ -67,14 +70,14 @@ def last_checkpoint(output: Path, processes: int = 1) -> Path | None:
 
 
 def sweep(output: Path, processes: int = 1) -> None:
-    """Remove what a killed save left."""
+    """Remove incomplete checkpoints, which a killed process left."""
     for path in _checkpoints(output):
         if not trainer_complete(path, processes):
             shutil.rmtree(path)
 
 
 def train(trainer: Any, output: Path, inputs: dict[str, Any], state: Any) -> None:
-    """Claim the run's folder and train from its newest whole checkpoint, if there is one.
+    """Claim the run's folder and train, from its last complete checkpoint if there is one.
 
     ``state`` is accelerate's PartialState: every process calls this, the main one claims.
     """
@@ -89,9 +92,9 @@ def train(trainer: Any, output: Path, inputs: dict[str, Any], state: Any) -> Non
 
 
 def _check_room(trainer: Any, output: Path) -> None:
-    """Raise `InputError` when the disk has no room for the checkpoints that are kept and the model.
+    """Raise `InputError` if the disk has no room for the checkpoints that are kept and the model.
 
-    What the folder holds of them already is not needed again. Sharded weights are not counted.
+    Existing checkpoints are counted as room. Runs with sharded weights are not checked.
     """
     args = trainer.args
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
@@ -99,7 +102,7 @@ def _check_room(trainer: Any, output: Path) -> None:
     parameters = list(trainer.model.parameters())
     model = sum(p.numel() * p.element_size() for p in parameters)
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-    # Two numbers for each weight; what another optimiser keeps is not known here.
+    # Two numbers for each weight; the state of other optimisers is not known here.
     moments = 2 * trained if str(args.optim).startswith("adamw_torch") else 0
     kept = 0 if args.save_strategy == "no" else args.save_total_limit or 1
     there = sum(p.stat().st_size for folder in _checkpoints(output) for p in folder.rglob("*"))
@@ -114,27 +117,27 @@ def _checkpoints(output: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn a write that fails, as on a full disk, into one line; ``folder`` is then removed."""
+    """Turn a failed write, as on a full disk, into one line; ``folder`` is then removed."""
     try:
         yield
     except Exception as error:
-        told = failed_write(error, folder, AGAIN)
-        if told is None:
+        write_error = failed_write(error, folder, AGAIN)
+        if write_error is None:
             raise
         shutil.rmtree(folder, ignore_errors=True)
-        raise told from error
+        raise write_error from error
 
 
 class WholeCheckpoints:
-    """Mixed into a Trainer, has it neither leave half a checkpoint nor train beyond the last step.
+    """Mixin for TRL's trainers: no half-written checkpoint, no extra step, no telemetry.
 
-    Nor does it tell TRL's makers of the run. A checkpoint that cannot be written is one line. One
-    of the last step, left by a run killed while it saved its model, is loaded and saved: the
-    Trainer itself would take another step.
+    A failed write of a checkpoint is one line and removes the checkpoint. A run that was killed
+    while it saved its model has a checkpoint of the last step; it is resumed without training,
+    whereas the Trainer itself would take another step.
     """
 
     def _send_telemetry(self) -> None:
-        """Nothing leaves the machine unless the user asks."""
+        """Send nothing: TRL would report the use of its trainers."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         output = Path(self.args.output_dir)  # type: ignore[attr-defined]

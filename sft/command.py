@@ -51,5 +51,5 @@ def run(
     print(f"Training on {numbers['device']} in {numbers['arithmetic']}", flush=True)
     record = session.train(algorithm, settings)
     if record:
-        print(algorithm.summary(record["counts"]))
+        print(algorithm.summary(record))
         print(f"{settings.output / MODEL} written")

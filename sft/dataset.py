@@ -1,4 +1,4 @@
-"""The folder of prepared examples: what it holds, and as TRL's trainers read it."""
+"""The folder of prepared examples: its files, and how trainers read them."""
 
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from tinymathreason.cli import InputError
 from tinymathreason.records.tuning import ExamplesManifest
 
 MANIFEST = "manifest.json"
-"""Counts, inputs and hashes; written last."""
+"""File with counts, inputs and hashes; written last."""
 SPLITS = ("train", "eval")
 """Examples to train on, and those held out for the evaluation loss."""
 COLUMNS = ["input_ids", "labels"]
-"""What a trainer reads."""
+"""The columns that a trainer reads."""
 
 
 SCHEMA = pyarrow.schema(
@@ -31,14 +31,14 @@ SCHEMA = pyarrow.schema(
         ("source", pyarrow.string()),
     ]
 )
-"""What is stored of an example: as a trainer reads it, and as a reader does."""
+"""The stored columns: token ids for a trainer, messages for people."""
 
 
 def load(folder: Path) -> tuple[Any, Any]:
     """The training and the held-out examples: datasets with ``input_ids`` and ``labels``.
 
     ``labels`` are the ids that the loss sees and -100 elsewhere, both list[int32] of equal length.
-    Raises `InputError` when the folder is not as it was written.
+    Raises `InputError` if the folder is damaged.
     """
     from datasets import Dataset
 
@@ -48,30 +48,30 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 
 def held_out_problems(folder: Path) -> list[NumericProblem]:
-    """The held-out questions whose answer is a plain number, in order, each once."""
+    """The distinct held-out questions whose answer is a plain number, in order."""
     check(folder)
     table = _table(folder, "eval", ["messages"])
-    found: dict[str, NumericProblem] = {}
+    problems: dict[str, NumericProblem] = {}
     for messages in table["messages"].to_pylist():
         question, answer = messages[0]["content"], read_final(messages[-1]["content"])
         if answer is not None:
-            found.setdefault(question, NumericProblem(question, answer))
-    return list(found.values())
+            problems.setdefault(question, NumericProblem(question, answer))
+    return list(problems.values())
 
 
 def damage(folder: Path) -> str:
-    """What is not as it was written, in words; empty when nothing is."""
+    """The difference between the folder and its manifest, in words; empty if there is none."""
     return faults(folder, manifest(folder).files)
 
 
 def check(folder: Path) -> None:
-    """Raise `InputError` when the folder is not as it was written."""
-    if found := damage(folder):
-        raise InputError(f"{folder} is damaged: {found}; remove it and prepare it again")
+    """Raise `InputError` if the folder is damaged."""
+    if difference := damage(folder):
+        raise InputError(f"{folder} is damaged: {difference}; remove it and prepare it again")
 
 
 def _table(folder: Path, split: str, columns: list[str]) -> Any:
-    path = folder.absolute() / f"{split}.parquet"  # Arrow takes a relative ~ for a home
+    path = folder.absolute() / f"{split}.parquet"  # Arrow reads a leading ~ as the home folder
     try:
         return pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
     except (pyarrow.ArrowException, OSError) as error:

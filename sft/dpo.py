@@ -14,6 +14,7 @@ from sft.session import Algorithm, Examples, Session
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
+from tinymathreason.records import tuning
 
 if TYPE_CHECKING:
     from sft.settings import Settings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Dpo(Algorithm[DpoData]):
     """Direct preference optimisation on the pairs of `sft.preferences`."""
 
-    name = "dpo"
+    record_class = tuning.DpoRecord
     data_class = DpoData
     trl_config = "DPOConfig"
 
@@ -41,7 +42,7 @@ class Dpo(Algorithm[DpoData]):
 
         from sft.preferences import MANIFEST, prepare, read_pairs
         from tinymathreason.chat import Chat
-        from tinymathreason.files import read_json
+        from tinymathreason.records.tuning import Preferences
 
         settings, tokenizer = session.settings, session.tokenizer
         training, model = settings.training, settings.model
@@ -56,8 +57,8 @@ class Dpo(Algorithm[DpoData]):
         pairs = read_pairs(folder)
         return Examples(
             Dataset.from_list(rows(Chat(tokenizer, tokenizer.chat_template), pairs)),
-            hashlib.sha256(pairs).hexdigest(),
-            {"counts": read_json(folder / MANIFEST)["counts"]},
+            {"pairs": hashlib.sha256(pairs).hexdigest()},
+            {"counts": Preferences.load(folder / MANIFEST).counts},
         )
 
     def make_trainer(self, session: Session[DpoData], examples: Examples) -> Any:
@@ -71,11 +72,11 @@ class Dpo(Algorithm[DpoData]):
         session.settings.training.include_num_input_tokens_seen = "non_padding"
         return session.make_trainer(Trainer, examples)
 
-    def summary(self, counts: dict[str, Any]) -> str:
+    def summary(self, record: Any) -> str:
         """The table of `sft.preferences`."""
         from sft.preferences import summary
 
-        return summary(counts)
+        return summary(record.counts)
 
 
 def rows(chat: "Chat", pairs: bytes) -> list[dict[str, list[int]]]:

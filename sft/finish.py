@@ -9,23 +9,24 @@ from sft.checkpoints import MODEL, writing
 from sft.curves import draw
 from sft.model import save
 from tinymathreason import provenance
-from tinymathreason.files import new_directory, write_json
+from tinymathreason.files import new_directory
+from tinymathreason.records.tuning import LogEntry, TrainerArguments, Tuned
 
 
-def finish(
+def finish[R: Tuned](
     trainer: Any,
     tokenizer: Any,
     model: Any,
     output: Path,
-    name: str,
-    record: dict[str, Any],
+    kind: type[R],
+    fields: dict[str, Any],
     started: float,
-) -> dict[str, Any]:
-    """Write the finished model, its tokenizer, curves and record ``name``; returns the record.
+) -> R | None:
+    """Write the finished model, its tokenizer, curves and record; returns the record.
 
-    ``model`` is TRL's ModelConfig; ``record`` is what the run says of its data; ``started`` is the
-    monotonic time of its start. Every process calls this; for all but the main one the returned
-    record is empty. Raises `InputError` when the disk is full.
+    ``model`` is TRL's ModelConfig, ``kind`` the class of the record, and ``fields`` are its fields
+    about the start of the run, which was at the monotonic time ``started``. Every process calls
+    this; all but the main one get None. Raises `InputError` when the disk is full.
     """
     quantised = model.load_in_4bit or model.load_in_8bit
     base = {
@@ -37,21 +38,22 @@ def finish(
     target = output / MODEL
     if not trainer.is_world_process_zero():
         save(trainer, tokenizer, base, target)
-        return {}
+        return None
     with writing(target), new_directory(target) as folder:
         save(trainer, tokenizer, base, folder)
         draw(trainer.state.log_history, folder / "curves.png")
-        whole = {
-            **record,
-            "model_name_or_path": model.model_name_or_path,
-            "model_sha256": provenance.model_hash(folder),
-            "history": trainer.state.log_history,
-            "tokens": trainer.state.num_input_tokens_seen,
-            "steps": trainer.state.global_step,
-            "arguments": trainer.args.to_dict(),
-            **arithmetic.describe(trainer.args, model),
-            "seconds": round(time.monotonic() - started, 1),
-            **provenance.record().model_dump(),
-        }
-        write_json(folder / name, whole)
-    return whole
+        numbers: dict[str, Any] = dict(arithmetic.describe(trainer.args, model))
+        record = kind(
+            **fields,
+            **numbers,
+            model_name_or_path=model.model_name_or_path,
+            model_sha256=provenance.model_hash(folder),
+            history=[LogEntry(**entry) for entry in trainer.state.log_history],
+            tokens=trainer.state.num_input_tokens_seen,
+            steps=trainer.state.global_step,
+            arguments=TrainerArguments(**trainer.args.to_dict()),
+            seconds=round(time.monotonic() - started, 1),
+            provenance=provenance.record(),
+        )
+        record.write(folder / f"{record.kind}.json")
+    return record

@@ -13,12 +13,13 @@ from evaluation.answers import Checker
 from sft import command
 from sft.checkpoints import WholeCheckpoints
 from sft.config import GrpoData
-from sft.model import making, set_stop
+from sft.model import loading, set_stop
 from sft.session import Algorithm, Examples, Session
 from tinymathreason import cli
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 from tinymathreason.latex import plain_number
+from tinymathreason.records import tuning
 
 if TYPE_CHECKING:
     from sft.problems import Problem
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Grpo(Algorithm[GrpoData]):
     """Group relative policy optimisation with the rewards of `sft.rewards`."""
 
-    name = "grpo"
+    record_class = tuning.GrpoRecord
     data_class = GrpoData
     trl_config = "GRPOConfig"
 
@@ -66,7 +67,7 @@ class Grpo(Algorithm[GrpoData]):
             self._judge = session.resources.enter_context(Checker())
         return Examples(
             Dataset.from_list(rows(problems)),
-            hashlib.sha256(json.dumps(rows(problems)).encode()).hexdigest(),
+            {"problems": hashlib.sha256(json.dumps(rows(problems)).encode()).hexdigest()},
             {
                 "counts": {name: dict(entry) for name, entry in counts.items()},
                 "problems": len(problems),
@@ -93,7 +94,7 @@ class Grpo(Algorithm[GrpoData]):
         rewards = session.settings.data.rewards
         training.reward_weights = list(rewards.values())
         options = training.model_init_kwargs
-        with making(model.model_name_or_path):
+        with loading(model.model_name_or_path):
             policy = AutoModelForCausalLM.from_pretrained(
                 model.model_name_or_path,
                 quantization_config=get_quantization_config(model),
@@ -110,14 +111,14 @@ class Grpo(Algorithm[GrpoData]):
         return session.make_trainer(Trainer, examples, policy, reward_funcs=reward_funcs)
 
     def record(self) -> dict[str, Any]:
-        """The answers that no one could judge, by reason."""
+        """The number of answers that could not be judged, by reason."""
         return {"unjudged": dict(self._judge.failures) if self._judge else {}}
 
-    def summary(self, counts: dict[str, Any]) -> str:
+    def summary(self, record: Any) -> str:
         """A line for each source."""
         return "\n".join(
             f"{name}: {', '.join(f'{count:,} {what}' for what, count in entry.items())}"
-            for name, entry in counts.items()
+            for name, entry in record.counts.items()
         )
 
 

@@ -21,7 +21,7 @@ SHARD = 5 * 10**9
 
 
 @contextlib.contextmanager
-def making(model: str) -> Iterator[None]:
+def loading(model: str) -> Iterator[None]:
     """Turn a library's error about a wrong model, adapter or option into one line."""
     from safetensors import SafetensorError
 
@@ -70,7 +70,7 @@ def load_tokenizer(model: str, template: Path, revision: str = "main", weights: 
 
     if Path(model).is_dir():
         check_folder(Path(model), weights)
-    with making(model):
+    with loading(model):
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
     tokenizer.chat_template = template.read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:

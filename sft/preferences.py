@@ -1,6 +1,6 @@
 """Command: sample a tuned model's answers, and pair right with wrong ones of the same problem.
 
-python -m sft.preferences --config sft/configs/dpo.yaml [sampling.samples=4 ...]
+python -m sft.preferences --config sft/configs/dpo.yaml [--sampling.samples 4 ...]
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
@@ -24,7 +24,9 @@ from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import check_replaceable, locked, new_directory, read_json, write_json
+from tinymathreason.files import locked, new_directory, read_json, write_json
+from tinymathreason.records.base import check_replaceable
+from tinymathreason.records.tuning import PreferenceCounts, Preferences, SamplingInputs
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -32,32 +34,31 @@ if TYPE_CHECKING:
     from tinymathreason.chat import Chat
 
 MANIFEST = "manifest.json"
-"""Counts, inputs and provenance."""
-KIND = "sft.preferences"
-"""What the manifest says that the folder is."""
+"""File with counts, inputs and provenance."""
 PAIRS = "pairs.jsonl"
-"""TRL's conversational preferences: ``prompt``, ``chosen`` and ``rejected``, messages each."""
+"""File in TRL's conversational preference format: ``prompt``, ``chosen``, ``rejected``."""
 SAMPLES = "samples.jsonl"
-"""Every problem with its right answer and all that the model said to it."""
+"""File with every problem, its right answer and all sampled answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A problem, its right number, and the samples for it."""
+class SampledProblem:
+    """A problem, its right number, and its samples."""
 
     question: str
     answer: str
     samples: list[Sample]
 
     def is_correct(self, sample: Sample) -> bool:
-        """Whether the evaluation counts the sample: its first final line has the right number."""
+        """Whether the first final line has the right number, as in strict evaluation."""
         return same_number(read_final(sample.text), self.answer)
 
     def pairs(self, most: int) -> tuple[list[tuple[str, str]], Counter[str]]:
         """At most ``most`` pairs of a right and a wrong text, and counts of the samples.
 
-        Equal texts count once; none is in two pairs while another is in none. Counts: ``correct``
-        + ``incorrect`` are all samples; ``usable`` + ``repeated`` + the flaws are, too.
+        Equal texts are used once, and no text is in two pairs while another is in none. Among the
+        counts, ``correct`` + ``incorrect`` is the number of samples, and so is ``usable`` +
+        ``repeated`` + the flaws.
         """
         counts: Counter[str] = Counter()
         right: list[str] = []
@@ -76,13 +77,14 @@ class Answered:
 def prepare(
     data: "DpoData", model: str, max_length: int | None, output: Path, revision: str = "main"
 ) -> Path:
-    """The folder of the pairs (``pairs_dir``, or ``pairs`` under ``output``), made anew when stale.
+    """The folder of the pairs, which are sampled again when it is missing or stale.
 
-    A problem whose prompt and longest completion have together more than ``max_length`` tokens is
-    left out (``too_long``): a trainer would cut the end of its answers. So is one whose answer is
-    no number. A killed call goes on where it was, and ends with the same pairs.
+    The folder is ``pairs_dir``, or ``pairs`` under ``output``. A problem is left out if its answer
+    is not a number, or if the prompt and the longest completion together exceed ``max_length``
+    tokens (``too_long``), because a trainer would cut the end of its answers. After an interruption
+    the next call continues and ends with the same pairs.
 
-    Raises `InputError` for what cannot be read, and when there is no pair.
+    Raises `InputError` for unreadable input, and when there is no pair.
     """
     from sft.model import load_tokenizer, local_folder, tokenizer_hash
     from sft.problems import load
@@ -94,12 +96,12 @@ def prepare(
     tokenizer = load_tokenizer(str(start), data.chat_template)
     chat = Chat(tokenizer, tokenizer.chat_template)
     folder = data.pairs_dir or output / "pairs"
-    check_replaceable(folder, MANIFEST, KIND, (PAIRS, SAMPLES))
+    check_replaceable(folder, MANIFEST, Preferences, (PAIRS, SAMPLES))
     problems, sources = load(data)
     prompts = chat.encode([conversation(problem.question) for problem in problems], True)
     left_out: Counter[str] = Counter()
-    asked = []
-    # Longest first: a batch holds little padding, and memory runs out at once or never.
+    selected = []
+    # Longest first: batches have little padding, and if memory is short, it is so in the first one.
     for i in sorted(range(len(problems)), key=lambda i: -len(prompts[i].ids)):
         number = plain_number(problems[i].answer)
         if number is None:
@@ -107,19 +109,22 @@ def prepare(
         elif max_length and len(prompts[i].ids) + data.sampling.max_new_tokens > max_length:
             left_out["too_long"] += 1
         else:
-            asked.append((problems[i].question, number))
-    sampled = {
-        "problems": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
-        "tokenizer": tokenizer_hash(tokenizer),
-        "model": model_hash(start),
-        "asking": asking_hash(start),  # which says what ends an answer
-        "sampling": dataclasses.asdict(data.sampling),
-    }
-    inputs = {**sampled, "pairs_per_problem": data.pairs_per_problem}
+            selected.append((problems[i].question, number))
+    inputs = SamplingInputs(
+        problems=hashlib.sha256(json.dumps(selected).encode()).hexdigest(),
+        tokenizer=tokenizer_hash(tokenizer),
+        model=model_hash(start),
+        asking=asking_hash(start),  # determines the tokens that end an answer
+        sampling=dataclasses.asdict(data.sampling),
+    )
+    sampled = inputs.model_dump()
     work = folder.with_name(f"{folder.name}.sampling")
 
     def is_fresh() -> bool:
-        return folder.exists() and bool(read_json(folder / MANIFEST).get("inputs") == inputs)
+        if not folder.exists():
+            return False
+        before = Preferences.load(folder / MANIFEST)
+        return before.inputs == inputs and before.pairs_per_problem == data.pairs_per_problem
 
     if is_fresh() and not work.exists():
         return folder
@@ -130,46 +135,51 @@ def prepare(
                 for path in work.iterdir():
                     path.unlink()
                 write_json(work / MANIFEST, sampled)
-            answered = list(_sample(work, asked, start, chat, data.sampling))
+            answered = list(_sample(work, selected, start, chat, data.sampling))
             with new_directory(folder, replace=True) as aside:
                 counts = _write(aside, answered, data.pairs_per_problem)
                 counts["left_out"] = left_out
-                record = {"kind": KIND, "counts": counts, "sources": sources}
-                record |= {"inputs": inputs, "model": model}
-                record["pairs_sha256"] = file_hash(aside / PAIRS)
-                write_json(aside / MANIFEST, {**record, **provenance.record().model_dump()})
+                Preferences(
+                    counts=PreferenceCounts(**{name: dict(c) for name, c in counts.items()}),
+                    sources={name: dict(entry) for name, entry in sources.items()},
+                    inputs=inputs,
+                    pairs_per_problem=data.pairs_per_problem,
+                    model=model,
+                    pairs_sha256=file_hash(aside / PAIRS),
+                    provenance=provenance.record(),
+                ).write(aside / MANIFEST)
         shutil.rmtree(work)
     return folder
 
 
 def read_pairs(folder: Path) -> bytes:
-    """The content of pairs.jsonl; `InputError` when it is not what was written."""
+    """The content of pairs.jsonl; raises `InputError` if it is damaged."""
     pairs = (folder / PAIRS).read_bytes()
-    if hashlib.sha256(pairs).hexdigest() != read_json(folder / MANIFEST).get("pairs_sha256"):
+    if hashlib.sha256(pairs).hexdigest() != Preferences.load(folder / MANIFEST).pairs_sha256:
         raise InputError(f"{folder / PAIRS} is damaged; remove {folder} to make the pairs again")
     return pairs
 
 
 def _sample(
-    work: Path, asked: list[tuple[str, str]], model: Path, chat: "Chat", sampling: "Sampling"
-) -> Iterator[Answered]:
-    """All problems with their samples; each finished batch is kept in ``work``."""
+    work: Path, problems: list[tuple[str, str]], model: Path, chat: "Chat", sampling: "Sampling"
+) -> Iterator[SampledProblem]:
+    """All problems with their samples; finished batches are stored in ``work``."""
     from tqdm import tqdm
 
     sampler = None
     correct = done = 0
-    with tqdm(total=len(asked), desc="sampled", unit=" problems") as progress:
+    with tqdm(total=len(problems), desc="sampled", unit=" problems") as progress:
         together = max(1, sampling.batch_size // sampling.samples)
-        for number, batch in enumerate(itertools.batched(asked, together)):
+        for number, batch in enumerate(itertools.batched(problems, together)):
             path = work / f"{number:06}.json"
             if not path.is_file():
                 sampler = sampler or Sampler(model, chat, sampling)
-                # Its own seed: a batch does not depend on which were made before it.
+                # A seed for each batch: its samples do not depend on the batches before it.
                 seed = random.Random(f"{sampling.seed}/{number}").getrandbits(63)
-                found = sampler([question for question, _ in batch], seed)
-                write_json(path, [[(s.text, s.flaw) for s in samples] for samples in found])
+                samples_of = sampler([question for question, _ in batch], seed)
+                write_json(path, [[(s.text, s.flaw) for s in row] for row in samples_of])
             for (question, answer), samples in zip(batch, read_json(path), strict=True):
-                answered = Answered(question, answer, [Sample(*sample) for sample in samples])
+                answered = SampledProblem(question, answer, [Sample(*sample) for sample in samples])
                 correct += sum(map(answered.is_correct, answered.samples))
                 done += len(samples)
                 yield answered
@@ -177,10 +187,10 @@ def _sample(
             progress.set_postfix_str(f"{correct / done:.1%} right")
 
 
-def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Counter[str]]:
+def _write(folder: Path, problems: list[SampledProblem], most: int) -> dict[str, Counter[str]]:
     """Write the samples and the pairs; returns counts of problems, samples and pairs.
 
-    A problem is ``paired``, ``all_correct``, ``all_wrong``, or ``unpaired``: flaws left it no pair.
+    A problem is ``paired``, ``all_correct``, ``all_wrong``, or ``unpaired`` because of flaws.
     """
     counts = {name: Counter[str]() for name in ("problems", "samples", "pairs")}
     with (
@@ -188,10 +198,10 @@ def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Count
         (folder / SAMPLES).open("w", encoding="utf-8") as lines,
     ):
         for answered in problems:
-            pairs, found = answered.pairs(most)
-            whole = {found["correct"]: "all_wrong", found["incorrect"]: "all_correct"}
+            pairs, states = answered.pairs(most)
+            whole = {states["correct"]: "all_wrong", states["incorrect"]: "all_correct"}
             counts["problems"]["paired" if pairs else whole.get(0, "unpaired")] += 1
-            counts["samples"] += found
+            counts["samples"] += states
             lines.write(json.dumps(dataclasses.asdict(answered)) + "\n")
             for chosen, rejected in pairs:
                 prompt, right = conversation(answered.question, chosen)
@@ -202,7 +212,7 @@ def _write(folder: Path, problems: list[Answered], most: int) -> dict[str, Count
     if not counts["pairs"]:
         raise InputError(
             f"sources: no problem has a right and a wrong answer ({_words(counts['problems'])}); "
-            "ask harder or easier ones, or raise sampling.samples or sampling.temperature"
+            "use harder or easier ones, or raise sampling.samples or sampling.temperature"
         )
     return counts
 
@@ -211,12 +221,12 @@ def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "none"
 
 
-def summary(counts: dict[str, Any]) -> str:
+def summary(counts: PreferenceCounts) -> str:
     """A table for a user: counts of problems, samples and pairs, and the share of right samples."""
     names = ("problems", "left_out", "samples", "pairs")
-    rows = [[name, _words(counts[name])] for name in names]
+    rows = [[name, _words(getattr(counts, name))] for name in names]
     table = tabulate(rows, tablefmt="plain", disable_numparse=True)
-    samples = counts["samples"]
+    samples = counts.samples
     total = samples.get("correct", 0) + samples.get("incorrect", 0)
     return f"{table}\n{samples.get('correct', 0) / total:.1%} of {total:,} samples are right"
 
@@ -235,7 +245,7 @@ def main(argv: Sequence[str]) -> None:
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision
     )
-    print(summary(read_json(folder / MANIFEST)["counts"]))
+    print(summary(Preferences.load(folder / MANIFEST).counts))
     print(f"{folder} is ready")
 
 

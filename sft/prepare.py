@@ -1,6 +1,6 @@
 """Command: join question sets into one clean, tokenised and masked set of chat examples.
 
-python -m sft.prepare --config sft/configs/NAME.yaml [sources.gsm8k.path=FILE ...]
+python -m sft.prepare --config sft/configs/NAME.yaml [--sources.gsm8k.path FILE ...]
 """
 
 import dataclasses
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from tinymathreason.chat import Chat
 
 BATCH = 2000
-"""Examples tokenised together, and rows of a group of a file."""
+"""Examples tokenised together, and rows of a parquet row group."""
 FORM = 2
-"""Counts the changes of our own rules: examples made by older ones are stale."""
+"""Version of the rules of preparation; examples made by an older version are stale."""
 REJECTED = "rejected.jsonl"
-"""File with a line for each rejected row: its source, why, its question and the one it repeats."""
+"""File with one line per rejected row: an `Example` with the reason."""
 
 
 def prepare(
     data: "SftData", model: str, max_length: int | None, output: Path, revision: str = "main"
 ) -> Path:
-    """The folder of the prepared examples; made anew when it is missing or stale.
+    """The folder of the prepared examples, which is made again when it is missing or stale.
 
-    Of the ``model`` only the tokenizer is needed. ``max_length`` is in tokens: an example that has
-    more is rejected, never cut into half an answer. The folder (``data_dir``, or ``data`` under
-    ``output``) has a parquet file for each split, the rejected rows, and a manifest in which read =
-    kept + rejected for every source. The same inputs give the same examples in the same order.
+    Only the tokenizer of the ``model`` is needed. An example of more than ``max_length`` tokens is
+    rejected, never cut. The folder (``data_dir``, or ``data`` under ``output``) has a parquet file
+    for each split, the rejected rows, and a manifest in which read = kept + rejected for every
+    source. The same inputs give the same examples in the same order.
 
-    Raises `InputError` for what cannot be read, and when a split is empty.
+    Raises `InputError` for unreadable input, and when a split is empty.
     """
     from data_prep.mixture import describe
     from sft.dataset import MANIFEST, SPLITS, manifest
@@ -70,7 +70,7 @@ def prepare(
     if before:
         if not (why := _stale(folder, before, inputs)):
             return folder
-        print(f"{folder}: made anew: {why}", file=sys.stderr)
+        print(f"{folder}: prepared again: {why}", file=sys.stderr)
     check_room(folder)
     examples, rejected = select(data)
     here = [file for file in inputs.files if not is_remote(file)]
@@ -88,7 +88,7 @@ def prepare(
 
 
 def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
-    """The examples that no earlier source has, and all others, each with its reason."""
+    """The examples to keep, and the rejected ones with their reasons."""
     from sft.duplicates import of_earlier_sources
     from sft.examples import Example, read
 
@@ -102,8 +102,9 @@ def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
         [order[example.source] for example in examples],
         data.near_duplicates,
     )
-    for number, (reason, of) in repeated.items():
-        examples[number].reason, examples[number].duplicate_of = reason, examples[of].question
+    for number, (reason, first) in repeated.items():
+        examples[number].reason = reason
+        examples[number].duplicate_of = examples[first].question
         rejected.append(examples[number])
     return [example for example in examples if example.reason is None], rejected
 
@@ -111,9 +112,10 @@ def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
 def _inputs(
     data: "SftData", tokenizer: Any, max_length: int | None, before: Inputs
 ) -> ExampleInputs:
-    """What decides the examples: the configuration, the files, the tokenizer and the template.
+    """What determines the examples: the configuration, the files, the tokenizer and the template.
 
-    ``before`` are the files of the folder that is there: a remote place need not answer again.
+    ``before`` are the inputs of the existing folder; they stand in for a remote place that cannot
+    be reached.
     """
     from data_prep import inputs
     from sft.model import tokenizer_hash
@@ -129,7 +131,7 @@ def _inputs(
         try:
             files |= inputs.described(list_files(name, pattern) if pattern else [])
         except UnreachableError:
-            files |= {file: told for file, told in before.items() if is_remote(file)}
+            files |= {file: entry for file, entry in before.items() if is_remote(file)}
             if not any(map(is_remote, files)):
                 raise
     return ExampleInputs(
@@ -142,15 +144,15 @@ def _inputs(
 
 
 def _stale(folder: Path, before: ExampleInputs, inputs: ExampleInputs) -> str:
-    """Why a prepared folder is of no use, in words; empty when it is."""
+    """Why a prepared folder must be made again; empty when it need not."""
     from data_prep.inputs import changes
     from sft.dataset import damage
 
-    if found := changes(before.files, inputs.files):
-        return found
-    # What a remote system did not tell is no difference.
+    if changed := changes(before.files, inputs.files):
+        return changed
+    # `changes` compared the files, and ignores what a remote place did not report.
     if before.model_copy(update={"files": inputs.files}) != inputs:
-        return "the configuration, the tokenizer or the template is another"
+        return "the configuration, the tokenizer or the template has changed"
     return damage(folder)
 
 
@@ -227,10 +229,10 @@ def _write(
 def _check(counts: dict[str, ExampleCounts]) -> None:
     """Raise `InputError` when a source gives nothing, or a split is empty."""
     for name, entry in counts.items():
-        # A set may well be contained in the earlier ones.
+        # All of a source may be contained in earlier ones.
         elsewhere = sum(n for why, n in entry.rejected.items() if "duplicate" in why)
         if not entry.kept and not elsewhere:
-            raise InputError(f"sources.{name}: nothing is left of it: {_reasons(entry)}")
+            raise InputError(f"sources.{name}: no example is left: {_reasons(entry)}")
     train = sum(entry.train for entry in counts.values())
     held_out = sum(entry.eval for entry in counts.values())
     if not train or not held_out:

@@ -13,6 +13,7 @@ from sft.config import SftData
 from sft.session import Algorithm, Examples, Session
 from tinymathreason import cli
 from tinymathreason.provenance import file_hash
+from tinymathreason.records import tuning
 
 if TYPE_CHECKING:
     from sft.settings import Settings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Sft(Algorithm[SftData]):
     """Supervised fine-tuning: the loss of the assistant's tokens in prepared examples."""
 
-    name = "sft"
+    record_class = tuning.SftRecord
     data_class = SftData
     trl_config = "SFTConfig"
 
@@ -76,11 +77,11 @@ class Sft(Algorithm[SftData]):
             check_rows(trainer, session.tokenizer)
         return trainer
 
-    def summary(self, counts: dict[str, Any]) -> str:
+    def summary(self, record: Any) -> str:
         """The table of `sft.prepare`."""
         from sft.prepare import summary
 
-        return summary(counts)
+        return summary(record.counts)
 
 
 def check_rows(trainer: Any, tokenizer: Any) -> None:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sft import checkpoints, checks
 from sft.config import TuningData
 from sft.finish import finish
-from sft.model import check_vocabulary, load_tokenizer, making, set_stop, tokenizer_hash
+from sft.model import check_vocabulary, load_tokenizer, loading, set_stop, tokenizer_hash
 from sft.settings import Settings
 from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
+from tinymathreason.records.tuning import Tuned
 
 if TYPE_CHECKING:
     from evaluation.problems import NumericProblem
@@ -30,8 +31,8 @@ class Examples:
 
     train: Any
     """The training set, as TRL's trainer takes it."""
-    fingerprint: Any
-    """SHA-256 of the examples, or one by split; a run goes on only with the same ones."""
+    fingerprint: dict[str, str]
+    """SHA-256 of the examples, by name; a run continues only with the same examples."""
     record: dict[str, Any]
     """What the run's record says of the examples; their counts are under ``counts``."""
     evaluation: Any = None
@@ -63,7 +64,7 @@ class Session[D: TuningData]:
         from sft.callbacks import AccuracyCallback, show_progress
 
         training, model = self.settings.training, self.settings.model
-        with making(model.model_name_or_path):
+        with loading(model.model_name_or_path):
             trainer = kind(
                 model=model.model_name_or_path if policy is None else policy,
                 args=training,
@@ -88,10 +89,10 @@ class Session[D: TuningData]:
 
 
 class Algorithm[D: TuningData](ABC):
-    """What differs between SFT, DPO and GRPO; one instance serves one run."""
+    """What differs between SFT, DPO and GRPO. An instance serves one run."""
 
-    name: ClassVar[str]
-    """Short name; the record in the model's folder is ``NAME.json``."""
+    record_class: ClassVar[type[Tuned]]
+    """The record in the model's folder; its ``kind`` is the algorithm's name and the file's."""
     data_class: ClassVar[type[TuningData]]
     """The dataclass of the project's own keys, D."""
     trl_config: ClassVar[str]
@@ -105,14 +106,14 @@ class Algorithm[D: TuningData](ABC):
     def load(self, session: Session[D]) -> Examples:
         """The examples; they are prepared first when they are missing or stale.
 
-        Every process calls this, the main one first where it calls ``main_process_first``.
+        Every process calls this; what only one may do is under ``main_process_first``.
         """
 
     @abstractmethod
     def make_trainer(self, session: Session[D], examples: Examples) -> Any:
         """The trainer of `Session.make_trainer`, with `WholeCheckpoints` mixed in.
 
-        ``settings.training.model_init_kwargs`` has all options to load the model with.
+        ``settings.training.model_init_kwargs`` has the options with which to load the model.
         """
 
     def record(self) -> dict[str, Any]:
@@ -120,21 +121,22 @@ class Algorithm[D: TuningData](ABC):
         return {}
 
     @abstractmethod
-    def summary(self, counts: dict[str, Any]) -> str:
-        """Text for a user from the counts of a record."""
+    def summary(self, record: Any) -> str:
+        """Text for a user from the counts of a ``record_class``."""
 
 
-def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> dict[str, Any]:
+def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tuned | None:
     """Train, write ``output_dir/model`` and return its record; an interrupted run continues.
 
     The folder holds the model with any adapter merged, its tokenizer with the chat template, a
     generation configuration that stops at the end of an answer, the curves and the record. It
-    appears only when it is complete. Of several processes each one calls this and the main one
-    writes; prepare the examples first then, since the others wait for them half an hour at most.
+    appears only when it is complete. In a distributed run every process calls this; the main one
+    writes, and the others return None. Prepare the examples beforehand then, because the other
+    processes wait for them half an hour at most.
 
     Raises `InputError` for options and examples that fail a check, for a folder that holds another
     run or in which another process is training, and for a full disk, which leaves the last
-    checkpoint whole.
+    checkpoint intact.
     """
     from sft.callbacks import accuracy_hash
 
@@ -168,8 +170,10 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> dict
                 "data": examples.fingerprint,
                 "tokenizer": tokenizer_hash(tokenizer),
                 "processes": state.num_processes,
+                "accuracy": None,
                 **accuracy_hash(trainer),
             }
         checkpoints.train(trainer, output, settings.inputs | identity, state)
-        record = {**identity, **examples.record, **algorithm.record()}
-        return finish(trainer, tokenizer, model, output, f"{algorithm.name}.json", record, started)
+        fields = {**identity, **examples.record, **algorithm.record()}
+        kind = algorithm.record_class
+        return finish(trainer, tokenizer, model, output, kind, fields, started)

@@ -20,7 +20,7 @@ CONFIGS = Path(__file__).parent / "configs"
 
 @dataclasses.dataclass(frozen=True)
 class Settings[T]:
-    """Everything that decides a run."""
+    """Everything that determines a run."""
 
     data: T
     """Our keys."""
@@ -29,7 +29,7 @@ class Settings[T]:
     model: Any
     """TRL's ModelConfig."""
     inputs: dict[str, Any]
-    """What the user wrote, to tell one run from another."""
+    """The values and arguments that the user gave; they identify a run."""
 
     @property
     def output(self) -> Path:
@@ -38,9 +38,9 @@ class Settings[T]:
 
 
 def find(path: Path) -> Path:
-    """A configuration in the working folder, else the one of that name that we ship.
+    """The path of a configuration: in the working folder, else among the shipped ones.
 
-    Raises `InputError` when there is neither, or when it is no YAML mapping.
+    Raises `InputError` if there is none, or if it is not a YAML mapping.
     """
     if not path.is_file() and (CONFIGS / path).is_file():
         path = CONFIGS / path
@@ -104,7 +104,7 @@ def parse[T](
     if not model.model_name_or_path:
         raise InputError(f"{path}: key 'model_name_or_path' is missing: the model to start from")
     start = model.model_name_or_path
-    # ORG/NAME may be on the hub; anything else is a folder.
+    # ORG/NAME may be on the hub; anything else must be a folder.
     if not Path(start).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", start):
         raise InputError(f"{start}: no model there; model_name_or_path takes a folder or ORG/NAME")
     return Settings(data, training, model, {"values": values, "arguments": dict(given.options)})

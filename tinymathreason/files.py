@@ -176,20 +176,6 @@ def new_directory(
             shutil.rmtree(replaced)
 
 
-def check_replaceable(folder: Path, manifest: str, kind: str, names: Iterable[str]) -> None:
-    """Raise `InputError` unless ``folder`` is absent, or has only files of one of our commands.
-
-    Its ``manifest`` must say that it is of this ``kind``, and it may have only files of these
-    ``names``, since a user's files must not be replaced.
-    """
-    if not folder.exists():
-        return
-    present = {path.name for path in whole(folder)} if folder.is_dir() else {folder.name}
-    ours = manifest in present and read_json(folder / manifest).get("kind") == kind
-    if not ours or present - {manifest, *names}:
-        raise InputError(f"{folder}: is not, or not only, made by {kind}; name another folder")
-
-
 @contextlib.contextmanager
 def locked(folder: Path, doing: str) -> Iterator[None]:
     """Lock ``folder``, which is created if necessary; the kernel unlocks it when the process dies.

@@ -21,9 +21,9 @@ from data_prep.stages.step import Documents, Step, running
 from data_prep.work import Work
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
-from tinymathreason.files import new_directory, read_json, write_json
+from tinymathreason.files import new_directory, read_json
 from tinymathreason.records import mixture as records
-from tinymathreason.records.mixture import Mixture, Shard, SourceRecord
+from tinymathreason.records.mixture import Draw, Draws, Mixture, Shard, SourceRecord
 
 SAMPLES = 3
 """Documents that the report shows of each source: kept ones, and rejected ones by reason."""
@@ -59,13 +59,13 @@ def publish(work: Work, progress: Any) -> None:
             progress.add(sources[name].documents.read, sources[name].bytes, done=1)
         shutil.copytree(work.path(artifacts.TOKENIZER).parent, folder / "tokenizer")
         draws_by_source = {
-            name: {
-                "path": mixture.glob_of(recipe.output_dir, name),
-                "weight": draws(recipe.shares[name], sources[name]),
-            }
+            name: Draw(
+                path=mixture.glob_of(recipe.output_dir, name),
+                weight=draws(recipe.shares[name], sources[name]),
+            )
             for name in sources
         }
-        write_json(folder / "mixture.json", draws_by_source)
+        Draws(draws_by_source).write(folder / "mixture.json")
         shards = {shard.path for source in sources.values() for shard in source.shards}
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         manifest = Mixture(

@@ -106,7 +106,7 @@ def _decoding(decoding: Decoding) -> str:
 
 
 def _how(results: Results) -> str:
-    """How the model of the card was asked."""
+    """How the evaluation was made."""
     data, limit = results.dataset.path or results.request.data, results.request.limit
     words = {
         "data": dataset_name(data) if data else None,

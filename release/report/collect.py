@@ -82,7 +82,9 @@ def collect(run: Path) -> Report:
         parity=conversion.parity,
         loss={stage: _ends(run, stage, splits) for stage, splits in curves.items()},
         curves=curves,
-        accuracy={path.parent.name: _accuracy(found) for path, found in records.results.items()},
+        accuracy={
+            path.parent.name: _accuracy(results) for path, results in records.results.items()
+        },
         samples=_answers(folders.evaluation / "sft" / "samples.jsonl"),
         provenance=provenance.record(),
     )

@@ -155,8 +155,8 @@ def _accuracy(results: dict[str, ReportAccuracy]) -> dict[str, Any] | None:
         bars.append((visible(label), result.value, result.low, result.high))
         for metric, figures in (result.metrics or {result.metric: result}).items():
             interval = f"{percent(figures.low)} to {percent(figures.high)}, {result.interval}"
-            asked = (_model(model), result.task, metric, result.form, result.shots)
-            rows.append([*asked, percent(figures.value), interval, f"{figures.n:,}"])
+            cells = (_model(model), result.task, metric, result.form, result.shots)
+            rows.append([*cells, percent(figures.value), interval, f"{figures.n:,}"])
     description = "; ".join(
         f"{label}: {percent(value)}, {percent(low)} to {percent(high)}"
         for label, value, low, high in bars

@@ -106,9 +106,9 @@ class Engine:
         """
         from evaluation import decoding
         from evaluation.generate import Generator
-        from sft.model import making
+        from sft.model import loading
 
-        with making(str(folder)):
+        with loading(str(folder)):
             loaded = Generator(folder)
             if loaded.form != "chat":
                 raise InputError(f"{folder}: has no chat template; fine-tune the model first")

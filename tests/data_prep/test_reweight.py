@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def test_shares_are_of_tokens_although_records_are_drawn(folder) -> None:
-    mixture = reweight(folder, {"a": 0.25, "b": 0.75})
+    mixture = reweight(folder, {"a": 0.25, "b": 0.75}).model_dump()
     assert mixture["a"]["path"] == f"{folder}/a/train-*"
     drawn = {"a": mixture["a"]["weight"] * 20, "b": mixture["b"]["weight"] * 100}
     assert drawn["a"] / sum(drawn.values()) == pytest.approx(0.25)

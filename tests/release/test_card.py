@@ -331,9 +331,9 @@ def test_every_figure_is_shown(run, capsys) -> None:
     ):
         assert words in squeezed(text)
     assert "sft.dpo" not in text  # it made another model
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "left out: author, citation (no record tells them; give --author)"
-    assert told[1:] == [f"{run / 'card/README.md'} written"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "left out: author, citation (no record tells them; give --author)"
+    assert printed[1:] == [f"{run / 'card/README.md'} written"]
 
 
 def test_no_figure_is_from_nowhere(run) -> None:
@@ -399,9 +399,9 @@ def test_what_has_no_record_is_left_out_and_named(run, capsys, record, gone, nam
     for words in gone:
         assert words in before
         assert words not in text
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
     if named:
-        assert any(named in line and record.split("/")[0] in line for line in told)
+        assert any(named in line and record.split("/")[0] in line for line in printed)
 
 
 @pytest.mark.parametrize("key", ["shots", "n", "low", "decoding", "prompt_version", "form", "task"])
@@ -513,9 +513,28 @@ def test_a_base_model_alone_has_a_card(run, capsys) -> None:
     assert "34.5 %" not in text  # the other evaluation is of weights that are not these
     assert "22,932" not in text
     assert "sft.run" not in text
-    told = capsys.readouterr().out
-    assert "evaluation sft" in told
-    assert f"{run / 'base'} is a base model" in told
+    printed = capsys.readouterr().out
+    assert "evaluation sft" in printed
+    assert f"{run / 'base'} is a base model" in printed
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("dpo", "tuned by direct preference optimisation on 5 pairs of answers."),
+        ("grpo", "tuned by group relative policy optimisation on 5 problems."),
+    ],
+)
+def test_other_tunings_have_a_card(run, capsys, kind, words) -> None:
+    (run / "sft/model/sft.json").unlink()
+    tuned = getattr(records, kind)(base=model_hash(run / "base"))
+    tuned.write(run / f"sft/model/{kind}.json")
+    records.preferences().write(run / "sft/data/manifest.json")
+    text = write(run)
+    assert words in text
+    assert f"# TinyMathReason-6K-{kind}" in text
+    assert f"\n- {kind}\n" in text  # a tag
+    assert "left out: sources of fine-tuning" in capsys.readouterr().out
 
 
 def test_places_can_be_named(run, tmp_path) -> None:
@@ -547,9 +566,9 @@ def test_data_that_was_not_trained_on_is_left_out(run, capsys) -> None:
     assert "765,432" not in text
     assert "meta-math" not in text
     assert "22,932" in text  # the model's own record has the counts
-    told = capsys.readouterr().out
-    assert "is not of the mixture that was trained on" in told
-    assert "is not of the examples that were trained on" in told
+    printed = capsys.readouterr().out
+    assert "is not of the mixture that was trained on" in printed
+    assert "is not of the examples that were trained on" in printed
 
 
 EVIL = "| evil\n---\n`x` <script>alert(1)</script> [a](http://b) \\| **c** $d$ {{ name }}"

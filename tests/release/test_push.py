@@ -72,8 +72,8 @@ def hub(server, monkeypatch):
 
     for state in (server.repositories, server.stored, server.requests, server.failures):
         state.clear()
-    for told in (server.created, server.validated):
-        told.clear()
+    for entries in (server.created, server.validated):
+        entries.clear()
     server.refusal = []
     monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -106,10 +106,10 @@ def test_what_is_published_is_the_folder(folder, hub, capsys) -> None:
     assert not repository.private
     assert "visibility" not in hub.created[0]
     assert set(hub.validated) == {(folder / "README.md").read_text()}
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in ("files", "secrets", "weights", "card", "licence", "parity", "generation"):
-        assert f"{name}: ok" in told
-    assert f"published: {hub.endpoint}/org/model/commit/{repository.sha}" in told
+        assert f"{name}: ok" in printed
+    assert f"published: {hub.endpoint}/org/model/commit/{repository.sha}" in printed
 
 
 def test_the_endpoint_is_that_of_the_environment(folder, hub) -> None:
@@ -160,9 +160,9 @@ def test_an_interrupted_push_goes_on(folder, hub, unchecked) -> None:
 
 def test_a_dry_run_tells_the_files_and_contacts_nobody(folder, hub, unchecked, capsys) -> None:
     publish(folder, "--dry-run")
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for path in folder.iterdir():
-        assert f"{path.stat().st_size:,}  {path.name}\n" in told
+        assert f"{path.stat().st_size:,}  {path.name}\n" in printed
     assert hub.requests == []
 
 
@@ -233,7 +233,7 @@ def test_all_problems_are_told_and_nobody_is_contacted(folder, hub, unchecked, c
     (folder / "tokenizer_config.json").unlink()
     (folder / "README.md").unlink()
     (folder / "conversion.json").unlink()
-    told = refused(folder, capsys)
+    printed = refused(folder, capsys)
     for words in (
         "optimizer.pt is a state of training",
         "pytorch_model.bin may run code",
@@ -248,7 +248,7 @@ def test_all_problems_are_told_and_nobody_is_contacted(folder, hub, unchecked, c
         "parity: refused: no conversion.json",
         "weights: ok",
     ):
-        assert words in told
+        assert words in printed
     assert hub.requests == []
 
 
@@ -309,13 +309,13 @@ MORE_SECRETS = [
 def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
     from release.checks.secrets import find_secrets
 
-    def told(content: str) -> set[str]:
+    def kinds(content: str) -> set[str]:
         return {
             line.split(" in line")[0].split(" under")[0] for line in find_secrets(content.encode())
         }
 
-    assert f"holds {kind}" in told(secret)
-    assert f"holds {kind}" in told(f"# A model\n\n`{secret}` and more\n")
+    assert f"holds {kind}" in kinds(secret)
+    assert f"holds {kind}" in kinds(f"# A model\n\n`{secret}` and more\n")
     values = [
         secret,
         f"\t{secret}",
@@ -329,8 +329,8 @@ def test_every_kind_of_secret_is_found_wherever_it_stands(kind, secret) -> None:
             text = json.dumps({"a": [{"note": value}]}, ensure_ascii=ascii_only)
             assert f"holds {kind} under a.0.note" in set(find_secrets(text.encode()))
             # Several values in a file, and one in a text of another.
-            assert f"holds {kind}" in told(f"{text}\n{text}\n")
-            assert f"holds {kind}" in told(json.dumps({"config": text}))
+            assert f"holds {kind}" in kinds(f"{text}\n{text}\n")
+            assert f"holds {kind}" in kinds(json.dumps({"config": text}))
 
 
 def test_json_cannot_hide_a_secret() -> None:
@@ -338,17 +338,17 @@ def test_json_cannot_hide_a_secret() -> None:
 
     token = made("hf", "_", 36)
     spelled = "".join(f"\\u{ord(letter):04x}" for letter in token)
-    (told,) = find_secrets(f'{{"x": {{"a": "{spelled}"}}}}'.encode())
-    assert told == "holds a Hugging Face token under x.a"
-    (told,) = find_secrets(f'{{"x": "{token}", "x": 1}}'.encode())  # a reader has the last x
-    assert told == "holds a Hugging Face token under x"
+    (line,) = find_secrets(f'{{"x": {{"a": "{spelled}"}}}}'.encode())
+    assert line == "holds a Hugging Face token under x.a"
+    (line,) = find_secrets(f'{{"x": "{token}", "x": 1}}'.encode())  # a reader has the last x
+    assert line == "holds a Hugging Face token under x"
     key = json.dumps({"hub": {token: None}}).encode()
     assert list(find_secrets(key)) == ["holds a Hugging Face token under hub.(a key)"]
     deep = f'{"[" * 100_000}"{token}"{"]" * 100_000}'.encode()
     assert list(find_secrets(deep)) == ["holds a Hugging Face token in line 1"]
     name, value = "WANDB_API_KEY", HEX[:40]
-    (told,) = find_secrets(json.dumps({"env": {name: value}}).encode())
-    assert told == f"holds a Weights & Biases key under env.{name}"
+    (line,) = find_secrets(json.dumps({"env": {name: value}}).encode())
+    assert line == f"holds a Weights & Biases key under env.{name}"
 
 
 def test_texts_that_only_resemble_a_secret(whole) -> None:
@@ -388,12 +388,12 @@ def test_secrets_are_found_and_not_repeated(folder, unchecked, capsys, kind) -> 
     (folder / "README.md").write_text((folder / "README.md").read_text() + f"\n{secret}\n")
     tensors = load_file(folder / "model.safetensors")
     save_file(tensors, folder / "model.safetensors", metadata={"note": secret})
-    told = refused(folder, capsys)
-    assert f"sft.json holds {kind} under arguments.hub.1" in told
+    printed = refused(folder, capsys)
+    assert f"sft.json holds {kind} under arguments.hub.1" in printed
     lines = (folder / "README.md").read_text().count("\n")
-    assert f"README.md holds {kind} in line {lines}" in told
-    assert f"model.safetensors holds {kind} under __metadata__.note" in told
-    assert secret not in told
+    assert f"README.md holds {kind} in line {lines}" in printed
+    assert f"model.safetensors holds {kind} under __metadata__.note" in printed
+    assert secret not in printed
 
 
 @pytest.mark.parametrize("before", ["my_", "x-", "=", '"\\n', "/"])
@@ -410,8 +410,8 @@ def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
     tuned = records.sft(arguments=arguments, model_sha256=model_hash(folder))
     tuned.write(folder / "sft.json")
     publish(folder, "--dry-run")
-    told = capsys.readouterr().out
-    assert "secrets: note: sft.json names a home folder under arguments.output_dir" in told
+    printed = capsys.readouterr().out
+    assert "secrets: note: sft.json names a home folder under arguments.output_dir" in printed
 
 
 def test_what_the_libraries_write_is_no_secret(whole, capsys) -> None:
@@ -427,10 +427,10 @@ def test_weights_that_are_not_whole(folder, unchecked, capsys) -> None:
     path = folder / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-4])
-    told = refused(folder, capsys)
-    assert "weights: refused" in told
-    assert "truncated" in told
-    assert "generation: refused: not tried" in told
+    printed = refused(folder, capsys)
+    assert "weights: refused" in printed
+    assert "truncated" in printed
+    assert "generation: refused: not tried" in printed
     path.write_bytes(content[:5])
     assert "truncated" in refused(folder, capsys)
     path.write_bytes(content)
@@ -471,9 +471,9 @@ def test_a_model_that_lacks_a_tensor_is_not_filled_up(folder, capsys) -> None:
     gone = tensors.pop("model.layers.1.mlp.up_proj.weight")
     tensors["stray"] = gone
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    told = refused(folder, capsys)
-    assert "missing keys of the weights: model.layers.1.mlp.up_proj.weight" in told
-    assert "unexpected keys of the weights: stray" in told
+    printed = refused(folder, capsys)
+    assert "missing keys of the weights: model.layers.1.mlp.up_proj.weight" in printed
+    assert "unexpected keys of the weights: stray" in printed
 
 
 def test_a_model_that_does_not_load(folder, capsys) -> None:
@@ -510,8 +510,10 @@ def test_a_card_that_is_wrong(folder, unchecked, capsys, old, new, expected) -> 
     text = (folder / "README.md").read_text()
     assert old in text
     (folder / "README.md").write_text(text.replace(old, new, 1))
-    told = refused(folder, capsys)
-    assert expected in next(line for line in told.splitlines() if line.startswith("card: refused"))
+    printed = refused(folder, capsys)
+    assert expected in next(
+        line for line in printed.splitlines() if line.startswith("card: refused")
+    )
 
 
 def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
@@ -532,12 +534,12 @@ def test_an_end_that_others_would_miss_is_told(folder) -> None:
     from release.checks import folder as checks
 
     shutil.copy(TEMPLATE, folder / "chat_template.jinja")
-    for ends, told in ((1, True), ([1, 3], False)):
+    for ends, warned in ((1, True), ([1, 3], False)):
         config = {"eos_token_id": ends, "pad_token_id": 0}
         (folder / "generation_config.json").write_text(json.dumps(config))
         found = checks.Finding("generation")
         checks._generation(folder, found)
-        assert any("eos_token_id lacks 3" in warning for warning in found.warnings) is told
+        assert any("eos_token_id lacks 3" in warning for warning in found.warnings) is warned
 
 
 def test_an_edited_card_is_told(folder, unchecked, capsys) -> None:
@@ -554,22 +556,22 @@ def test_an_edited_card_is_told(folder, unchecked, capsys) -> None:
 def test_a_file_of_another_form_is_one_finding(folder, unchecked, capsys) -> None:
     (folder / "README.md").write_bytes((folder / "README.md").read_bytes() + b"\xe9\n")
     write_json(folder / "sft.json", [])
-    told = refused(folder, capsys).splitlines()
-    assert [line.split(" in UTF")[0] for line in told if "refused" in line] == [
+    printed = refused(folder, capsys).splitlines()
+    assert [line.split(" in UTF")[0] for line in printed if "refused" in line] == [
         "card: refused: README.md is not",
         f"parity: refused: {folder / 'sft.json'}: holds a list, expected an object; write it again "
         "with sft.run",
     ]
-    assert any(line.startswith("generation: ok") for line in told)
+    assert any(line.startswith("generation: ok") for line in printed)
 
 
 def test_json_is_read_and_names_no_code(folder, unchecked, capsys) -> None:
     (folder / "generation_config.json").write_text("{")
     code = {**read_json(folder / "config.json"), "auto_map": {"AutoConfig": "a/b--c.D"}}
     write_json(folder / "config.json", code)
-    told = refused(folder, capsys)
-    assert f"{folder / 'generation_config.json'}: not valid JSON" in told
-    assert "config.json names code to run in its auto_map" in told
+    printed = refused(folder, capsys)
+    assert f"{folder / 'generation_config.json'}: not valid JSON" in printed
+    assert "config.json names code to run in its auto_map" in printed
 
 
 def test_a_licence_in_a_file_is_enough(folder, unchecked, capsys) -> None:
@@ -606,8 +608,8 @@ def test_parity_is_of_these_weights(folder, unchecked, capsys) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["model.norm.weight"] *= 2
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    assert "parity: refused" in (told := refused(folder, capsys))
-    assert "proves other weights than these or those they came from" in told
+    assert "parity: refused" in (printed := refused(folder, capsys))
+    assert "proves other weights than these or those they came from" in printed
     proof = read_json(folder / "conversion.json")
     del proof["model_sha256"]
     write_json(folder / "conversion.json", proof)

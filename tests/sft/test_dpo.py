@@ -14,10 +14,11 @@ from sft.checks import check_settings
 from sft.config import DpoData
 from sft.preferences import MANIFEST, PAIRS
 from sft.sampler import Sample
+from tests.support import records
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, TEMPLATE, conversation
 from tinymathreason.cli import InputError
-from tinymathreason.files import write_json
+from tinymathreason.records.tuning import DpoRecord, Preferences
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -128,15 +129,12 @@ def test_two_steps_from_config_to_model_interrupted_and_not(
     assert any((expected[name] != start[name]).any() for name in start)
 
     folder = tmp_path / "broken" / MODEL
-    record = json.loads((folder / "dpo.json").read_text())
-    assert [entry["step"] for entry in record["history"] if "loss" in entry] == [1, 2]
+    record = DpoRecord.load(folder / "dpo.json")
+    assert [entry.step for entry in record.history if entry.loss is not None] == [1, 2]
     # Before the first step the model is its own reference: no answer has gained on another.
-    assert record["history"][0]["rewards/margins"] == 0
-    assert (
-        record["counts"]
-        == json.loads((tmp_path / "broken" / "pairs" / MANIFEST).read_text())["counts"]
-    )
-    assert record["steps"] == 2
+    assert record.history[0].model_dump()["rewards/margins"] == 0
+    assert record.counts == Preferences.load(tmp_path / "broken" / "pairs" / MANIFEST).counts
+    assert record.steps == 2
     assert (folder / "curves.png").is_file()
     stops = GenerationConfig.from_pretrained(folder).eos_token_id
     assert len(stops) == 2
@@ -180,7 +178,7 @@ def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path) -> None:
 
 
 def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path) -> None:
-    write_json(tmp_path / "out" / INPUTS, {"values": {}, "arguments": []})
+    records.tuning_run(values={}).write(tmp_path / "out" / INPUTS)
     with pytest.raises(InputError, match="has another "):
         dpo.main(write(tmp_path, model_dir))
     assert not (tmp_path / "out" / "pairs").exists()

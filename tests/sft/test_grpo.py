@@ -18,6 +18,7 @@ from sft.settings import parse
 from tests.support import scripted
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
+from tinymathreason.records.tuning import GrpoRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -53,7 +54,8 @@ def weights(output):
 
 
 def earned(output):
-    history = json.loads((output / MODEL / "grpo.json").read_text())["history"]
+    record = GrpoRecord.load(output / MODEL / "grpo.json")
+    history = [entry.model_dump() for entry in record.history]
     return [(entry["step"], entry["reward"]) for entry in history if "reward" in entry]
 
 
@@ -92,14 +94,14 @@ def test_the_finished_folder_is_a_whole_model_with_its_record(whole, model_dir, 
     assert tokenizer.convert_tokens_to_ids(IM_END) in model.generation_config.eos_token_id
     before = safetensors.numpy.load_file(model_dir / "model.safetensors")
     assert all((weights(whole)[name] != array).any() for name, array in before.items())
-    record = json.loads((whole / MODEL / "grpo.json").read_text())
-    assert (record["steps"], record["rewards"]) == (6, {"format": 0.25, "repetition": 0.5})
-    assert sum(record["counts"]["problems"].values()) == 6
-    assert record["counts"]["problems"]["kept"] == record["problems"]
+    record = GrpoRecord.load(whole / MODEL / "grpo.json")
+    assert (record.steps, record.rewards) == (6, {"format": 0.25, "repetition": 0.5})
+    assert sum(record.counts["problems"].values()) == 6
+    assert record.counts["problems"]["kept"] == record.problems
     assert [step for step, _ in earned(whole)] == [1, 2, 3, 4, 5, 6]
-    measured = [entry["step"] for entry in record["history"] if "eval_accuracy" in entry]
+    measured = [entry.step for entry in record.history if "eval_accuracy" in entry.model_dump()]
     assert measured == [3, 6]
-    assert {"trl", "torch", "transformers"} <= record["versions"].keys()
+    assert {"trl", "torch", "transformers"} <= record.provenance.versions.keys()
     # The same command again finds it done, and changes nothing.
     grpo.main(["--config", str(whole.parent / "a.yaml")])
     assert "was already complete" in capsys.readouterr().out

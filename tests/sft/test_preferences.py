@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sft import preferences
-from sft.preferences import MANIFEST, PAIRS, SAMPLES, Answered
+from sft.preferences import MANIFEST, PAIRS, SAMPLES, SampledProblem
 from sft.sampler import Sample, Sampler, tokens
 from tests.support import scripted
 from tinymathreason.answers import read_final
@@ -42,7 +42,7 @@ RIGHT = {"#### 7", "steps\n#### 7", "#### 7.00", "#### 7\n#### 8"}
 
 @given(st.lists(samples, max_size=12), st.integers(1, 6))
 def test_pairs_are_right_against_wrong_and_counts_conserve_samples(found, most) -> None:
-    pairs, counts = Answered("q", "7", found).pairs(most)
+    pairs, counts = SampledProblem("q", "7", found).pairs(most)
     usable = {sample.text for sample in found if sample.flaw is None}
     right, wrong = usable & RIGHT, usable - RIGHT
     assert all(chosen in right and rejected in wrong for chosen, rejected in pairs)
@@ -61,7 +61,7 @@ def test_pairs_are_right_against_wrong_and_counts_conserve_samples(found, most) 
 
 def test_no_text_is_in_two_pairs_while_another_is_in_none() -> None:
     found = [Sample(f"{n}\n#### {7 if n < 2 else 8}") for n in range(6)]
-    pairs, _ = Answered("q", "7", found).pairs(3)
+    pairs, _ = SampledProblem("q", "7", found).pairs(3)
     assert len({rejected for _, rejected in pairs}) == 3
     assert len({chosen for chosen, _ in pairs}) == 2
 

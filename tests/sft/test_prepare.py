@@ -232,14 +232,14 @@ def test_why_a_set_is_made_anew_is_told(tmp_path, model_dir, capsys, monkeypatch
                 read(path.parent)
     capsys.readouterr()
     again()
-    assert f"out/data: made anew: {path if change in ('damaged', 'cut') else tmp_path}" in (
+    assert f"out/data: prepared again: {path if change in ('damaged', 'cut') else tmp_path}" in (
         told := capsys.readouterr().err
     )
     assert words in told
     if change != "a file more":
         assert path.read_bytes() == before
     again()
-    assert "made anew" not in capsys.readouterr().err
+    assert "prepared again" not in capsys.readouterr().err
 
 
 def test_a_page_that_is_not_as_it_was_written_is_told(tmp_path, model_dir, monkeypatch) -> None:
@@ -295,7 +295,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, model_dir) -> None:
 
 
 def test_an_empty_source_is_named(tmp_path, model_dir) -> None:
-    with pytest.raises(InputError, match=r"sources\.b: nothing is left of it: 0 read"):
+    with pytest.raises(InputError, match=r"sources\.b: no example is left: 0 read"):
         made(tmp_path, model_dir, {"a": rows(60), "b": []})
     with pytest.raises(InputError, match=r"sources\.a: .*: 60 read, 60 too_long"):
         made(tmp_path, model_dir, {"a": rows(60)}, max_length=5)
@@ -349,7 +349,7 @@ def test_bad_rows_are_named(tmp_path, model_dir, row, words) -> None:
 
 
 def test_nothing_left_is_told(tmp_path, model_dir) -> None:
-    with pytest.raises(InputError, match="nothing is left of it: 1 read, 1 no_final_answer"):
+    with pytest.raises(InputError, match="no example is left: 1 read, 1 no_final_answer"):
         made(tmp_path, model_dir, {"a": [{"question": "q", "answer": "none"}]})
     assert not (tmp_path / "out" / "data").exists()
 

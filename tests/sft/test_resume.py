@@ -17,6 +17,7 @@ from transformers import TrainerCallback, trainer
 from sft import checkpoints, run
 from sft.checkpoints import MODEL, check_owner, claim, last_checkpoint, sweep
 from sft.model import save
+from tests.support import records
 from tests.support.limits import room_for
 from tests.support.tuning import history, record, weights, write
 from tinymathreason.cli import InputError
@@ -150,7 +151,7 @@ def test_two_processes_give_one_model_and_go_on_as_two(model_dir, tmp_path) -> N
                 run.main(["--config", str(config)])
         subprocess.run(command, env=single, check=True)
     same(*(results(output) for output in found.values()))
-    assert record(found["whole"])["processes"] == 2
+    assert record(found["whole"]).processes == 2
 
 
 def interrupt(config, step: int) -> None:
@@ -188,7 +189,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(
             with pytest.raises(InputError) as told:
                 run.main(["--config", str(config)])
         assert str(told.value).startswith(f"{output / 'checkpoint-4'}: cannot be written (")
-        assert str(told.value).endswith("it goes on from the last checkpoint")
+        assert str(told.value).endswith("it continues from the last checkpoint")
         assert "\n" not in str(told.value)
         assert not (output / "checkpoint-4").exists()
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
@@ -247,8 +248,8 @@ def test_every_process_must_have_saved_its_random_state(tmp_path) -> None:
     ],
 )
 def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
-    inputs = {"values": {"a": 1}, "base": "x", "data": {"train": "y"}, "processes": 1}
-    inputs |= {"tokenizer": "t", "accuracy": "p"}
+    inputs = dict(records.tuning_run(values={"a": 1}, accuracy=records.SHA))
+    del inputs["kind"], inputs["version"]
     check_owner(tmp_path, inputs)
     claim(tmp_path, inputs)
     claim(tmp_path, inputs)

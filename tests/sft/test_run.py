@@ -8,10 +8,11 @@ import safetensors.numpy
 
 from sft import run
 from sft.checkpoints import INPUTS, MODEL
+from tests.support import records
 from tests.support.tuning import record, weights, write
 from tinymathreason.chatml import IM_END
 from tinymathreason.cli import InputError
-from tinymathreason.files import locked, write_json
+from tinymathreason.files import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -67,16 +68,16 @@ def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> Non
     from tinymathreason.provenance import model_hash
 
     found = record(finished)
-    assert found["base"] == model_hash(model_dir)
-    assert found["model_name_or_path"] == str(model_dir)
-    assert found["model_sha256"] == model_hash(finished / MODEL)
-    assert found["counts"]["problems"]["read"] == 60
-    assert [entry["step"] for entry in found["history"] if "loss" in entry] == [1, 2]
-    assert 2 * 4 * 30 < found["tokens"] < 2 * 4 * 128
-    assert found["arguments"]["max_steps"] == found["steps"] == 2
-    assert len(found["manifest"]) == len(found["data"]["train"]) == 64
-    assert found["versions"]["trl"]
-    assert found["seconds"] > 0
+    assert found.base == model_hash(model_dir)
+    assert found.model_name_or_path == str(model_dir)
+    assert found.model_sha256 == model_hash(finished / MODEL)
+    assert found.counts["problems"].read == 60
+    assert [entry.step for entry in found.history if entry.loss is not None] == [1, 2]
+    assert 2 * 4 * 30 < found.tokens < 2 * 4 * 128
+    assert found.arguments.max_steps == found.steps == 2
+    assert len(found.manifest) == len(found.data["train"]) == 64
+    assert found.provenance.versions["trl"]
+    assert found.seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> Non
 )
 def test_another_run_in_the_same_folder_is_refused(model_dir, tmp_path, change, words) -> None:
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
-    write_json(tmp_path / "out" / INPUTS, {"arguments": {}, **change})
+    records.tuning_run(**change).write(tmp_path / "out" / INPUTS)
     with pytest.raises(InputError, match=words):
         run.main(["--config", str(config)])
 

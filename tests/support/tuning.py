@@ -1,10 +1,9 @@
 """Short fine-tunings on the CPU: their configuration, and the model and record that they leave."""
 
-import json
-
 import safetensors.numpy
 
 from sft.checkpoints import MODEL
+from tinymathreason.records.tuning import SftRecord
 
 CONFIG = """
 model_name_or_path: {model}
@@ -37,8 +36,8 @@ def weights(output):
 
 
 def record(output):
-    return json.loads((output / MODEL / "sft.json").read_text())
+    return SftRecord.load(output / MODEL / "sft.json")
 
 
 def history(output):
-    return record(output)["history"]
+    return [entry.model_dump(exclude_none=True) for entry in record(output).history]

@@ -1,6 +1,7 @@
 """Every record, and all kinds of damage to it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support import records
 from tinymathreason.cli import InputError
 from tinymathreason.records.base import Record, check_replaceable, dotted, write_lines
 from tinymathreason.records.evaluation import SampleRecord
+from tinymathreason.records.mixture import Draw, Draws
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.records.tuning import LogEntry
 
@@ -181,6 +183,25 @@ def test_a_key_that_is_there_twice(tmp_path: Path) -> None:
     assert line == "not valid JSON: key 'finished' is there twice; write it again with pipeline"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "not a mixture: expected a path for each source"),
+        ('{"web": 1}', "web: Input should be a valid dictionary or instance of Draw"),
+        ('{"web": {"weight": 1}}', "web.path is missing"),
+        ('{"web": {"path": "a", "weight": NaN}}', "web.weight: nan is not a finite number"),
+        ('{"web": {"path": "a", "weight": 0}}', "web.weight: Input should be greater than 0"),
+    ],
+)
+def test_maxtexts_mixture_is_checked_too(text: str, message: str, tmp_path: Path) -> None:
+    draws = Draws({"web": Draw(path="web/train-*", weight=0.5)})
+    draws.write(tmp_path / "mixture.json")
+    assert Draws.load(tmp_path / "mixture.json") == draws
+    (tmp_path / "mixture.json").write_text(text)
+    with pytest.raises(InputError, match=rf"mixture\.json: {re.escape(message)}.*; write it again"):
+        Draws.load(tmp_path / "mixture.json")
+
+
 def test_lines_are_named(tmp_path: Path) -> None:
     samples = [records.sample(id=number) for number in range(3)]
     path = tmp_path / "samples.jsonl"
@@ -201,7 +222,7 @@ def test_a_record_cannot_be_made_wrong_or_changed() -> None:
 def test_what_another_program_logs_may_have_no_number() -> None:
     entry = LogEntry(step=1, loss=float("nan"), grad_norm=float("inf"))  # type: ignore[call-arg]
     assert entry.model_dump() == {
-        "step": 1, "epoch": None, "loss": None, "eval_loss": None, "grad_norm": None,
+        "step": 1, "loss": None, "grad_norm": None,
     }  # fmt: skip
 
 

@@ -66,6 +66,16 @@ class OpenPart(Part):
 
     __pydantic_extra__: dict[str, Json] = pydantic.Field(init=False)
 
+    @pydantic.model_serializer(mode="wrap")
+    def _without_unset(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys but those that the other program did not give."""
+        values: dict[str, Any] = serialize(self)
+        return {
+            key: value
+            for key, value in values.items()
+            if value is not None or key in self.model_fields_set
+        }
+
 
 class Record(Part):
     """The content of one file, or of one line of a file."""
@@ -109,18 +119,13 @@ class Record(Part):
             raise InputError(f"{error}; {again}") from error
         if not isinstance(value, dict):
             raise InputError(f"{origin}: holds {_shown(value)}, expected an object; {again}")
-        if damage := _unreadable(value):
-            raise InputError(f"{origin}: {damage}; {again}")
         for name in ("kind", "version"):
             expected = cls.model_fields[name].default
             given = value.get(name)
             if type(given) is not type(expected) or given != expected:
                 state = f"is {_shown(given)}" if name in value else "is missing"
                 raise InputError(f"{origin}: {name} {state}, expected {expected!r}; {again}")
-        try:
-            return cls.model_validate(value)
-        except pydantic.ValidationError as error:
-            raise InputError(f"{origin}: {_first_error(error)}; {again}") from error
+        return validated(cls, value, origin, again)
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON has it."""
@@ -133,6 +138,16 @@ class Record(Part):
     def write(self, path: str | Path) -> None:
         """Write the file; a crash leaves the old content or the new."""
         write_text(path, self.text())
+
+
+def validated[M: pydantic.BaseModel](model: type[M], value: Any, origin: object, again: str) -> M:
+    """The model of a value of JSON; `InputError` naming the first wrong field and what to do."""
+    if damage := _unreadable(value):
+        raise InputError(f"{origin}: {damage}; {again}")
+    try:
+        return model.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise InputError(f"{origin}: {_first_error(error)}; {again}") from error
 
 
 def write_lines(path: str | Path, records: Iterable[Record]) -> None:

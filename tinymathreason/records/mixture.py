@@ -1,10 +1,22 @@
 """The manifest of a mixture of tokenised documents."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
 
-from tinymathreason.records.base import Count, OpenPart, Part, Positive, Record, Seconds, Sha256
+from tinymathreason.cli import InputError
+from tinymathreason.files import read_json, write_json
+from tinymathreason.records.base import (
+    Count,
+    OpenPart,
+    Part,
+    Positive,
+    Record,
+    Seconds,
+    Sha256,
+    validated,
+)
 from tinymathreason.records.provenance import Provenance
 
 Inputs = dict[
@@ -13,6 +25,34 @@ Inputs = dict[
 ]
 """For each file that was read its bytes, and what changes with its content: the nanoseconds of its
 last change, a version of its file system, or null where that is not known."""
+
+
+class Draw(OpenPart):
+    """How MaxText draws from a source; it may have other keys of MaxText's."""
+
+    path: str
+    """The pattern of its files."""
+    weight: Annotated[float, pydantic.Field(gt=0)]
+    """Its part of the records that are drawn, beside the other sources' weights."""
+
+
+class Draws(pydantic.RootModel[dict[str, Draw]]):
+    """``mixture.json``, which MaxText reads: its form is MaxText's, without kind and version."""
+
+    model_config = pydantic.ConfigDict(frozen=True, strict=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Draws":
+        """The sources in a file by name; `InputError` naming the file and the field."""
+        value = read_json(path)
+        again = f"write it again with {Mixture.writer} or data_prep.reweight"
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: not a mixture: expected a path for each source; {again}")
+        return validated(cls, value, path, again)
+
+    def write(self, path: str | Path) -> None:
+        """Write the file; a crash leaves the old content or the new."""
+        write_json(path, self.model_dump(mode="json"))
 
 
 class WrittenFile(Part):

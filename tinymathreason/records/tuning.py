@@ -81,7 +81,7 @@ class ExamplesManifest(Record):
 class TuningRun(Record):
     """``inputs.json`` in the folder of a run of fine-tuning: what tells it from another run."""
 
-    writer: ClassVar[str] = "a new run of sft"
+    writer: ClassVar[str] = "sft.run, sft.dpo or sft.grpo"
     kind: Literal["tuning.run"] = "tuning.run"
     """Which record it is."""
     version: Literal[1] = 1
