@@ -2,9 +2,9 @@
 
 python -m benchmarks.answers [--characters 1000000]
 
-A model writes what it likes and a row of a dataset holds what it likes, so that what reads them has
-to be linear in the text, whatever stands there. The figures are CPU seconds, but for the judge,
-which works in another process: wall-clock seconds, with the first `LONGEST` characters.
+A model's answer or a row of a dataset can be any text, so every reader has to take linear time for
+any text. The figures are CPU seconds. For the comparison of answers, which runs in another process,
+they are wall-clock seconds, also with the first `LONGEST` characters of a text.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The batches that MaxText's trainer reads under an overlay, by upstream's own functions.
 
-They are called as upstream's trainer does, but for the wrapper that puts batches on devices.
+The calls are those of upstream's trainer, except for the wrapper that puts batches on devices.
 """
 
 import contextlib

@@ -2,9 +2,9 @@
 
 python -m benchmarks.conversion [--home DIR] [--rounds N]
 
-Everyone starts with the checkpoint on disk and out of the page cache, and then once more with it in
-the cache. The copy reads as many bytes as the parameters have compressed and writes as many as the
-converted model has.
+Each contestant runs once with the checkpoint outside the page cache and once with it in the cache.
+The copy reads as many bytes as the compressed parameters have and writes as many as the converted
+model has.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 python -m benchmarks.evaluation --model DIR [--problems 200] [--rounds 3]
 
 Both sides answer the same held-out word problems greedily with the same model in the same process,
-in turns; loading is outside. The last figure is a whole evaluation of 1,319 problems, as many as
-GSM8K has, from an empty process to its result.
+in turns, after the model is loaded. The last figure is a whole evaluation of 1,319 problems, as
+many as GSM8K has, from the start of a process to its result.
 """
 
 import argparse

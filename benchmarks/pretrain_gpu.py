@@ -2,17 +2,17 @@
 
 python -m benchmarks.pretrain_gpu [--overlay FILE] [--steps N] [--device cuda|cpu] [key=value ...]
 
-Both train on the batches of the overlay's mixture, each in a process of its own, with float32
-weights and moments and bfloat16 where they multiply. The peer is transformers' LlamaForCausalLM
-with torch.compile, scaled dot-product attention and fused AdamW. It attends across the documents of
-a row, which MaxText does not: a mask would take PyTorch's flash kernel away from it.
+Both train on the batches of the overlay's mixture, each in a separate process, with float32 weights
+and moments and bfloat16 products. The peer is transformers' LlamaForCausalLM with torch.compile,
+scaled dot-product attention and fused AdamW. Unlike MaxText it attends across the documents of a
+row, since PyTorch has no flash kernel with such a mask.
 
-The project's lock has jax for CPU and TPU alone. On the GPU's machine, beside the extras pretrain
-and sft, install jax's plugin of the version that is there, such as
+The project's lock has jax only for CPU and TPU. On the GPU's machine install, besides the extras
+pretrain and sft, jax's plugin of the same version, for example:
 
 pip install "jax[cuda12]==$(python -c 'import jax; print(jax.__version__)')"
 
-``--device cpu`` runs the same at a tiny overlay's size, to try the script where no GPU is.
+``--device cpu`` runs the same with a tiny overlay, to test the script without a GPU.
 """
 
 import argparse

@@ -2,17 +2,17 @@
 
 python -m benchmarks.sft [--data DIR] [--overlay FILE] [--examples N] [--device cuda|cpu]
 
-Both train the same model with random weights on the same examples in one pass, at the same rate,
-each in a process of its own: ours by `sft.run` (packed, nothing computed twice), TRL's by its
-SFTTrainer with the defaults of SFTConfig (eight padded conversations a step, activation
-checkpointing) and the loss on the assistant's words. On a CPU our packed rows are as short as the
-longest conversation lets them be, and a step has as many as hold eight conversations, so that both
-take about as many steps. Useful tokens are prompts and answers without padding. The loss is that of
-the held-out examples after the pass, a conversation a row, for both.
+Both train the same model with random weights on the same examples, in one pass, at the same
+learning rate, each in a separate process. Ours is `sft.run` (packed rows, no recomputation); the
+other is TRL's SFTTrainer with the defaults of SFTConfig (eight padded conversations per step,
+activation checkpointing) and the loss on the assistant's tokens. On a CPU our packed rows are as
+short as the longest conversation, and a step has enough rows for eight conversations, so that both
+take about the same number of steps. Useful tokens are prompts and answers without padding. The loss
+is computed on the held-out examples after the pass, with one conversation in each row, for both.
 
-The examples are GSM8K's training problems and their two relatives with ``--data``, the folder of
-`make realdata`; else the generator's. With ``--device cuda`` the model is the 1B one, in bfloat16
-over float32 weights, the rows have 4,096 tokens, and the line tells MFU and memory, too.
+With ``--data``, the folder of `make realdata`, the examples are GSM8K's training problems and two
+related datasets; otherwise the generator's. With ``--device cuda`` it is the 1B model, in bfloat16
+with float32 weights and rows of 4,096 tokens, and the line also has MFU and memory.
 """
 
 import argparse
@@ -176,7 +176,7 @@ def side(usage: Usage, seconds: float, steps: int, tokens: int, loss: float) -> 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, train both and print one line."""
     parser = argparse.ArgumentParser(
-        prog="benchmarks.sft", description="Measure fine-tuning beside TRL's defaults."
+        prog="benchmarks.sft", description="Compare fine-tuning with TRL's defaults."
     )
     parser.add_argument("--data", type=Path, help="the folder of `make realdata`")
     parser.add_argument(

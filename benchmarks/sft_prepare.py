@@ -2,10 +2,10 @@
 
 python -m benchmarks.sft_prepare [--examples 25000 50000 100000] [--data DIR]
 
-Three sets in the schemas of MetaMathQA, MathInstruct and GSM8K and of their proportions, written by
-the generator: a row is several problems in one, as long as the real sets' rows are on average. One
-row in ten of the later sets repeats a question of the first. The peer is TRL's way to the same
-tokens and masks, one process of `datasets.map` with `apply_chat_template`, on the same examples.
+The generator writes sets in the schemas and proportions of MetaMathQA, MathInstruct and GSM8K. A
+row joins several problems, so that it is as long as the average row of the real sets. One row in
+ten of the later sets repeats a question of the first. The peer computes the same tokens and masks
+like TRL: `datasets.map` with `apply_chat_template` in one process, on the same examples.
 """
 
 import argparse

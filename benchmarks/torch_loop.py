@@ -1,12 +1,11 @@
 """MaxText's training in plain PyTorch: its loss, clipping, AdamW and schedule, reimplemented.
 
-Written from upstream's trainers/pre_train/train.py, utils/maxtext_utils.py and
-optimizers/optimizers.py of MaxText 0.2.5, in the terms of transformers' LlamaForCausalLM. Where the
-two differ by a reparametrisation the update is MaxText's: it keeps the query kernel divided by
-sqrt(head_dim), and AdamW's step has the same length for whatever scale a weight is kept in. So in
-Hugging Face's terms the query learns at sqrt(head_dim) times the rate of all other weights, and its
-gradient counts as much more in the norm that is clipped. A plain AdamW over LlamaForCausalLM is
-another training.
+It follows trainers/pre_train/train.py, utils/maxtext_utils.py and optimizers/optimizers.py of
+MaxText 0.2.5, but trains transformers' LlamaForCausalLM. MaxText stores the query kernel divided by
+sqrt(head_dim), and the length of AdamW's step does not depend on the scale of a weight. Therefore
+the query weight of LlamaForCausalLM learns here at sqrt(head_dim) times the rate of other weights,
+and its gradient counts sqrt(head_dim) times as much in the norm that is clipped. A plain AdamW over
+LlamaForCausalLM would be a different training.
 """
 
 import math

@@ -2,9 +2,9 @@
 
 python -m benchmarks.training_parity [--overlay FILE] [--steps N] [key=value ...]
 
-MaxText trains on CPU in float32 from its own initial weights. These, as its checkpoint 0 holds them
-(the first step of a warm-up has the rate 0), go through `conversion` to LlamaForCausalLM, which
-`benchmarks.torch_loop` then trains on the very batches that upstream's pipeline yields.
+MaxText trains on CPU in float32 from its own initial weights. Its checkpoint 0 has these weights,
+because the first step of a warm-up has the rate 0. `conversion` turns them into the model that
+`benchmarks.torch_loop` then trains on the same batches of upstream's pipeline.
 """
 
 import argparse

@@ -20,7 +20,7 @@ from tinymathreason.records.evaluation import Results
 from tinymathreason.records.mixture import Mixture
 from tinymathreason.records.pretraining import Configuration, StartRecord, Starts
 from tinymathreason.records.stage import Stage
-from tinymathreason.records.tuning import ExamplesManifest, TuningRun
+from tinymathreason.records.tuning import ExamplesManifest, SftRecord, TuningRun
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""
@@ -120,7 +120,10 @@ class RunRecords:
             conversion=_optional(Conversion, folders.base / "conversion.json"),
             tuned=tuned,
             examples_path=examples_path,
-            examples=_optional(ExamplesManifest, examples_path),
+            # Preference optimisation has pairs or problems there instead.
+            examples=(
+                _optional(ExamplesManifest, examples_path) if isinstance(tuned, SftRecord) else None
+            ),
             results={
                 path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")
             },

@@ -1,7 +1,7 @@
 """Figures that a card leaves out because no record has them; the command prints them."""
 
 from release.records import RunRecords
-from tinymathreason.records.tuning import Sft
+from tinymathreason.records.tuning import SftRecord
 
 _FIGURES = {
     "mixture": "sources of pretraining, their weights, documents, tokens and passes, documents "
@@ -42,7 +42,7 @@ class LeftOut:
             "conversion": folders.base / "conversion.json",
             "stages": folders.stages,
             "results": folders.evaluation,
-            **({"examples": records.examples_path} if isinstance(records.tuned, Sft) else {}),
+            **({"examples": records.examples_path} if isinstance(records.tuned, SftRecord) else {}),
         }
         for name, path in paths.items():
             if not getattr(records, name):

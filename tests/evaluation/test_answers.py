@@ -14,14 +14,14 @@ from evaluation.answers import LONGEST, Checker, final, flexible, strict
 from tinymathreason.cli import InputError
 
 MEGABYTE = 1_000_000
-PATIENT = 60.0
+TIMEOUT = 60.0
 """Seconds for a comparison that must end, however busy the machine is."""
 
 
 @pytest.fixture(scope="module")
 def checker():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answers, "TIMEOUT", PATIENT)
+        patch.setattr(answers, "TIMEOUT", TIMEOUT)
         checker = Checker()
     with checker:
         yield checker

@@ -29,7 +29,7 @@ next: python -m another.command
 """
 
 
-PATIENT = 60.0
+TIMEOUT = 60.0
 """Seconds after which a test gives up, far beyond what a busy machine takes."""
 
 
@@ -61,7 +61,7 @@ def start(path, **environment):
 
 def finish(path, **environment) -> tuple[int, str]:
     process = start(path, **environment)
-    output, _ = process.communicate(timeout=PATIENT)
+    output, _ = process.communicate(timeout=TIMEOUT)
     return process.returncode, output
 
 
@@ -69,7 +69,7 @@ def order(tmp_path) -> list[str]:
     return (tmp_path / "run" / "order").read_text().split()
 
 
-def wait_for(condition, seconds: float = PATIENT) -> None:
+def wait_for(condition, seconds: float = TIMEOUT) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -118,7 +118,7 @@ def test_killed_and_run_again(tmp_path, number) -> None:
     process = start(path)
     wait_for(lambda: pid.exists() and pid.read_text().strip())
     process.send_signal(number)
-    process.communicate(timeout=PATIENT)
+    process.communicate(timeout=TIMEOUT)
     assert process.returncode in (130, -signal.SIGKILL)
     # The stage must not live on beside the next attempt.
     wait_for(lambda: not alive(int(pid.read_text())))
@@ -175,7 +175,7 @@ def test_a_stage_killed_before_it_logged_anything_runs_again(tmp_path) -> None:
     status, output = finish(path)
     assert status == 0, output
     record = Stage.load(tmp_path / "run" / "stages" / "one.json")
-    assert 0 <= record.seconds < PATIENT
+    assert 0 <= record.seconds < TIMEOUT
 
 
 def test_a_damaged_record_of_a_stage_is_one_line(tmp_path) -> None:

@@ -18,13 +18,13 @@ from tinymathreason.latex import Comparer, plain_number
 
 HALF = r"\frac{1}{2}"
 ENDLESS = "9^{9^{9^{9}}}"
-PATIENT = 60.0
+TIMEOUT = 60.0
 """Seconds for a comparison that must end, however busy the machine is."""
 
 
 @pytest.fixture(scope="module")
 def judge():
-    with Comparer(PATIENT) as judge:
+    with Comparer(TIMEOUT) as judge:
         yield judge
         child = judge._child
     assert child is not None
@@ -90,7 +90,7 @@ def test_a_comparison_that_dies_is_a_crash_and_the_next_one_is_judged(monkeypatc
     dies = "import os; latex._verify = lambda a, b: os.abort() if a == 'x' else a != b"
     code = latex._CHILD.replace("serve;", f"serve; from tinymathreason import latex; {dies};")
     monkeypatch.setattr(latex, "_CHILD", code)
-    with Comparer(PATIENT) as judge:
+    with Comparer(TIMEOUT) as judge:
         assert not judge.equal("x", HALF)
         assert judge.failures == {"crash": 1}
         child = judge._child
@@ -100,7 +100,7 @@ def test_a_comparison_that_dies_is_a_crash_and_the_next_one_is_judged(monkeypatc
 
 @pytest.mark.clock
 def test_no_comparison_outlives_its_judge() -> None:
-    judge = Comparer(PATIENT)
+    judge = Comparer(TIMEOUT)
     judge._start()
     child = judge._child.pid
     _, stdin = judge._pipes()
@@ -112,7 +112,7 @@ def test_no_comparison_outlives_its_judge() -> None:
     started = time.monotonic()
     judge.close()
     while _runs(int(comparison[0])):
-        assert time.monotonic() - started < PATIENT / 2
+        assert time.monotonic() - started < TIMEOUT / 2
         time.sleep(0.01)
 
 
@@ -137,7 +137,7 @@ def test_a_child_that_does_not_reply_is_a_crash(monkeypatch) -> None:
 def test_the_child_ends_with_its_input() -> None:
     pairs = [["1/2", HALF], ["1/3", HALF]]
     done = subprocess.run(
-        [sys.executable, "-c", latex._CHILD, str(PATIENT)],
+        [sys.executable, "-c", latex._CHILD, str(TIMEOUT)],
         input="".join(f"{json.dumps(pair)}\n" for pair in pairs),
         capture_output=True,
         text=True,
@@ -156,13 +156,13 @@ def test_a_child_whose_parent_dies_ends() -> None:
     child.stdin.write(f"{json.dumps([ENDLESS, HALF])}\n".encode())
     child.stdin.flush()
     child.stdout.close()
-    assert child.wait(PATIENT) != 0  # it found nobody to tell, though its input is open
+    assert child.wait(TIMEOUT) != 0  # it found nobody to tell, though its input is open
     child.stdin.close()
 
 
 def test_a_crash_is_a_wrong_answer(monkeypatch) -> None:
     monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True); input()")
-    with Comparer(PATIENT) as judge:
+    with Comparer(TIMEOUT) as judge:
         for crashes in (1, 2):
             assert not judge.equal("1/2", HALF)
             assert judge.failures == {"crash": crashes}
@@ -170,7 +170,7 @@ def test_a_crash_is_a_wrong_answer(monkeypatch) -> None:
 
 def test_a_child_that_died_between_two_answers_is_a_crash(monkeypatch) -> None:
     monkeypatch.setattr(latex, "_CHILD", "print('ready', flush=True)")
-    with Comparer(PATIENT) as judge:
+    with Comparer(TIMEOUT) as judge:
         judge._start()
         judge._child.wait()
         assert not judge.equal("1/2", HALF)
