@@ -111,6 +111,7 @@ def test_from_a_lock_to_a_finished_model(name, model_dir, tmp_path, monkeypatch,
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"{output / MODEL} written"
     assert "Training on cpu in float32" in lines
+    assert any(line.startswith("problems") for line in lines)  # the counts, as whole lines
     main(words)
     assert capsys.readouterr().out == f"{output / MODEL} was already complete\n"
 
