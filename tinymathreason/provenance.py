@@ -29,9 +29,10 @@ def commit() -> str | None:
         return None
     try:
         described = subprocess.run(
-            # safe.directory: also in another user's folder, such as a container's mount.
-            ["git", "-c", f"safe.directory={root}", "describe", "--always", "--dirty",
-             "--abbrev=40", "--exclude=*"],
+            # safe.directory: also in another user's folder, such as a container's mount. No locks:
+            # killed, git would leave one that stops the user's next commit.
+            ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "describe", "--always",
+             "--dirty", "--abbrev=40", "--exclude=*"],
             cwd=root, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
