@@ -28,15 +28,20 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        described = subprocess.run(
-            # safe.directory: also in another user's folder, such as a container's mount.
-            ["git", "-c", f"safe.directory={root}", "describe", "--always", "--dirty",
-             "--abbrev=40", "--exclude=*"],
+        status = subprocess.run(
+            # safe.directory: also in another user's folder, such as a container's mount. No locks:
+            # killed, git would leave one that stops the user's next commit.
+            ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "status", "--branch",
+             "--porcelain=v2", "--untracked-files=no"],
             cwd=root, capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+    lines = status.stdout.splitlines()
+    commit = next(line.split()[-1] for line in lines if line.startswith("# branch.oid "))
+    if commit == "(initial)":
+        return None
+    return commit if all(line.startswith("#") for line in lines) else f"{commit}-dirty"
 
 
 def versions() -> dict[str, str]:

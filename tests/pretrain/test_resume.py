@@ -93,7 +93,7 @@ def losses(home: Path, name: str, host: int = 0) -> dict[int, float]:
         except json.JSONDecodeError:
             continue  # an incomplete last line
         loss = entry["learning/loss"]
-        assert by_step.setdefault(int(entry.step), loss) == loss, entry.step
+        assert by_step.setdefault(int(entry["step"]), loss) == loss, entry["step"]
     return by_step
 
 
