@@ -166,7 +166,7 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         if state.is_main_process:
             start = Path(model.model_name_or_path)
             identity = {
-                "base": model_hash(start) if start.is_dir() else model.model_revision,
+                "base": model_hash(start) if start.is_dir() else model.model_revision or "main",
                 "data": examples.fingerprint,
                 "tokenizer": tokenizer_hash(tokenizer),
                 "processes": state.num_processes,

@@ -4,6 +4,7 @@ The keys of the project (`sft.config`) and of TRL's configurations stand side by
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,6 +92,7 @@ def parse[T](
     for key in values:
         if key not in names | theirs:
             raise unknown(key)
+        _check_json(path, key, values[key])
     data = build(ours, {key: values[key] for key in values.keys() & names}, path)
     parser.set_defaults_with_config(**{key: values[key] for key in values.keys() & theirs})
     try:
@@ -108,3 +110,14 @@ def parse[T](
     if not Path(start).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", start):
         raise InputError(f"{start}: no model there; model_name_or_path takes a folder or ORG/NAME")
     return Settings(data, training, model, {"values": values, "arguments": dict(given.options)})
+
+
+def _check_json(path: Path, key: str, value: Any) -> None:
+    """Raise `InputError` for a value that the run's record cannot hold, such as YAML's date."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        raise InputError(
+            f"{path}: key {key!r}: YAML reads {value!s:.80} as a {type(value).__name__}; "
+            "put it in quotes"
+        ) from None

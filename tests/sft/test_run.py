@@ -145,6 +145,7 @@ def test_a_merged_adapter_says_what_it_said_before(model_dir, tmp_path) -> None:
         ("learning_rte: 1", [], "unknown key 'learning_rte'; did you mean 'learning_rate'"),
         ("eval_fractoin: 1", [], "did you mean 'eval_fraction'"),
         ("seed: many", [], "seed"),
+        ("run_name: 2026-11-28", [], "key 'run_name': YAML reads 2026-11-28 as a date"),
         ("", ["--no_such_key", "1"], "no_such_key"),
         ("", ["eval_fraction=7"], "eval_fraction must be between"),
         ("", ["sources.problems.format=jsonl"], "path is needed"),
