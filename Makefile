@@ -49,7 +49,7 @@ quickstart: setup
 realdata: setup
 	@DATA="$(DATA)" $(BIN)/python -m pipeline pipeline/configs/realdata.yaml
 
-# The quickstart's base model takes its name when it is whole; nothing else of that run is needed.
+# The quickstart's base model has this name only when it is complete; nothing else of that run is needed.
 grpo-demo: setup
 	@test -d runs/quickstart/base || $(MAKE) --no-print-directory quickstart
 	@$(BIN)/python -m pipeline pipeline/configs/grpo_demo.yaml

@@ -75,7 +75,7 @@ def jax_peak_tflops() -> float:
     peak = peak_tflops()
     if not topology.has_cuda():
         raise InputError(
-            "jax has no plugin for CUDA: install jax[cuda12] of the version of jax that is there"
+            "jax has no plugin for CUDA: install jax[cuda12] in the version of the installed jax"
         )
     return peak
 

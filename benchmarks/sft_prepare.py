@@ -60,11 +60,11 @@ def write_sets(count: str, folder: str) -> None:
             size += len(question) + len(steps)
             match name:
                 case "MetaMathQA":
-                    said = f"{steps}\n#### {answer}\nThe answer is: {answer}"
-                    row = {"type": "x", "query": question, "response": said}
+                    solution = f"{steps}\n#### {answer}\nThe answer is: {answer}"
+                    row = {"type": "x", "query": question, "response": solution}
                 case "MathInstruct":
-                    said = f"{steps} The answer is {answer}"
-                    row = {"source": "data/CoT/x.json", "instruction": question, "output": said}
+                    solution = f"{steps} The answer is {answer}"
+                    row = {"source": "data/CoT/x.json", "instruction": question, "output": solution}
                 case _:
                     row = {"question": question, "answer": f"{steps}\n#### {answer}"}
             rows.append(row)
@@ -108,13 +108,13 @@ def peer(folder: str) -> None:
     examples = Dataset(table.select(["messages", "input_ids", "labels"]).slice(0, PEER_EXAMPLES))
 
     def tokenise(example: dict[str, object]) -> dict[str, object]:
-        found = tokenizer.apply_chat_template(
+        encoded = tokenizer.apply_chat_template(
             example["messages"],
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,
         )
-        return {"ids": found["input_ids"], "masks": found["assistant_masks"]}
+        return {"ids": encoded["input_ids"], "masks": encoded["assistant_masks"]}
 
     started = time.monotonic()
     theirs = examples.map(tokenise)

@@ -63,10 +63,10 @@ def write_overlay(
     """
     import yaml
 
-    asked, names = overlay.load(path, overrides), (word.partition("=")[0] for word in overrides)
+    config, names = overlay.load(path, overrides), (word.partition("=")[0] for word in overrides)
     values = {
         "base_config": str(path.resolve()),
-        **{name: asked[name] for name in names},
+        **{name: config[name] for name in names},
         "steps": steps,
         "learning_rate_schedule_steps": steps,
         "skip_jax_distributed_system": True,

@@ -110,7 +110,7 @@ class TensorFiles:
             places: dict[str, str] = index["weight_map"]
             for file in places.values():
                 if not isinstance(file, str) or Path(file).name != file:
-                    raise InputError(f"{folder / INDEX}: {file!r} is no file of the folder")
+                    raise InputError(f"{folder / INDEX}: {file!r} is not a file of the folder")
             files = {file: _open(folder / file) for file in sorted(set(places.values()))}
         else:
             files = {FILE: _open(folder / FILE)}

@@ -1,1 +1,1 @@
-"""Text in, a mixture of ArrayRecord files out: readers -> clean -> tokenizer -> records."""
+"""Builds a mixture of ArrayRecord files from public datasets: reads, cleans and tokenises them."""

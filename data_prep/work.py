@@ -1,6 +1,6 @@
 """The working folder of a build, where each task leaves the files that later tasks read.
 
-Every file in it is written under another name and then renamed, so a file that is there is
+Every file in it is written under another name and then renamed, so a file that exists is
 complete. A *task* is a part of one source; tasks are numbered over all sources, in the order of the
 recipe. A document's number is its task's number times 2**32 plus its row in the task.
 """

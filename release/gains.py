@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
         nargs="+",
         required=True,
         metavar="NAME=PERCENT",
-        help="a training stage and its evaluation, and the percent of errors that it must mend",
+        help="a training stage and its evaluation, and the percent of errors that it must correct",
     )
     arguments = parser.parse_args(argv)
     bars = dict(arguments.after)

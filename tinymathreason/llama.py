@@ -39,7 +39,7 @@ HF_KEYS = {
 class LlamaSizes:
     """Sizes of one decoder of the Llama family.
 
-    Raises `InputError` naming the field, of a subclass too, that has no possible value.
+    Raises `InputError` naming the field, also one of a subclass, whose value is impossible.
     """
 
     layers: int
@@ -98,11 +98,11 @@ def hf_sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     optional = {"kv_heads", "head_dim", "tied"}
     try:
-        found = {field: config[key] for field, key in HF_KEYS.items() if field not in optional}
+        sizes = {field: config[key] for field, key in HF_KEYS.items() if field not in optional}
         return {
-            **found,
-            "kv_heads": config.get(HF_KEYS["kv_heads"]) or found["heads"],
-            "head_dim": config.get(HF_KEYS["head_dim"]) or found["hidden"] // found["heads"],
+            **sizes,
+            "kv_heads": config.get(HF_KEYS["kv_heads"]) or sizes["heads"],
+            "head_dim": config.get(HF_KEYS["head_dim"]) or sizes["hidden"] // sizes["heads"],
             "tied": config.get(HF_KEYS["tied"], False),
         }
     except KeyError as error:

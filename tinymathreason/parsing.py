@@ -20,7 +20,7 @@ _NOT_OF_ITS_TAG = (ValueError, LookupError, AttributeError, TypeError)
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but with bounds, and with an error for a key that is there twice."""
+    """PyYAML's safe loader, but with bounds, and with an error for a key that appears twice."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -98,7 +98,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r:.80} is there twice")
+        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r:.80} appears twice")
     return value
 
 

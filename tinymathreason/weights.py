@@ -38,7 +38,9 @@ def weight_files(folder: Path) -> list[Path]:
         if not single.is_file():
             return [folder / INDEX, *shards]
         if shards != [single]:
-            raise InputError(f"{folder}: {FILE} and an index of other files there; remove either")
+            raise InputError(
+                f"{folder}: {FILE} and an index of other files there; remove one of them"
+            )
     elif not single.is_file():
         raise InputError(_lacking(folder))
     return [single]

@@ -56,8 +56,8 @@ async function post(path, body, signal) {
     signal,
   });
   if (response.ok) return response;
-  const said = await response.json().catch(() => null);
-  throw new Error(said?.error?.message ?? `the server answered with status ${response.status}`);
+  const answer = await response.json().catch(() => null);
+  throw new Error(answer?.error?.message ?? `the server answered with status ${response.status}`);
 }
 
 async function* events(response) {

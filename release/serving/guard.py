@@ -63,7 +63,7 @@ class Guard:
             message = f"host {host!r} is not served; use an address, or allow it by --allowed-hosts"
             refusal = Refusal(403, message)
         elif not (origin is None or self._friendly(origin, host)):
-            message = f"origin {origin!r} may not ask here; allow it by --allowed-origins"
+            message = f"origin {origin!r} may not send requests; allow it with --allowed-origins"
             refusal = Refusal(403, message)
         else:
             await self._app(scope, receive, send_guarded)

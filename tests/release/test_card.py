@@ -308,7 +308,7 @@ def test_every_figure_is_shown(run, capsys) -> None:
         "**Held out loss:** 0.0423",
         "| pretrain | 22,500 | 0.75 |",
         "| in total | 22,685 | |",
-        "Estimated: 100 chip-hours of pretraining. Assumed is",
+        "Estimated: 100 chip-hours of pretraining. This assumes",
         "| web | HuggingFaceFW/fineweb-edu at 87f09149ef | 75 % | 5,000 | 4,617 | 765,432 | 1.37 |",
         "| sums | made by the generator number_facts | 25 % | 611 | 611 | 23,456 | 2.93 |",
         "| web | near duplicate | 342 |",
@@ -673,7 +673,7 @@ def test_the_name_tells_the_size_that_was_counted(parameters, tuning, name) -> N
 
 
 def test_a_small_model_does_not_pass_for_a_useful_one(run) -> None:
-    assert re.search(r"no tool for\s+mathematics", write(run))
+    assert re.search(r"not a tool for\s+mathematics", write(run))
 
 
 def test_wrong_input_is_one_line(run, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""A CPU trains in float32, whatever a configuration asks for; a GPU as it is told."""
+"""A CPU trains in float32, whatever a configuration says; a GPU as it is configured."""
 
 import pytest
 import torch

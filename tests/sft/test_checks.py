@@ -1,4 +1,4 @@
-"""What is wrong with a run's arguments or rows is told before the first step."""
+"""A run's wrong arguments or rows are reported before the first step."""
 
 import json
 import shutil

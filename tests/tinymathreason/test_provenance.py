@@ -1,4 +1,4 @@
-"""The commit of a checkout is told as git has it, and git's files are left as they are."""
+"""The commit of a checkout is recorded as git has it, and git's files are not changed."""
 
 import os
 import subprocess

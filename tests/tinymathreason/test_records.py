@@ -166,7 +166,7 @@ def test_a_record_that_is_missing(tmp_path: Path) -> None:
         ({"seconds": float("nan")}, "seconds: nan is not a finite number"),
         ({"attempts": []}, "attempts: List should have at least 1 item after validation, not 0"),
         ({"attempts": [{"ended": None}]}, "attempts.0.started is missing"),
-        ({"atempts": 1}, "atempts is no field of this record"),
+        ({"atempts": 1}, "atempts is not a field of this record"),
     ],
 )
 def test_a_field_is_named(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_field_is_named(damage: dict[str, Any], message: str, tmp_path: Path) 
 def test_a_key_that_is_there_twice(tmp_path: Path) -> None:
     text = records.stage().text().replace('"finished": true', '"finished": true, "finished": false')
     line = read(Stage, text, tmp_path)
-    assert line == "not valid JSON: key 'finished' is there twice; write it again with pipeline"
+    assert line == "not valid JSON: key 'finished' appears twice; write it again with pipeline"
 
 
 @pytest.mark.parametrize(

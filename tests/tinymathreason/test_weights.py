@@ -86,7 +86,7 @@ def test_every_file_of_the_weights_is_in_the_hash(folder) -> None:
         ),
         (
             lambda folder: shutil.copy(folder / shard(folder)[0], folder / FILE),
-            "and an index of other files there; remove either",
+            "and an index of other files there; remove one of them",
         ),
         (lambda folder: (folder / "adapter_config.json").write_text("{}"), "holds an adapter"),
         (

@@ -50,8 +50,8 @@ Time = Annotated[str, pydantic.AfterValidator(_is_time)]
 class Part(pydantic.BaseModel):
     """A part of a record. It cannot be changed, and knows every one of its fields.
 
-    Types are exact: ``"1"`` and ``true`` are no numbers, and a number is finite. A whole number may
-    stand where a fraction is expected.
+    Types are exact: ``"1"`` and ``true`` are not numbers, and a number is finite. A whole number is
+    accepted where a fraction is expected.
     """
 
     model_config = pydantic.ConfigDict(
@@ -198,14 +198,14 @@ def _is_text(text: str) -> bool:
 
 
 def _first_error(error: pydantic.ValidationError) -> str:
-    found = error.errors(include_url=False)
-    # A misspelt field also makes the right one missing: the misspelling is what to tell.
-    first = min(found, key=lambda one: one["type"] != "extra_forbidden")
+    errors = error.errors(include_url=False)
+    # A misspelt field also makes the right one missing; the misspelt one is reported.
+    first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
     field = dotted(first["loc"])
     if first["type"] == "missing":
         return f"{field} is missing"
     if first["type"] == "extra_forbidden":
-        return f"{field} is no field of this record"
+        return f"{field} is not a field of this record"
     message = first["msg"].removeprefix("Value error, ")
     return f"{field}: {message} (got {_shown(first['input'])})"
 

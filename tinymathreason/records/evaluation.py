@@ -72,7 +72,7 @@ class Dataset(Part):
 
 
 class Decoding(OpenPart):
-    """How answers were found; the other keys are lm-eval's settings of generation."""
+    """How answers were produced; the other keys are lm-eval's settings of generation."""
 
     by: Literal["generation", "likelihood"]
     """Whether an answer is written, or chosen among those that the task gives."""
@@ -129,7 +129,7 @@ class Results(Record):
     dataset: Dataset
     """The problems."""
     decoding: Decoding
-    """How answers were found."""
+    """How answers were produced."""
     ignored_settings: dict[str, Json]
     """Settings of the model's generation configuration that were not obeyed."""
     cut_prompts: Count

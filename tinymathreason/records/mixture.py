@@ -76,7 +76,7 @@ class Shard(WrittenFile):
 
 
 class Documents(Part):
-    """What became of the documents of a source."""
+    """How many documents of a source were kept and rejected."""
 
     read: Count
     """Documents read; the sum of the others."""
@@ -90,7 +90,7 @@ class SourceRecord(Part):
     """A source of a mixture."""
 
     documents: Documents
-    """What became of its documents."""
+    """How many of its documents were kept and rejected."""
     bytes: Count
     """Bytes of the texts that were kept, in UTF-8."""
     tokens: Count
@@ -153,7 +153,7 @@ class Mixture(Record):
     inputs: Inputs
     """Every file that was read."""
     sources: dict[str, SourceRecord]
-    """What came of each source."""
+    """The counts of each source."""
     files: list[WrittenFile]
     """Every other file of the folder, but this one and the report."""
     vocab_size: Positive

@@ -28,14 +28,14 @@ class StageSummary(Part):
 
 
 class SourceSummary(Part):
-    """What became of a source of data."""
+    """The counts of a source of data."""
 
     tokens: Count
     """Tokens kept."""
     weight: float | None
     """Its weight in the recipe; null in fine-tuning, which has none."""
     documents: Documents
-    """What became of its documents or examples."""
+    """How many of its documents or examples were kept and rejected."""
 
 
 class Tokens(Part):

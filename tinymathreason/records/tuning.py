@@ -20,7 +20,7 @@ from tinymathreason.records.provenance import Provenance
 
 
 class ExampleCounts(Part):
-    """What became of the rows of a source."""
+    """How many rows of a source were kept and rejected."""
 
     read: Count
     """Rows read; the sum of those kept and rejected."""
@@ -69,7 +69,7 @@ class ExamplesManifest(Record):
     version: Literal[1] = 1
     """Of the fields."""
     sources: dict[str, ExampleCounts]
-    """What came of each source."""
+    """The counts of each source."""
     inputs: ExampleInputs
     """What decided the examples."""
     files: list[WrittenFile]
@@ -185,13 +185,13 @@ class SftRecord(Tuned):
     version: Literal[1] = 1
     """Of the fields."""
     counts: dict[str, ExampleCounts]
-    """What came of each source of the examples."""
+    """The counts of each source of the examples."""
     manifest: Sha256
     """Of the manifest of the examples."""
 
 
 class PreferenceCounts(Part):
-    """What became of the problems and of the samples, and how many pairs there are."""
+    """Problems and samples by outcome, and the number of pairs."""
 
     problems: dict[str, Count]
     """Problems by what their samples were."""
@@ -212,7 +212,7 @@ class DpoRecord(Tuned):
     version: Literal[1] = 1
     """Of the fields."""
     counts: PreferenceCounts
-    """What became of the problems and of the samples."""
+    """Problems and samples by outcome."""
 
 
 class GrpoRecord(Tuned):
@@ -224,7 +224,7 @@ class GrpoRecord(Tuned):
     version: Literal[1] = 1
     """Of the fields."""
     counts: dict[str, dict[str, Count]]
-    """What became of the rows of each source."""
+    """The rows of each source by outcome."""
     problems: Positive
     """Problems trained on."""
     rewards: dict[str, float]
@@ -257,9 +257,9 @@ class Preferences(Record):
     version: Literal[1] = 1
     """Of the fields."""
     counts: PreferenceCounts
-    """What became of the problems and of the samples."""
+    """Problems and samples by outcome."""
     sources: dict[str, dict[str, Count]]
-    """What became of the rows of each source."""
+    """The rows of each source by outcome."""
     inputs: SamplingInputs
     """What decided the samples."""
     pairs_per_problem: Positive
