@@ -1,7 +1,7 @@
 """Hooks of mkdocs: pages made from files outside docs/, and the reference of configuration keys.
 
 The reference is read from the source code of the classes marked ``@config``, without importing
-them: a key's name, type, default and the docstring under it. Nothing made here lies in git.
+them: a key's name, type, default and the docstring under it. The pages made here are not in git.
 """
 
 import ast
@@ -99,7 +99,7 @@ def _text(node: ast.stmt | None) -> str:
 
 def reference(root: Path = ROOT) -> str:
     """The page of all configuration keys, a section a room and a table a class."""
-    found = [
+    listed = [
         configuration
         for folder in sorted(root.iterdir())
         if (folder / "__init__.py").is_file() and folder.name != "tests"
@@ -108,16 +108,16 @@ def reference(root: Path = ROOT) -> str:
             path, ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         )
     ]
-    names = {configuration.name for configuration in found}
+    names = {configuration.name for configuration in listed}
     used = {
         word
-        for configuration in found
+        for configuration in listed
         for words in (*configuration.bases, *(key.kind for key in configuration.keys))
         for word in re.findall(r"\w+", words)
     }
     lines, room = [INTRODUCTION], ""
     # What a file as a whole holds comes before its parts.
-    for one in sorted(found, key=lambda c: (c.module.split(".")[0], c.name in used, c.module)):
+    for one in sorted(listed, key=lambda c: (c.module.split(".")[0], c.name in used, c.module)):
         if one.module.split(".")[0] != room:
             room = one.module.split(".")[0]
             lines += [f"## {room}\n", ROOMS.get(room, ""), ""]

@@ -128,7 +128,7 @@ def test_the_overlay_describes_the_model(home, tmp_path) -> None:
 
 
 @pytest.mark.processor
-def test_the_trainer_goes_on_with_the_loss_it_had(tmp_path) -> None:
+def test_the_trainer_continues_with_the_loss_it_had(tmp_path) -> None:
     """Step 3 of a run, and the first step from its checkpoint there and back: one loss."""
     (tmp_path / "overlay.yml").write_text(overlay(SIZES))
     save_tokenizer(SIZES.vocab, tmp_path / "tokenizer")

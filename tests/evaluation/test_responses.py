@@ -52,7 +52,7 @@ def test_samples_of_a_request_differ() -> None:
 
 
 @pytest.mark.parametrize("breaks_at", [0, 1, 2])
-def test_a_cut_evaluation_goes_on_to_the_same_responses(tmp_path, breaks_at) -> None:
+def test_a_cut_evaluation_continues_to_the_same_responses(tmp_path, breaks_at) -> None:
     expected, path = ask(Draws()), tmp_path / "responses.jsonl"
     journal = Journal(path, "k")
     with pytest.raises(KeyboardInterrupt):

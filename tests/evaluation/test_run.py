@@ -193,7 +193,7 @@ def test_data_that_are_a_pattern_or_our_own_tasks_are_told_apart_too(read, monke
     assert len(set(hashes)) == 3
 
 
-def test_an_interrupted_evaluation_goes_on(model_dir, tmp_path, known) -> None:
+def test_an_interrupted_evaluation_continues(model_dir, tmp_path, known) -> None:
     command = ["--model", str(model_dir), "--task", "arithmetic", "--batch-size", "4"]
     main([*command, "--output", str(tmp_path / "whole")])
     asked, known.batches = len(known.batches), []
@@ -217,7 +217,7 @@ def test_an_interrupted_evaluation_goes_on(model_dir, tmp_path, known) -> None:
 
 
 @pytest.mark.soak
-def test_a_killed_evaluation_goes_on_to_the_same_bytes(answering_dir, tmp_path) -> None:
+def test_a_killed_evaluation_continues_to_the_same_bytes(answering_dir, tmp_path) -> None:
     words = [
         sys.executable, "-W", "ignore", "-m", "evaluation.run", "--model", str(answering_dir),
         "--task", "arithmetic", "--limit", "60", "--batch-size", "2", "--samples", "3",
@@ -287,7 +287,7 @@ def test_wrong_options_are_reported(capsys, words, message) -> None:
     assert message in capsys.readouterr().err
 
 
-def test_a_full_disk_is_reported_and_the_journal_goes_on(model_dir, tmp_path, known) -> None:
+def test_a_full_disk_is_reported_and_the_journal_continues(model_dir, tmp_path, known) -> None:
     words = ["--model", str(model_dir), "--task", "arithmetic", "--limit", "100", "--batch-size"]
     words += ["4", "--output", str(tmp_path / "r")]
     with (

@@ -233,7 +233,7 @@ def test_a_checkpoint_without_every_layer_is_refused(words, scanned) -> None:
     assert ("layers without weights: 1;" in str(error.value)) is not scanned
 
 
-def test_the_first_save_is_checked_while_training_goes_on(words, monkeypatch) -> None:
+def test_the_first_save_is_checked_while_training_continues(words, monkeypatch) -> None:
     monkeypatch.setattr(train, "POLL_SECONDS", 0.01)
     config = overlay.load(words[0], words[1:])
     failures: list[InputError] = []

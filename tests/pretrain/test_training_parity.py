@@ -237,7 +237,7 @@ def test_a_nan_is_outside_the_tolerance(run) -> None:
     ("override", "named"),
     [("learning_rte=1", "learning_rte"), ("warmup_steps_fraction=0.0", "warmup_steps_fraction")],
 )
-def test_wrong_input_is_told(home, tmp_path, override: str, named: str) -> None:
+def test_wrong_input_is_reported(home, tmp_path, override: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
         write_config(tmp_path, home / "overlay.yml", STEPS, [override])
 

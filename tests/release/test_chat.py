@@ -270,7 +270,7 @@ def test_beyond_the_queue_is_a_503_with_a_time(client, engine) -> None:
     assert complete(client, max_tokens=2).status_code == 200
 
 
-def test_a_prompt_longer_than_the_context_is_told(client) -> None:
+def test_a_prompt_longer_than_the_context_is_reported(client) -> None:
     for path in ("/v1/chat/completions", "/ask"):
         messages = [{"role": "user", "content": "1 2 3 " * 200}]
         refused = client.post(path, json={"messages": messages, "stream": True})
@@ -599,7 +599,7 @@ def test_an_allowed_site_may_ask(engine) -> None:
         assert (found.status_code, found.headers["access-control-allow-origin"]) == (200, "*")
 
 
-def test_a_port_in_use_and_a_missing_model_are_told_in_one_line(tmp_path) -> None:
+def test_a_port_in_use_and_a_missing_model_are_reported_in_one_line(tmp_path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"--port {port}: Address already in use; choose"):

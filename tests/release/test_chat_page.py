@@ -341,7 +341,7 @@ def test_a_place_in_the_queue_is_shown(page, stub) -> None:
     until(lambda: stub.cancelled > 0)
 
 
-def test_errors_are_told_and_can_be_tried_again(page, stub) -> None:
+def test_errors_are_reported_and_can_be_tried_again(page, stub) -> None:
     from selenium.webdriver.common.keys import Keys
 
     told = {

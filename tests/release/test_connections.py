@@ -105,7 +105,7 @@ def test_so_do_bodies(head, path) -> None:
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
-def test_a_late_client_is_told(part) -> None:
+def test_a_late_client_is_reported(part) -> None:
     with serve() as (address, state), connect(address, ASK + bytes(1000)) as client:
         answer(client)
         # Of the second request, whose time no slow test has used up.

@@ -187,7 +187,7 @@ def test_an_answer_ends_where_the_context_does(engine) -> None:
     assert (done.reason, done.tokens) == ("length", left)
 
 
-def test_a_prompt_without_room_is_told_in_tokens(engine) -> None:
+def test_a_prompt_without_room_is_reported_in_tokens(engine) -> None:
     ids = prompt(engine, "2?")
     full = GenerationRequest([*ids, *[9] * (engine.context - len(ids))], 1)
     with pytest.raises(TooLongError, match=r"has 256 tokens; .* room for 256"):
@@ -266,7 +266,7 @@ def test_one_failure_is_of_one_request(engine, gate, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_broken_weights_are_told(temperature) -> None:
+def test_broken_weights_are_reported(temperature) -> None:
     import torch
 
     for wrong in (float("nan"), float("inf")):

@@ -30,7 +30,7 @@ def test_a_gain_that_is_large_enough_is_shown(run, capsys) -> None:
     assert row in squeezed((run / "gains.md").read_text())
 
 
-def test_a_gain_that_is_too_small_is_told_after_the_table(run, capsys) -> None:
+def test_a_gain_that_is_too_small_is_reported_after_the_table(run, capsys) -> None:
     with pytest.raises(InputError, match=r"b mended 29\.8 % of the errors, .* at least 30$"):
         gains(run, "a=30", "b=30")
     assert "| b | 50.0%" in squeezed(capsys.readouterr().out)

@@ -148,7 +148,7 @@ def test_a_second_push_changes_only_what_changed(folder, hub, unchecked, capsys)
     assert hub.sent("PUT", "/lfs/") == 1
 
 
-def test_an_interrupted_push_goes_on(folder, hub, unchecked) -> None:
+def test_an_interrupted_push_continues(folder, hub, unchecked) -> None:
     hub.failures["/commit/"] = 500
     with pytest.raises(InputError, match=r"org/model: the hub fails \(500\)"):
         publish(folder)
@@ -224,7 +224,7 @@ def refused(folder, capsys, *more: str) -> str:
     return capsys.readouterr().out
 
 
-def test_all_problems_are_told_and_nobody_is_contacted(folder, hub, unchecked, capsys) -> None:
+def test_all_problems_are_reported_and_nobody_is_contacted(folder, hub, unchecked, capsys) -> None:
     for name in ("optimizer.pt", "pytorch_model.bin", "notes.txt", ".env"):
         (folder / name).write_bytes(pickle.dumps(1))
     (folder / "checkpoint-700").mkdir()
@@ -405,7 +405,7 @@ def test_a_secret_need_not_stand_alone(before) -> None:
     assert not list(find_secrets(f"shelf{token}".encode()))
 
 
-def test_a_home_folder_is_told(folder, unchecked, capsys) -> None:
+def test_a_home_folder_is_reported(folder, unchecked, capsys) -> None:
     arguments = TrainerArguments(**dict(records.arguments()), output_dir="/home/ada/runs")
     tuned = records.sft(arguments=arguments, model_sha256=model_hash(folder))
     tuned.write(folder / "sft.json")
@@ -530,7 +530,7 @@ def test_a_card_of_other_weights(folder, unchecked, capsys) -> None:
     assert "it was written for another tokenizer, template or" in refused(folder, capsys)
 
 
-def test_an_end_that_others_would_miss_is_told(folder) -> None:
+def test_an_end_that_others_would_miss_is_reported(folder) -> None:
     from release.checks import folder as checks
 
     shutil.copy(TEMPLATE, folder / "chat_template.jinja")
@@ -542,7 +542,7 @@ def test_an_end_that_others_would_miss_is_told(folder) -> None:
         assert any("eos_token_id lacks 3" in warning for warning in found.warnings) is warned
 
 
-def test_an_edited_card_is_told(folder, unchecked, capsys) -> None:
+def test_an_edited_card_is_reported(folder, unchecked, capsys) -> None:
     text = f"{(folder / 'README.md').read_text()}\nRight are 99.5 %.\n\n"
     whole = f"{text}{stated(model_hash(folder), asking_hash(folder), text)}\n"
     (folder / "README.md").write_text(whole)
@@ -664,7 +664,7 @@ def test_a_name_that_the_hub_does_not_take(folder, repo) -> None:
         push.main(["--model", str(folder), "--repo", repo])
 
 
-def test_no_folder_is_told(tmp_path) -> None:
+def test_no_folder_is_reported(tmp_path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         publish(tmp_path / "none")
 
@@ -686,7 +686,7 @@ def test_what_a_killed_writer_left_is_neither_refused_nor_sent(folder) -> None:
     assert not any("partial" in name for name in sent)
 
 
-def test_a_file_that_may_not_be_read_is_told(folder, capsys) -> None:
+def test_a_file_that_may_not_be_read_is_reported(folder, capsys) -> None:
     (folder / "README.md").chmod(0)
     with unprivileged(), pytest.raises(InputError):
         push.check(folder, None)

@@ -129,7 +129,7 @@ def test_the_quickstarts_bars_are_figures_of_a_report(run) -> None:
         missed(record, {name: Bar(least=0)})
 
 
-def test_an_unfinished_or_unproven_run_is_told(run) -> None:
+def test_an_unfinished_or_unproven_run_is_reported(run) -> None:
     records.stage(finished=False).write(run / "stages/sft.json")
     with pytest.raises(InputError, match="stage sft is not finished"):
         collect(run)
@@ -154,7 +154,7 @@ def test_a_missing_record_is_named(run, record) -> None:
         collect(run)
 
 
-def test_missing_events_and_a_missing_run_are_told(run, tmp_path) -> None:
+def test_missing_events_and_a_missing_run_are_reported(run, tmp_path) -> None:
     for file in (run / "pretrain").rglob("events*"):
         file.unlink()
     with pytest.raises(InputError, match="no TensorBoard events of learning/loss"):

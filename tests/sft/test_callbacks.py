@@ -93,7 +93,7 @@ def test_sharded_weights_are_refused_at_the_start(kind) -> None:
         callbacks.AccuracyCallback(trainer(**{kind: True}), None, Accuracy(task="arithmetic"))
 
 
-def test_an_unknown_task_is_told_at_the_start() -> None:
+def test_an_unknown_task_is_reported_at_the_start() -> None:
     with pytest.raises(InputError, match="unknown 'arithmetik'"):
         callbacks.AccuracyCallback(trainer(), None, Accuracy(task="arithmetik"))
 

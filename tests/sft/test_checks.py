@@ -53,12 +53,12 @@ def one_stop_of_two(tokenizer, ids, labels):
         (lambda t, ids, labels: (ids, [-100, *labels[:-1]]), "a label differs from the token"),
     ],
 )
-def test_a_wrong_row_is_told(tokenizer, row, change, words) -> None:
+def test_a_wrong_row_is_reported(tokenizer, row, change, words) -> None:
     with pytest.raises(InputError, match=words):
         checks.check_conversation(tokenizer, *change(tokenizer, *row))
 
 
-def test_two_beginnings_are_told(model_dir, row) -> None:
+def test_two_beginnings_are_reported(model_dir, row) -> None:
     own = load_tokenizer(str(model_dir), TEMPLATE)
     own.bos_token = EOS
     checks.check_conversation(own, [own.bos_token_id, *row[0]], [-100, *row[1]])

@@ -201,7 +201,7 @@ def test_blank_lines_are_no_rows(tmp_path, model_dir) -> None:
 
 
 @pytest.mark.parametrize("change", ["a file more", "written again", "damaged", "cut"])
-def test_why_a_set_is_made_anew_is_told(tmp_path, model_dir, capsys, monkeypatch, change) -> None:
+def test_why_a_set_is_made_again_is_shown(tmp_path, model_dir, capsys, monkeypatch, change) -> None:
     def again():
         data = build(
             SftData,
@@ -242,7 +242,7 @@ def test_why_a_set_is_made_anew_is_told(tmp_path, model_dir, capsys, monkeypatch
     assert "prepared again" not in capsys.readouterr().err
 
 
-def test_a_page_that_is_not_as_it_was_written_is_told(tmp_path, model_dir, monkeypatch) -> None:
+def test_a_page_that_is_not_as_it_was_written_is_reported(tmp_path, model_dir, monkeypatch) -> None:
     folder, _ = made(tmp_path, model_dir, {"a": rows(200)})
     path = folder / "train.parquet"
     column = pyarrow.parquet.read_metadata(path).row_group(0).column(0)
@@ -348,7 +348,7 @@ def test_bad_rows_are_named(tmp_path, model_dir, row, words) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_left_is_told(tmp_path, model_dir) -> None:
+def test_nothing_left_is_reported(tmp_path, model_dir) -> None:
     with pytest.raises(InputError, match="no example is left: 1 read, 1 no_final_answer"):
         made(tmp_path, model_dir, {"a": [{"question": "q", "answer": "none"}]})
     assert not (tmp_path / "out" / "data").exists()

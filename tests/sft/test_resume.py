@@ -247,7 +247,7 @@ def test_every_process_must_have_saved_its_random_state(tmp_path) -> None:
         ("values", "has another configuration; remove it or set output_dir"),
     ],
 )
-def test_a_run_goes_on_only_as_it_began(tmp_path, key, words) -> None:
+def test_a_run_continues_only_as_it_began(tmp_path, key, words) -> None:
     inputs = dict(records.tuning_run(values={"a": 1}, accuracy=records.SHA))
     del inputs["kind"], inputs["version"]
     check_owner(tmp_path, inputs)

@@ -162,7 +162,7 @@ def test_bad_input_is_one_line(model_dir, tmp_path, more, arguments, words) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_configuration_is_told() -> None:
+def test_a_missing_configuration_is_reported() -> None:
     with pytest.raises(InputError, match="no such file"):
         run.main(["--config", "none.yaml"])
 

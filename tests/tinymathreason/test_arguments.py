@@ -82,7 +82,7 @@ def test_dashes_repetitions_common_and_nested_keys() -> None:
         (["--sources=["], "argument 'sources=['"),
     ],
 )
-def test_what_is_no_argument_is_told(words: list[str], told: str) -> None:
+def test_what_is_no_argument_is_reported(words: list[str], told: str) -> None:
     with pytest.raises(InputError) as error:
         given_by(*words)
     assert str(error.value).startswith(told)

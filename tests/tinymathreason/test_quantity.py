@@ -144,7 +144,7 @@ def test_what_a_number_is_written_as() -> None:
     assert not read("50 cents").is_percent
 
 
-def test_statements_are_told_from_formulas() -> None:
+def test_statements_are_distinguished_from_formulas() -> None:
     assert not any(map(is_statement, ["2x+1", "3abc", "x=5", "2^{10}", r"2\sqrt{3}", "5", "(0,1)"]))
     assert not is_statement(r"2 \text{ or } 3")
     assert is_statement(r"\sqrt{2} thousand")

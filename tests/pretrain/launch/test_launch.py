@@ -161,7 +161,7 @@ def test_hosts_that_crash_because_the_slice_goes_are_no_crash(world, capsys) -> 
 
 
 @pytest.mark.parametrize("status", [75, 0])
-def test_a_training_that_saved_and_stopped_by_itself_goes_on(world, capsys, status: int) -> None:
+def test_a_training_that_saved_and_stopped_by_itself_continues(world, capsys, status: int) -> None:
     world.scenario({"step": 40, "status": [status, status]}, FINISHED)
     # A process that it leaves running, such as a mount, must not block the next installation.
     run("--prepare=sleep 5 >sleeps 2>&1 &")
@@ -210,7 +210,7 @@ class Clock:
         self.sleep, self.monotonic, self.strftime = sleep, time.monotonic, time.strftime
 
 
-def test_out_of_memory_is_told_and_not_tried_again(world, capsys) -> None:
+def test_out_of_memory_is_reported_and_not_tried_again(world, capsys) -> None:
     log = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm"
     world.scenario({"status": [1, 1], "log": log})
     with pytest.raises(InputError) as error:
@@ -336,7 +336,7 @@ def test_a_slice_that_never_comes_is_no_longer_asked_for(world) -> None:
     assert world.changes() == ["create", "delete"]
 
 
-def test_a_request_that_fails_is_told_with_its_reason(world) -> None:
+def test_a_request_that_fails_is_reported_with_its_reason(world) -> None:
     world.scenario(queue=["ACCEPTED", "FAILED"])
     with pytest.raises(InputError, match="tpu is FAILED and not ACTIVE: no capacity here"):
         run()
@@ -376,7 +376,7 @@ def test_a_dry_run_prints_commands_and_runs_none(world, capsys, verb: str) -> No
         (["run_name=a\tb"], "a tab or a line break"),
     ],
 )  # fmt: skip
-def test_bad_input_is_told_before_anything_is_asked_for(world, words, message: str) -> None:
+def test_bad_input_is_reported_before_anything_is_asked_for(world, words, message: str) -> None:
     world.scenario()
     with pytest.raises(InputError, match=message):
         run(*words)

@@ -237,7 +237,7 @@ def test_no_product_is_faster_than_the_peak() -> None:
         assert estimate(costs, chip, CONSTANTS[name]).fusions == pytest.approx(1)
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_takes_the_steps_after_it() -> None:
+def test_a_run_that_continues_from_a_checkpoint_takes_the_steps_after_it() -> None:
     stable, decay = (
         overlay.load(f"maxtext_configs/tinymathreason_1b_{name}_v4_32.yml")
         for name in ("wsd", "anneal")
