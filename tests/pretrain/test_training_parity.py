@@ -90,14 +90,14 @@ def home(tmp_path_factory):
         "grain_train_mixture_config_path": str(write_mixture(path)),
         "tokenizer_path": str(path / "tokenizer"),
     }
-    (path / "overlay.yml").write_text(json.dumps(keys))
+    (path / "requested.yml").write_text(json.dumps(keys))
     return path
 
 
 @pytest.fixture(scope="module")
 def run(home):
     """MaxText's hundred steps."""
-    return run_maxtext(home, write_config(home, home / "overlay.yml", STEPS, []))
+    return run_maxtext(home, write_config(home, home / "requested.yml", STEPS, []))
 
 
 @pytest.fixture(scope="module")
@@ -239,18 +239,18 @@ def test_a_nan_is_outside_the_tolerance(run) -> None:
 )
 def test_wrong_input_is_reported(home, tmp_path, override: str, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        write_config(tmp_path, home / "overlay.yml", STEPS, [override])
+        write_config(tmp_path, home / "requested.yml", STEPS, [override])
 
 
 def test_what_the_loop_does_not_follow_is_refused(home) -> None:
-    values = overlay.load(home / "overlay.yml")
+    values = overlay.load(home / "requested.yml")
     with pytest.raises(InputError, match="gradient_accumulation_steps: 2"):
         torch_loop.Hyperparameters.from_maxtext({**values, "gradient_accumulation_steps": 2})
 
 
 def test_a_failed_training_is_one_line(home, tmp_path) -> None:
     nowhere = "grain_train_mixture_config_path=/nowhere.json"
-    config = write_config(tmp_path, home / "overlay.yml", STEPS, [nowhere])
+    config = write_config(tmp_path, home / "requested.yml", STEPS, [nowhere])
     with pytest.raises(InputError, match=r"no file /nowhere\.json"):
         run_maxtext(tmp_path, config)
 
