@@ -1,5 +1,6 @@
 """The report of a mixture: ``report.md`` and its pictures, from the manifest."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,21 @@ def write(folder: Path, manifest: Mixture, samples: dict[str, Any]) -> None:
 
 def _rejected(line: RejectedDocument) -> str:
     """A rejected document: its id, why it was rejected, and the beginning of its text."""
-    head = f"`{line['id']}`"
+    head = _code(line["id"])
     if "duplicate_of" in line:
-        head += f", duplicate of `{line['duplicate_of']}`"
+        head += f", duplicate of {_code(line['duplicate_of'])}"
     if "question" in line:
-        head += f", contains `{line['question']}`"
+        head += f", contains {_code(line['question'])}"
     return f"{head}\n\n{_quoted(line['text'])}"
+
+
+def _code(text: str) -> str:
+    """A text as inline code on one line, in which nothing is Markdown or HTML."""
+    line = " ".join(text.split())
+    if "`" not in line:
+        return f"`{line}`" if line else "(none)"
+    fence = "`" * (1 + max(map(len, re.findall("`+", line))))
+    return f"{fence} {line} {fence}"
 
 
 def _quoted(text: str) -> str:
