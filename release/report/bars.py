@@ -29,7 +29,7 @@ def load(path: Path) -> dict[str, Bar]:
 def missed(record: dict[str, Any], bars: dict[str, Bar]) -> list[str]:
     """A line for every figure outside its range; NaN is outside every range.
 
-    Raises `InputError` for a figure that the report does not have.
+    Raises `InputError` for a name that the report does not have, or that is not a figure.
     """
     lines = []
     for name, bar in bars.items():
@@ -38,6 +38,8 @@ def missed(record: dict[str, Any], bars: dict[str, Bar]) -> list[str]:
             if not isinstance(figure, dict) or key not in figure:
                 raise InputError(f"the report has no figure {name!r}")
             figure = figure[key]
+        if not isinstance(figure, int | float):
+            raise InputError(f"{name!r} in the report is not a figure")
         if not (
             (bar.least is None or figure >= bar.least) and (bar.most is None or figure <= bar.most)
         ):

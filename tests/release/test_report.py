@@ -118,6 +118,13 @@ def test_bars(run, tmp_path) -> None:
         main(["--run", str(run), "--bars", str(path)])
 
 
+@pytest.mark.parametrize("name", ["accuracy", "accuracy.sft", "accuracy.sft.task"])
+def test_a_bar_needs_a_figure(name) -> None:
+    record = {"accuracy": {"sft": {"task": "gsm8k", "value": 0.5}}}
+    with pytest.raises(InputError, match=f"'{name}' in the report is not a figure"):
+        missed(record, {name: Bar(least=0.0)})
+
+
 def test_a_nan_misses_every_bar() -> None:
     assert missed({"loss": float("nan")}, {"loss": Bar(most=1.0)})
     assert missed({"loss": float("nan")}, {"loss": Bar(least=0.0)})
