@@ -1,6 +1,7 @@
 """Shared fixtures: a small tokenizer and a small model with random weights."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # jax must not search for a TPU.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+
+# A shell's background job ignores Ctrl-C, and so would what the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, however slow the machine is.
 settings.register_profile(

@@ -1,5 +1,6 @@
 """Runs a command: bad input ends in one line on stderr and a non-zero exit status."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,11 +24,19 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
         main(sys.argv[1:] if argv is None else argv)
     except (InputError, OSError) as error:
         line = str(error) if isinstance(error, InputError) else disk.explain(error)
+        _flush()
         print(f"error: {' '.join(line.split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        _flush()
         print("interrupted: run the same command again", file=sys.stderr)
         sys.exit(130)
+
+
+def _flush() -> None:
+    """Write what was printed before the error; in a log it would otherwise come after it."""
+    with contextlib.suppress(OSError):  # nobody reads it any more, or the disk is full
+        sys.stdout.flush()
 
 
 def _wait_passively() -> None:

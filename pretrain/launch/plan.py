@@ -76,7 +76,11 @@ def check_checkout(path: str) -> None:
     """Raise `InputError` unless the current folder is a checkout and the overlay is committed."""
     try:
         top = output(["git", "rev-parse", "--show-toplevel"]).decode().strip()
-        changed = output(["git", "status", "--porcelain", "--untracked-files=no"]).decode().split()
+        changed = (
+            output(["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"])
+            .decode()
+            .split()
+        )
         tracked = output(["git", "ls-files", "--", path]).decode().strip()
     except CommandError as error:
         raise InputError(f"{Path.cwd()}: not a git checkout of this project") from error

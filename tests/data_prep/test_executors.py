@@ -122,8 +122,7 @@ def test_ray_writes_the_same_bytes(recipe, small, expected_small, tmp_path) -> N
     assert contents(tmp_path / "mixture") == expected_small
 
 
-SBATCH = """#!{python}
-import json, os, pathlib, re, subprocess, sys
+SBATCH = """import json, os, pathlib, re, subprocess, sys
 folder = pathlib.Path({folder!r})
 number = 100 + len(list(folder.glob("*.slurm")))
 script = pathlib.Path(sys.argv[-1]).read_text()
@@ -158,11 +157,13 @@ def slurm(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "slurm"
     folder.mkdir()
     scripts = {
-        "sbatch": SBATCH.format(python=sys.executable, folder=str(folder)),
+        # Not as the script's interpreter: the path of the environment may have a space.
+        "sbatch": f'#!/bin/bash\nexec "{sys.executable}" "{folder}/sbatch.py" "$@"\n',
         "srun": SRUN,
         "scontrol": "#!/bin/bash\necho here\n",
         "squeue": f'#!/bin/bash\necho "$@" >> {folder}/asked\ncat {folder}/queue 2> /dev/null\n',
     }
+    (folder / "sbatch.py").write_text(SBATCH.format(folder=str(folder)))
     for name, script in scripts.items():
         (folder / name).write_text(script)
         (folder / name).chmod(stat.S_IRWXU)

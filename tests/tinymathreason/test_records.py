@@ -5,13 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import records
 from tinymathreason.cli import InputError
-from tinymathreason.records.base import Record, check_replaceable, dotted, write_lines
+from tinymathreason.records.base import Record, check_replaceable, dotted, plain, write_lines
 from tinymathreason.records.evaluation import SampleRecord
 from tinymathreason.records.mixture import Draw, Draws
 from tinymathreason.records.stage import Attempt, Stage
@@ -239,3 +240,10 @@ def test_only_our_own_folder_is_replaceable(tmp_path: Path) -> None:
     records.sample().write(folder / "m.json")
     with pytest.raises(InputError, match="kind is"):
         check_replaceable(folder, "m.json", Stage, {"a.txt"})
+
+
+def test_another_programs_values_become_json() -> None:
+    numbers = {"loss": np.float32(0.5), "at": (1, Path("a")), "no": float("nan"), 3: np.int64(7)}
+    assert plain(numbers) == {"loss": 0.5, "at": [1, "a"], "no": None, "3": 7}
+    entry = LogEntry(step=np.int64(3), loss=np.float32(0.5), other=np.float32(0.25))
+    assert entry.model_dump(mode="json") == {"step": 3, "loss": 0.5, "other": 0.25}

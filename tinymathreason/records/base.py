@@ -24,14 +24,20 @@ def _is_time(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: lists for tuples, names for keys, null for what is not finite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    """A value as JSON has it.
+
+    A tuple becomes a list, a key text, a number of NumPy or torch Python's, what is not finite
+    null, and another object its text.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
     if isinstance(value, dict):
         return {str(key): plain(inner) for key, inner in value.items()}
-    return value
+    return plain(value.item()) if hasattr(value, "item") else str(value)
 
 
 Json = Annotated[pydantic.JsonValue, pydantic.BeforeValidator(plain)]
