@@ -13,8 +13,8 @@ from sft.checkpoints import INPUTS, MODEL
 from sft.checks import check_settings
 from sft.config import DpoData
 from sft.preferences import MANIFEST, PAIRS
-from sft.sampler import Sample
 from tests.support import records
+from tests.support.sampler import NumberSampler
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, TEMPLATE, conversation
 from tinymathreason.cli import InputError
@@ -47,14 +47,7 @@ disable_tqdm: true
 def made(monkeypatch):
     """A stand-in for a model: its answers are the numbers from 0 to 19."""
 
-    class Made:
-        def __init__(self, folder, chat, sampling) -> None:
-            self.samples = sampling.samples
-
-        def __call__(self, questions, seed):
-            return [[Sample(f"So.\n#### {i}") for i in range(self.samples)] for _ in questions]
-
-    monkeypatch.setattr("sft.preferences.Sampler", Made)
+    monkeypatch.setattr("sft.preferences.Sampler", NumberSampler)
 
 
 def write(tmp_path, model, name: str = "out", more: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from sft import dpo, grpo, run
 from sft.checkpoints import INPUTS, MODEL
 from sft.preferences import MANIFEST
 from sft.rewards import REWARDS
-from sft.sampler import Sample
+from tests.support.sampler import NumberSampler
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
@@ -51,14 +51,7 @@ OWN = {"sft": {"manifest"}, "dpo": set(), "grpo": {"problems", "rewards", "unjud
 def _right_and_wrong_answers(monkeypatch):
     """Stand-ins for what random weights do not give: pairs for DPO, and a reward for GRPO."""
 
-    class StandIn:
-        def __init__(self, folder, chat, sampling) -> None:
-            self.samples = sampling.samples
-
-        def __call__(self, questions, seed):
-            return [[Sample(f"So.\n#### {i}") for i in range(self.samples)] for _ in questions]
-
-    monkeypatch.setattr("sft.preferences.Sampler", StandIn)
+    monkeypatch.setattr("sft.preferences.Sampler", NumberSampler)
     monkeypatch.setitem(REWARDS, "format", lambda text, right, judge: float(len(text)))
 
 
