@@ -240,7 +240,11 @@ def test_a_refusal_by_slurm_is_reported(recipe, slurm, tmp_path, monkeypatch, ca
 
 
 class Counted(PipelineStep):
-    """A task that writes a line, and then ends in the way given for its rank."""
+    """A task that writes a line, and then ends in the way given for its rank.
+
+    A task that fails first waits for task 0: its worker may take longer to start than the other
+    takes for several tasks.
+    """
 
     name, type = "counted", "test"
 
@@ -252,6 +256,8 @@ class Counted(PipelineStep):
         with (self.folder / "ran").open("a") as stream:
             stream.write(f"{rank}\n")
         ending = self.endings.get(rank)
+        while ending in ("killed", "wrong") and "0" not in (self.folder / "ran").read_text():
+            time.sleep(0.01)
         if ending == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if ending == "wrong":
