@@ -187,6 +187,17 @@ def test_names_of_cards() -> None:
     assert [cards_of_overlay(stem) for stem in ("x_gpu", "x_gpu_8", "quickstart")] == [1, 8, 1]
 
 
+def test_the_page_has_the_tables_of_today(capsys) -> None:
+    """Its first command and `pretrain.calibration --gpu` print them."""
+    page = Path("docs/gpu.md").read_text()
+    command = re.search(r"python -m pretrain.preflight (.*)", page)[1]
+    main(command.split())
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert "\n".join(table) in page, "put the table of its first command into docs/gpu.md"
+    assert gpu_calibration.table() in page, "put `pretrain.calibration --gpu` into docs/gpu.md"
+    assert f"at {gpu_step.SHARE:.0%}".replace("%", " %") in page
+
+
 def test_the_table_of_known_runs(capsys) -> None:
     calibration.main(["--gpu"])
     lines = capsys.readouterr().out.splitlines()
