@@ -32,7 +32,7 @@ MOMENTS = {"adamw": 2, "adam_pax": 2, "muon": 1, "sgd": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class CardMemory:
     """Bytes on one card, by what they hold."""
 
     weights: float
@@ -61,7 +61,7 @@ class GpuStep:
     model: Model
     tokens: int
     """Tokens of one step, over all cards."""
-    memory: Memory
+    memory: CardMemory
     matmul_flops: float
     """Operations of matrix products on one card, repeated ones included."""
     repeated_flops: float
@@ -140,7 +140,7 @@ def _memory(
     tokens: int,
     parts: int,
     shared: int,
-) -> Memory:
+) -> CardMemory:
     own = model.parameters / shared
     width = WIDTHS.get(str(config["weight_dtype"]), 4)
     first = WIDTHS.get(str(config["mu_dtype"]), width)  # only the first moment has its own type
@@ -154,7 +154,7 @@ def _memory(
     if shared > 1:
         block = (model.matrices - model.vocab * model.hidden) / model.layers
         working += 4 * max(block, model.vocab * model.hidden)
-    return Memory(
+    return CardMemory(
         weights=own * width,
         moments=own * moments,
         gradients=own * width,
