@@ -5,13 +5,14 @@ unexport PYTHONHOME PYTHONPATH
 # Whatever the locale: packages that name no encoding write text that others read as UTF-8.
 export PYTHONUTF8 := 1
 
-.PHONY: help setup lock quickstart realdata grpo-demo report test test-processors lint soak docs
+.PHONY: help setup lock quickstart realdata real-model grpo-demo report test test-processors lint soak docs
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart           the whole path at a tiny size, from nothing to an accuracy"
 	@echo "make test                 lint, types and every test"
 	@echo "make realdata DATA=DIR    the same path on real text in the public datasets' schemas"
+	@echo "make real-model DATA=DIR  an open model: to MaxText and back, trained further, tuned"
 	@echo "make grpo-demo            a half-trained model, tuned by rewards for its own answers"
 	@echo "make report RUN=DIR       a run's report again: one HTML page, and a table"
 	@echo "make docs                 the documentation as a site, in runs/site"
@@ -48,6 +49,9 @@ quickstart: setup
 
 realdata: setup
 	@DATA="$(DATA)" $(BIN)/python -m pipeline pipeline/configs/realdata.yaml
+
+real-model: setup
+	@DATA="$(DATA)" $(BIN)/python -m pipeline pipeline/configs/real_model.yaml
 
 # The quickstart's base model has this name only when it is complete; nothing else of that run is needed.
 grpo-demo: setup

@@ -20,10 +20,10 @@ class Generator:
 
     def __init__(self, model_dir: Path, form: str | None = None) -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         model.check_folder(model_dir)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(model_dir, padding_side="left")
+        self.tokenizer: Any = model.load_tokenizer(model_dir)
         self.form = model.check_form(self.tokenizer, form, model_dir)
         device, dtype = model.device_and_dtype()
         self.model: Any = AutoModelForCausalLM.from_pretrained(

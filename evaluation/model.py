@@ -9,8 +9,8 @@ from tinymathreason.cli import InputError
 from tinymathreason.listing import reaching
 from tinymathreason.weights import weight_files
 
-FILES = ("*.json", "*.jinja", "*.safetensors")
-"""The files that are downloaded of a model on the hub."""
+FILES = ("*.json", "*.jinja", "*.safetensors", "README.md")
+"""The files that are downloaded of a model on the hub; its card tells the licence."""
 
 
 def folder(name: str) -> Path:
@@ -54,6 +54,20 @@ def check_form(tokenizer: Any, form: str | None, name: Path) -> str:
     if form == "chat" and not tokenizer.chat_template:
         raise InputError(f"{name}: no chat template there; use --form plain")
     return form or ("chat" if tokenizer.chat_template else "plain")
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The tokenizer of a folder, for batches of prompts: it pads on the left.
+
+    One without a padding token pads with end-of-text. No answer depends on it: the mask of a batch
+    hides the padding.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
 
 
 def device_and_dtype() -> tuple[str, str]:

@@ -51,7 +51,7 @@ def _expand(command: str) -> list[str]:
     words = shlex.split(command)
     data = os.environ.get("DATA", "")
     if "$DATA" in command and (not data or not Path(data).is_dir()):
-        raise InputError(f"DATA={data!r} is not a folder of datasets: make realdata DATA=DIR")
+        raise InputError(f"DATA={data!r} is not a folder of datasets: set DATA=DIR")
     return [word.replace("$DATA", data) for word in words]
 
 

@@ -31,7 +31,9 @@ class Labels:
 
     name: str | None = None
     author: str | None = None
-    license: str = "apache-2.0"
+    license: str | None = None
+    base_model: str | None = None
+    """``ORG/NAME[@REVISION]`` of the open model that this one began with."""
 
 
 def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
@@ -44,12 +46,10 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
     from release.cards.left_out import LeftOut
     from release.checks.weights import Tensors
     from release.markdown import one_line, render
+    from release.origin import beginning, described, licence
     from release.records import ModelConfig, RunRecords
     from tinymathreason.provenance import asking_hash, model_hash
 
-    if labels.license not in metadata.LICENSES:
-        licenses = ", ".join(sorted(metadata.LICENSES))
-        raise InputError(f"--license {labels.license!r}: one of {licenses}")
     for flag, text in (("--name", labels.name), ("--author", labels.author)):
         if text is not None and not one_line(text):
             raise InputError(f"{flag} {text!r}: has no visible character")
@@ -59,22 +59,26 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
     config = ModelConfig.load(folders.model)
     records = RunRecords.load(folders)
     check_same_model(records, config)
-    left_out.add_missing(records)
+    began = beginning(records, labels.base_model)
+    license_keys = licence(labels.license, began)
+    left_out.add_missing(records, began)
     tensors, sha256 = Tensors(folders.model), model_hash(folders.model)
     made = records.tuned or records.conversion
     tuned = records.tuned and training.tuning(records.tuned, left_out)
     data = {"Pretraining": sources.pretraining(records, left_out)}
     if tuned:
         data["Fine-tuning"] = sources.tuning(records, left_out)
-    measured = scores.scores(records, sha256, left_out)
+    measured = scores.scores(records, sha256, began.folder if began else None, left_out)
     hours, open_starts = training.chip_hours(records.starts)
-    name = one_line(labels.name or default_name(tensors.parameters, folders.tuning))
+    family = (began.name or "Model") if began else None
+    name = one_line(labels.name or default_name(tensors.parameters, folders.tuning, family))
     versions = made.provenance.versions if made else {}
     text = render(
         "card.md.jinja",
         name=name,
         author=labels.author,
-        license=labels.license,
+        license=license_keys["license"],
+        began=described(began) if began else None,
         config=config,
         parameters=tensors.parameters,
         dtypes=", ".join(sorted(tensors.dtypes)),
@@ -83,7 +87,11 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
         pretraining=records.configuration,
         start=records.starts[-1] if records.starts else None,
         batch=training.batch(records),
-        trained=training.trained(records, left_out),
+        trained=(
+            training.trained(records, left_out)
+            if records.pretrained or not began
+            else training.TrainingEvents()
+        ),
         parity=records.conversion and records.conversion.parity,
         tuned=records.tuned,
         tuning=tuned,
@@ -97,18 +105,26 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
         citation=citation(name, labels.author, made.provenance.time[:4] if made else None),
     )
     datasets = [dataset for part in data.values() if part for dataset in part["datasets"]]
-    front = metadata.front_matter(records, name, labels.license, datasets, measured.results)
+    front = metadata.front_matter(
+        records, name, license_keys, datasets, measured.results, began.name if began else None
+    )
     return metadata.finished(front, text, sha256, asking_hash(folders.model)), left_out
 
 
-def default_name(parameters: int, tuning: str | None) -> str:
-    """The project's name, with the size that was counted and how the model was tuned."""
+def default_name(parameters: int, tuning: str | None, family: str | None = None) -> str:
+    """A name with how the model was tuned: that of the open model, or the project's with the size.
+
+    ``family`` is the name of the open model that it began with, if it did.
+    """
+    method = tuning.removesuffix(".json") if tuning else "base"
+    if family and "/" in family:
+        return f"{family.rpartition('/')[2]}-{method}"
     size, unit = next(
         (parameters / one, letter)
         for one, letter in ((10**9, "B"), (10**6, "M"), (10**3, "K"), (1, ""))
         if parameters >= one
     )
-    return f"TinyMathReason-{size:.0f}{unit}-{tuning.removesuffix('.json') if tuning else 'base'}"
+    return f"{family or 'TinyMathReason'}-{size:.0f}{unit}-{method}"
 
 
 def citation(name: str, author: str | None, year: str | None) -> str | None:
@@ -201,13 +217,20 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--name", help="default: TinyMathReason and the size that was counted")
     parser.add_argument("--author", help="who made the model; without one there is no citation")
     parser.add_argument(
-        "--license", default="apache-2.0", help="of the weights; as the hub names it"
+        "--license",
+        help="of the weights, as the hub names it; default: that of the open model that it began "
+        "with, else apache-2.0",
+    )
+    parser.add_argument(
+        "--base-model",
+        metavar="ORG/NAME[@REVISION]",
+        help="the open model that it began with, where that was a folder",
     )
     arguments = parser.parse_args(argv)
     output: Path = arguments.output / CARD
     check_replaceable(output)
     folders = folders_of(arguments)
-    labels = Labels(arguments.name, arguments.author, arguments.license)
+    labels = Labels(arguments.name, arguments.author, arguments.license, arguments.base_model)
     text, left_out = card(folders, labels)
     for line in left_out.lines():
         print(line)

@@ -26,7 +26,7 @@ class Options:
     """The options of the server. `InputError` names the flag of a wrong value."""
 
     model: Path
-    """Folder of a chat model."""
+    """Folder of a chat model, or ORG/NAME[@REVISION] of one on the hub."""
     name: str = ""
     """The model's name; by default that of its folder."""
     host: str = "127.0.0.1"
@@ -69,13 +69,17 @@ class Options:
 def name_of(folder: Path) -> str:
     """The default name of a model: its run and stage if it has them, else its folder.
 
-    ``runs/quickstart/sft/model`` is ``quickstart-sft``.
+    ``runs/quickstart/sft/model`` is ``quickstart-sft``, and ``ORG/NAME@REVISION`` is ``NAME``, also
+    as the hub's cache has it.
     """
     parts = folder.resolve().parts[1:]
+    if len(parts) > 2 and parts[-2] == "snapshots":
+        return parts[-3].rpartition("--")[2]
     if len(parts) > 1 and parts[-1] == "model":
         parts = parts[:-1]
     within = parts[len(parts) - parts[::-1].index("runs") :] if "runs" in parts else ()
-    return "-".join(within or parts[-1:]) or "model"
+    name = "-".join(within or parts[-1:]) or "model"
+    return name if folder.exists() else name.partition("@")[0]
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -100,12 +104,14 @@ def serve(options: Options) -> None:
     with bind(host, options.port) as listening:
         import uvicorn
 
+        from evaluation.model import folder
         from release.serving.connections import Config, Limits
         from release.serving.engine import Engine
         from release.serving.guard import loopback
         from release.serving.server import make_app
 
-        engine = Engine.load(options.model, options.parallel, options.queue)
+        model = folder(str(options.model))
+        engine = Engine.load(model, options.parallel, options.queue)
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -140,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
         description="Serve a page and an endpoint for questions to a model.",
     )
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="folder of a chat model")
+    add("--model", type=Path, required=True, help="its folder, or ORG/NAME[@REVISION]")
     add("--host", default=Options.host, help="address to listen at; this machine's")
     add("--port", type=int, default=Options.port, help="port to listen at; 0: any free one")
     add(

@@ -104,6 +104,11 @@ class RunRecords:
     stages: dict[str, Stage]
     """In the order in which they were started."""
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether any record of pretraining or of a conversion exists."""
+        return bool(self.mixture or self.configuration or self.starts or self.conversion)
+
     @classmethod
     def load(cls, folders: Folders) -> Self:
         """Load every record. Raises `InputError` naming the file and the field of a damaged one."""

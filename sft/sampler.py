@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinymathreason.chatml import IM_END, conversation
+from tinymathreason.chatml import conversation
 
 if TYPE_CHECKING:
     from sft.config import Sampling
@@ -20,10 +20,10 @@ class Sample:
     text: str
     """The completion, without the token that ends it."""
     flaw: str | None = None
-    """Why it cannot be in a pair. ``unended``: there is no stop token; since the template adds one
-    to every answer, a chosen one would look finished where it was cut, and a rejected one would
-    teach the model not to stop there. ``inexact``: the text has other tokens than the model
-    generated, for example because one of them was a control token."""
+    """Why it cannot be in a pair. ``unended``: it does not end with the template's stop token.
+    The template adds that to every answer, so a chosen one would look finished where it was cut,
+    and a rejected one would teach the model not to stop there. ``inexact``: the text has other
+    tokens than the model generated, for example because one of them was a control token."""
 
 
 class Sampler:
@@ -37,7 +37,7 @@ class Sampler:
         from evaluation.generate import Generator
 
         self._chat, self._samples, tokenizer = chat, sampling.samples, chat.tokenizer
-        self._stop = tokenizer.convert_tokens_to_ids(IM_END)
+        self._stop = tokens(chat, "1 + 1?", "2")[1][-1]
         self._model = Generator(folder, "plain").model
         ends = decoding.stop_ids(self._model, tokenizer, "chat")
         self._ends = {*ends, tokenizer.pad_token_id}

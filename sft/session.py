@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sft import checkpoints, checks
 from sft.config import TuningData
 from sft.finish import finish
-from sft.model import check_vocabulary, load_tokenizer, loading, set_stop, tokenizer_hash
+from sft.model import (
+    check_vocabulary,
+    load_tokenizer,
+    loading,
+    local_folder,
+    set_stop,
+    tokenizer_hash,
+)
 from sft.settings import Settings
 from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
@@ -164,9 +171,12 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         trainer = algorithm.make_trainer(session, examples)
         identity: dict[str, Any] = {}
         if state.is_main_process:
-            start = Path(model.model_name_or_path)
+            start = local_folder(model.model_name_or_path, model.model_revision)
             identity = {
-                "base": model_hash(start) if start.is_dir() else model.model_revision or "main",
+                # A snapshot of the hub is named by its commit.
+                "base": model_hash(start)
+                if Path(model.model_name_or_path).is_dir()
+                else start.name,
                 "data": examples.fingerprint,
                 "tokenizer": tokenizer_hash(tokenizer),
                 "processes": state.num_processes,

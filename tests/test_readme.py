@@ -194,7 +194,14 @@ def test_pipelines_convert_the_last_step_of_their_overlay() -> None:
         assert step_dir.parent.parent == Path(config["base_output_directory"], config["run_name"])
         recipe = load(Recipe, shlex.split(pipeline.stages["data"])[2])
         assert f"{recipe.output_dir}/mixture.json" == config["grain_train_mixture_config_path"]
-        assert recipe.tokenizer.train.vocab_size == config["vocab_size"]
+        if recipe.tokenizer.train:
+            assert recipe.tokenizer.train.vocab_size == config["vocab_size"]
+        else:
+            begun = Path(config["load_parameters_path"]).parent
+            assert (
+                f"--model {recipe.tokenizer.path} --output {begun}"
+                in (pipeline.stages["to_maxtext"])
+            )
 
 
 def test_readme_and_overlay_agree_on_the_last_step() -> None:

@@ -1,5 +1,6 @@
 """Figures that a card leaves out because no record has them; the command prints them."""
 
+from release.origin import Origin
 from release.records import RunRecords
 from tinymathreason.records.tuning import SftRecord
 
@@ -16,6 +17,8 @@ _FIGURES = {
     "examples": "origin of the examples, benchmarks looked for in fine-tuning",
 }
 """The figures of a card that come from a record, by its name in `RunRecords`."""
+_PRETRAINING = ("mixture", "configuration", "starts", "conversion")
+"""The records that pretraining and conversion leave."""
 
 
 class LeftOut:
@@ -32,8 +35,12 @@ class LeftOut:
         """A line for each reason."""
         return [f"left out: {', '.join(names)} ({why})" for why, names in self._figures.items()]
 
-    def add_missing(self, records: RunRecords) -> None:
-        """Remember the figures of every record that does not exist."""
+    def add_missing(self, records: RunRecords, began: Origin | None = None) -> None:
+        """Remember the figures of every record that does not exist.
+
+        ``began`` is the open model that it began with. Without any record of pretraining it was
+        tuned from that model as it is, so that nothing of these records is missing.
+        """
         folders = records.folders
         paths = {
             "mixture": folders.mixture / "manifest.json",
@@ -44,8 +51,16 @@ class LeftOut:
             "results": folders.evaluation,
             **({"examples": records.examples_path} if isinstance(records.tuned, SftRecord) else {}),
         }
+        not_made = _PRETRAINING if began and not records.pretrained else ()
         for name, path in paths.items():
-            if not getattr(records, name):
+            if not getattr(records, name) and name not in not_made:
                 self.add(_FIGURES[name], f"{path}: no such record")
+        if began:
+            given = "no record tells it; give --base-model ORG/NAME@REVISION"
+            for figure in ("name", "revision"):
+                if getattr(began, figure) is None:
+                    self.add(f"{figure} of the model that it began with", given)
+            if not began.license:
+                self.add("licence of the model that it began with", "it has no card that tells it")
         if records.conversion and records.conversion.parity is None:
             self.add("parity", f"{paths['conversion']}: the conversion was not proven")

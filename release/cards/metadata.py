@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from release.records import RunRecords
@@ -17,12 +17,13 @@ LICENSES = """
     bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
     cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
     cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 gemma other
     cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1
     eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0
     odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr
 """.split()  # noqa: SIM905
-"""The hub's names of the licences that are not one company's:
-https://huggingface.co/docs/hub/repositories-licenses."""
+"""The hub's names of licences: https://huggingface.co/docs/hub/repositories-licenses. Of those of
+one company it has Llama's and Gemma's."""
 REQUIRED = ("language", "license", "library_name", "pipeline_tag", "tags")
 STATED = re.compile(
     r"<!-- release\.card model_sha256=([0-9a-f]{64}) asking_sha256=([0-9a-f]{64}) "
@@ -53,35 +54,30 @@ def edited(text: str, line: re.Match[str]) -> bool:
 def front_matter(
     records: RunRecords,
     name: str,
-    license_id: str,
+    license_keys: Mapping[str, str],
     datasets: Iterable[str],
     results: "Sequence[EvalResult]",
+    base_model: str | None,
 ) -> "ModelCardData":
-    """The metadata that the hub reads; datasets and the base model only by their names there."""
+    """The metadata that the hub reads; datasets and the base model only by their names there.
+
+    ``license_keys`` are ``license``, and for a licence ``other`` its name and link.
+    """
     from huggingface_hub import ModelCardData
 
     tuned = records.tuned
     return ModelCardData(
         language=["en"],
-        license=license_id,
+        **license_keys,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["math", "reasoning", *([tuned.kind] if tuned else []), "llama", "pytorch"],
         datasets=list(dict.fromkeys(datasets)) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
-        base_model=hub_base(records),
+        base_model=base_model,
         model_name=name if results else None,
         eval_results=list(results) or None,
     )
-
-
-def hub_base(records: RunRecords) -> str | None:
-    """The hub's name of the model that the tuning started from; None for a folder of ours."""
-    tuned = records.tuned
-    # The record has the weights' hash for a folder, and the revision for a model of the hub.
-    if tuned is None or re.fullmatch("[0-9a-f]{64}", tuned.base):
-        return None
-    return tuned.model_name_or_path if HUB_ID.fullmatch(tuned.model_name_or_path) else None
 
 
 def finished(front: "ModelCardData", body: str, model: str, asking: str) -> str:

@@ -9,7 +9,7 @@ from release.cards.metadata import HUB_ID
 from release.cards.sources import dataset_name, hub_dataset
 from release.markdown import escape, one_line
 from release.records import RunRecords
-from tinymathreason.provenance import asking_hash
+from tinymathreason.provenance import asking_hash, model_hash
 from tinymathreason.records.evaluation import Decoding, MetricEstimate, Results
 from tinymathreason.tables import markdown_table
 
@@ -23,7 +23,7 @@ HEAD = ["model", "task", "metric", "value", "95 % interval", "n", "shots", "form
 
 @dataclass
 class Scores:
-    """The evaluations of a model and of the model that it was tuned from."""
+    """The evaluations of a model, of the one that it was tuned from, and of the first of them."""
 
     table: str = ""
     measured: list[str] = field(default_factory=list)
@@ -33,21 +33,27 @@ class Scores:
     commands: list[list[str]] = field(default_factory=list)
 
 
-def scores(records: RunRecords, sha256: str, left_out: LeftOut) -> Scores:
-    """The evaluations of the model whose weights have this hash, and of its base.
+def scores(records: RunRecords, sha256: str, began: Path | None, left_out: LeftOut) -> Scores:
+    """The evaluations of the model whose weights have this hash, and of those it comes from.
 
-    Those of other weights, or of another tokenizer or template than the model has now, are left
-    out.
+    These are its base, and the model in the folder ``began``. Evaluations of other weights, or of
+    another tokenizer or template than the model has now, are left out.
     """
+    folders, tuned = records.folders, records.tuned
+    models = {model_hash(began): ("the open model it began with", began)} if began else {}
+    if tuned:
+        models[tuned.base] = ("its base", folders.base)
+    models[sha256] = ("this model", folders.model)
     scores, rows = Scores(), []
     for path, results in records.results.items():
-        mine = results.model_sha256 == sha256
-        if reason := _not_of(records, path, results, mine):
+        label, folder = models.get(results.model_sha256, ("", None))
+        if reason := _not_of(path, results, folder):
             left_out.add(f"evaluation {path.parent.name}", reason)
             continue
+        mine = results.model_sha256 == sha256
         scores.commands.append(results.provenance.command)
         for metric, estimate in _metrics(results):
-            rows.append(["this model" if mine else "its base", *_row(results, metric, estimate)])
+            rows.append([label, *_row(results, metric, estimate)])
             if mine:
                 scores.results += _hub_results(results, metric, estimate)
         if mine:
@@ -56,11 +62,10 @@ def scores(records: RunRecords, sha256: str, left_out: LeftOut) -> Scores:
     return scores
 
 
-def _not_of(records: RunRecords, path: Path, results: Results, mine: bool) -> str | None:
-    """Why an evaluation is not of this model or of its base; None when it is."""
-    if not mine and not (records.tuned and results.model_sha256 == records.tuned.base):
+def _not_of(path: Path, results: Results, folder: Path | None) -> str | None:
+    """Why an evaluation is not of the model in a folder; None when it is."""
+    if folder is None:
         return f"{path} is of other weights"
-    folder = records.folders.model if mine else records.folders.base
     if folder.is_dir() and results.asking_sha256 != asking_hash(folder):
         return f"{path} is of another tokenizer, template or generation configuration"
     return None

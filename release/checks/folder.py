@@ -10,6 +10,7 @@ from evaluation.decoding import turn_end
 from release.cards.metadata import edited, problems, statement
 from release.checks import secrets, weights
 from release.lineage import PARITY, lineage, parity_record, tuning_record
+from release.origin import origin
 from tinymathreason import disk
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, whole
@@ -175,10 +176,22 @@ def _licence(folder: Path, finding: Finding) -> None:
 
 
 def _parity(folder: Path, finding: Finding, given: Path | None) -> None:
-    """The conversion of this model, or of the one it was tuned from, is proven to be exact."""
+    """The conversion of this model, or of the one it was tuned from, is proven to be exact.
+
+    A model that was tuned from an open one as it is, without pretraining here, was never converted.
+    """
+    tuned = tuning_record(folder)
+    if tuned and tuned.model_sha256 != model_hash(folder):
+        finding.problems.append("the record of its fine-tuning is of other weights")
     path = given or parity_record(folder)
     if path is None:
-        raise InputError(f"no {PARITY} in the folder or in that of its base: name it by --parity")
+        began = origin(folder)
+        if began is None or began.folder == folder:
+            raise InputError(
+                f"no {PARITY} in the folder or in that of its base: name it by --parity"
+            )
+        finding.summary = f"nothing was converted: it was tuned from {began.words}"
+        return
     conversion = Conversion.load(path)
     if conversion.parity is None:
         raise InputError(f"{path}: no proof in it; convert without --skip-parity")
@@ -195,9 +208,6 @@ def _parity(folder: Path, finding: Finding, given: Path | None) -> None:
 
 def _check_proven(folder: Path, finding: Finding, path: Path, proven: str) -> None:
     """The proof is of the model's weights, or of those it was tuned from."""
-    record = tuning_record(folder)
-    if record and record.model_sha256 != model_hash(folder):
-        finding.problems.append("the record of its fine-tuning is of other weights")
     known = set()
     for place in lineage(folder):
         known.add(model_hash(place))

@@ -1,6 +1,11 @@
 """The report of a pipeline's run: a table, a Markdown file and one HTML page."""
 
 LABELS = {
+    "model": "open model",
+    "evaluate_start": "evaluation, open model",
+    "to_maxtext": "conversion to MaxText",
+    "and_back": "and back, with parity",
+    "same_bytes": "bytes there and back",
     "data": "data preparation",
     "pretrain": "pretraining",
     "conversion": "conversion and parity",

@@ -3,8 +3,7 @@
 import dataclasses
 import json
 import math
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from conversion.safetensors_files import TensorFiles
 from conversion.to_hf import convert as to_hf
 from conversion.to_maxtext import main
 from conversion.verify import verify
+from tests.support import preloaded
 from tests.support.checkpoints import (
     SIZES,
     model_bytes,
@@ -139,9 +139,9 @@ def test_the_trainer_continues_with_the_loss_it_had(tmp_path) -> None:
 
     def train(*runs: dict) -> None:
         (tmp_path / "runs.json").write_text(json.dumps([{**common, **run} for run in runs]))
-        command = [sys.executable, "-m", "tests.support.train_runs", str(tmp_path / "runs.json")]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
+        command = ["tests.support.train_runs", str(tmp_path / "runs.json")]
+        log = tmp_path / "log"
+        assert preloaded.start(command, Path(), log, {}).wait() == 0, log.read_text()[-3000:]
 
     def losses(name: str) -> list[float]:
         lines = (tmp_path / f"{name}.jsonl").read_text().splitlines()

@@ -85,6 +85,30 @@ def test_an_answer_is_the_same_in_every_batch_whatever_ends_are_configured(varia
         assert {END, STOP} <= set(result["decoding"].stop_token_ids)
 
 
+TOKENIZERS = {
+    "one token ends texts and turns and pads": ({"eos_token": IM_END, "pad_token": IM_END}, STOP),
+    "two tokens end and none pads": ({"pad_token": None}, [END, STOP]),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_an_answer_is_the_same_in_every_batch_whatever_pads(variant, name) -> None:
+    """As SmolLM2 has it, and Llama 3."""
+    settings, ends = TOKENIZERS[name]
+    pad = settings["pad_token"] and STOP
+    folder = variant({"eos_token_id": ends}, eos_token_id=ends, pad_token_id=pad)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    questions = [problem.question for problem in tasks.load("arithmetic", limit=PROBLEMS)]
+    generator = Generator(folder)
+    assert generator.tokenizer.pad_token == (settings["pad_token"] or EOS)
+    for size in BATCHES:
+        assert generator.answer(questions, 30, size, quiet=True) == right(questions)
+        result, completions = answers(folder, "chat", size)
+        assert completions == [[answer] for answer in right(questions)]
+        assert set(result["decoding"].stop_token_ids) == {STOP, *(ends if pad is None else [])}
+
+
 def test_in_plain_form_too_a_row_ends_by_itself(variant) -> None:
     folder = variant({"eos_token_id": END}, eos_token_id=END)
     runs = [answers(folder, "plain", size) for size in BATCHES]

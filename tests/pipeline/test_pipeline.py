@@ -196,7 +196,7 @@ def test_data_must_be_a_folder(tmp_path) -> None:
     path = write(tmp_path, "ls $DATA")
     status, output = finish(path, DATA="/nowhere")
     assert status == 2
-    assert "make realdata DATA=DIR" in output
+    assert "set DATA=DIR" in output
     assert finish(path, DATA=str(tmp_path))[0] == 0
 
 

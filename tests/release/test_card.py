@@ -500,8 +500,81 @@ def test_a_base_model_of_the_hub_is_named(tmp_path) -> None:
     changed = {**SFT, "model_name_or_path": "org/base", "base": "main"}
     run = make(tmp_path / "run", SFT=changed)
     shutil.rmtree(run / "base")
-    assert "base_model: org/base\n" in write(run)
+    assert "base_model: org/base\n" in write(run, "--license", "mit")
     assert ModelCard.load(run / "card/README.md").data.base_model == "org/base"
+
+
+@pytest.fixture
+def opened(run):
+    """A run whose base is the folder of an open model, tuned as it is."""
+    for name in ("mixture", "pretrain"):
+        shutil.rmtree(run / name)
+    (run / "base/conversion.json").unlink()
+    (run / "base/README.md").write_text("---\nlicense: mit\nbase_model: other/one\n---\nText\n")
+    path = run / "sft/model/sft.json"
+    write_json(path, read_json(path) | {"model_name_or_path": str(run / "base")})
+    return run
+
+
+def test_an_open_model_is_named_with_its_licence(opened, capsys) -> None:
+    from huggingface_hub import ModelCard
+
+    text = squeezed(write(opened))
+    assert "begun with an open model and tuned by supervised fine-tuning" in text
+    assert "pretrained from nothing" not in text
+    assert "- **Folder:** base\n- **License:** mit\n" in text
+    assert "None here: the base model was tuned as it is." in text
+    assert "| its base | gsm8k | exact_match | 2.1 % |" in text
+    printed = capsys.readouterr().out
+    missing = "name of the model that it began with, revision of the model that it began with"
+    assert f"left out: {missing} (no record tells it; give --base-model ORG" in printed
+    assert "pretrain" not in printed  # nothing of it is missing
+    (opened / "card/README.md").unlink()
+    text = write(opened, "--base-model", "org/Open-1B@abc123")
+    assert "\n# Open-1B-sft\n" in text
+    assert "- **Name:** org/Open-1B\n- **Revision:** abc123\n- **License:** mit\n" in text
+    assert "left out: name" not in capsys.readouterr().out
+    data = ModelCard(text).data
+    assert (data.base_model, data.license) == ("org/Open-1B", "mit")
+
+
+@pytest.mark.parametrize(
+    "card_text", [None, "no metadata", "---\ntags: [a]\n---\n", "---\n- a\n---\n"]
+)
+def test_a_licence_that_nothing_tells_is_not_invented(opened, capsys, card_text) -> None:
+    path = opened / "base/README.md"
+    path.write_text(card_text) if card_text else path.unlink()
+    with pytest.raises(InputError, match="--license: is needed, because nothing tells the licence"):
+        write(opened)
+    assert "license: gpl-3.0\n" in write(opened, "--license", "gpl-3.0")
+    assert "left out: licence of the model that it began with" in capsys.readouterr().out
+
+
+def test_a_licence_of_a_companys_own_is_carried_on(opened) -> None:
+    (opened / "base/README.md").write_text(
+        "---\nlicense: other\nlicense_name: acme\nlicense_link: https://acme/licence\n---\n"
+    )
+    text = write(opened)
+    assert "license: other\nlicense_name: acme\nlicense_link: https://acme/licence\n" in text
+    (opened / "card/README.md").unlink()
+    (opened / "base/README.md").write_text("---\nlicense: acme\n---\n")
+    with pytest.raises(InputError, match="--license 'acme': one of"):
+        write(opened)
+
+
+def test_a_base_model_that_the_records_contradict(run, opened, tmp_path) -> None:
+    for word in ("Open", "a/b/c", "org/x@", "org/x@a b"):
+        with pytest.raises(InputError, match="is not ORG/NAME or ORG/NAME@REVISION"):
+            write(opened, "--base-model", word)
+    shutil.rmtree(opened / "base")
+    path = opened / "sft/model/sft.json"
+    write_json(path, read_json(path) | {"model_name_or_path": "org/base", "base": "f" * 40})
+    with pytest.raises(InputError, match="the record of its fine-tuning says 'org/base'"):
+        write(opened, "--base-model", "org/other", "--license", "mit")
+    text = write(opened, "--base-model", "org/base", "--license", "mit")
+    assert f"- **Name:** org/base\n- **Revision:** {'f' * 40}\n" in text
+    with pytest.raises(InputError, match="began with no other"):
+        write(make(tmp_path / "own"), "--base-model", "org/other")
 
 
 def test_a_base_model_alone_has_a_card(run, capsys) -> None:

@@ -624,6 +624,8 @@ def test_a_model_is_called_after_its_run_or_its_folder(tmp_path) -> None:
         ("runs/quickstart/base", "quickstart-base"),
         ("models/TinyMathReason-1B-sft", "TinyMathReason-1B-sft"),
         ("mine/model", "mine"),
+        ("hub/models--org--Open-1B/snapshots/0123abcd", "Open-1B"),
+        ("org/Open-1B@main", "Open-1B"),
         ("runs", "runs"),
         ("/", "model"),
     ):

@@ -627,6 +627,33 @@ def test_a_model_tuned_from_one_on_the_hub(folder, whole, unchecked, capsys) -> 
     assert "cannot be compared with revision main on the hub" in capsys.readouterr().out
 
 
+def test_a_model_tuned_from_an_open_one_was_never_converted(
+    folder, whole, unchecked, tmp_path, capsys
+) -> None:
+    (folder / "conversion.json").unlink()
+    assert "parity: refused: no conversion.json in the folder" in refused(folder, capsys)
+    opened = shutil.copytree(folder, tmp_path / "open")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"] *= 2
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    own = {"model_sha256": model_hash(folder)}
+    tuned = records.sft(model_name_or_path=str(opened), base=model_hash(opened), **own)
+    tuned.write(folder / "sft.json")
+    publish(folder, "--dry-run")
+    assert f"parity: ok (nothing was converted: it was tuned from {opened})" in (
+        capsys.readouterr().out
+    )
+    records.sft(model_name_or_path="org/base", base="a" * 40, **own).write(folder / "sft.json")
+    publish(folder, "--dry-run")
+    assert f"it was tuned from org/base at {'a' * 40})" in capsys.readouterr().out
+    # What became of the start is unknown where its folder is gone or has other weights.
+    for start, base in ((opened, "0" * 64), (tmp_path / "gone", model_hash(opened))):
+        records.sft(model_name_or_path=str(start), base=base, **own).write(folder / "sft.json")
+        assert "parity: refused: no conversion.json in the folder" in refused(folder, capsys)
+    tuned.model_copy(update={"model_sha256": "0" * 64}).write(folder / "sft.json")
+    assert "the record of its fine-tuning is of other weights" in refused(folder, capsys)
+
+
 def test_a_tuned_model_is_proven_by_its_base(folder, whole, unchecked, tmp_path, capsys) -> None:
     """A chain: this model was tuned from one that was tuned from the converted one."""
     (folder / "conversion.json").unlink()

@@ -113,6 +113,11 @@ def test_bars(run, tmp_path) -> None:
         main(["--run", str(run), "--bars", str(path)])
     assert "accuracy.sft.value is 0.95, accepted is at least 0.96" in str(error.value)
     assert "parity.max_abs_diff is 2e-05, accepted is at most 1e-05" in str(error.value)
+    path.write_text("loss.pretrain.eval.last: {most: loss.pretrain.eval.first}\n")
+    main(["--run", str(run), "--bars", str(path)])
+    path.write_text("accuracy.sft.value: {most: accuracy.base.value}\n")
+    with pytest.raises(InputError, match=r"accuracy\.sft\.value is 0.95, accepted is at most 0.1"):
+        main(["--run", str(run), "--bars", str(path)])
     path.write_text("accuracy.dpo.value: {least: 0.9}\n")
     with pytest.raises(InputError, match=r"no figure 'accuracy\.dpo\.value'"):
         main(["--run", str(run), "--bars", str(path)])

@@ -16,7 +16,7 @@ from sft.sampler import Sample, Sampler, tokens
 from tests.support import scripted
 from tinymathreason.answers import read_final
 from tinymathreason.chat import Chat
-from tinymathreason.chatml import IM_END, TEMPLATE
+from tinymathreason.chatml import EOS, IM_END, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -32,6 +32,8 @@ max_length: 256
 activation_checkpointing: false
 use_cpu: true
 """
+
+STOP = SPECIAL_TOKENS.index("<|reserved_1|>")
 
 texts = st.sampled_from(
     ["#### 7", "7", "steps\n#### 7", "#### 7.00", "#### 8", "#### 7\n#### 8", "#### 8\n#### 7", ""]
@@ -98,6 +100,26 @@ def test_samples_end_as_the_template_does_and_obey_no_setting_of_the_folder(
     assert sampler(["Is it 4?", "So, is it 5?", "8!"], 0) == expected
     assert [sampler([question], 1)[0] for question in ("Is it 4?", "So, is it 5?")] == expected[:2]
     assert "min_new_tokens 25, no_repeat_ngram_size 1, top_k 1" in capsys.readouterr().out
+
+
+def test_a_sample_ends_with_the_token_of_its_own_template(model_dir, tmp_path) -> None:
+    """It is not our own, and pads as well. The model's other end is not the template's."""
+    from transformers import AutoTokenizer
+
+    from sft.config import Sampling
+
+    turn, end = "<|reserved_0|>", "<|reserved_1|>"
+    folder = scripted.write(model_dir, tmp_path / "model", {"A": end, "C": EOS})
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, STOP]}))
+    tokenizer = AutoTokenizer.from_pretrained(folder, pad_token=end)
+    assert (tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, STOP)
+    template = TEMPLATE.read_text().replace("<|im_start|>", turn).replace(IM_END, end)
+    tokenizer.chat_template = template
+    chat = Chat(tokenizer, template)
+    sampler = Sampler(folder, chat, Sampling(samples=2, temperature=1e-3, max_new_tokens=30))
+    ended, unended = Sample("6BA"), Sample("4D" + "C", "unended")
+    assert sampler(["Is it 6?", "So, so, is it 4?"], 0) == [[ended] * 2, [unended] * 2]
+    assert tokens(chat, "So?", "6BA")[1][-1] == STOP
 
 
 def write(tmp_path, model, name: str = "out", more: str = "") -> list[str]:

@@ -143,7 +143,7 @@ class Tuned(Record):
     """The common part of the records in the folder of a finished model, of any algorithm."""
 
     base: str
-    """SHA-256 of the model that it began with; of one on the hub, its revision."""
+    """SHA-256 of the model that it began with; of one on the hub, its commit."""
     data: dict[str, Sha256]
     """SHA-256 of what was trained on, by name."""
     tokenizer: Sha256
