@@ -29,10 +29,11 @@ SPLIT = (
 )
 
 
-def train(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
-    """Train a byte-level BPE of exactly ``vocab_size`` entries, special tokens included.
+def train(texts: Iterable[str], vocab_size: int, exactly: bool = True) -> tokenizers.Tokenizer:
+    """Train a byte-level BPE of ``vocab_size`` entries, special tokens included.
 
-    Raises `InputError` when the texts have too few distinct pairs for that many entries.
+    When the texts have too few distinct pairs for that many entries, it has fewer; ``exactly``
+    raises `InputError` then.
     """
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,7 +50,7 @@ def train(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != vocab_size:
+    if exactly and tokenizer.get_vocab_size() != vocab_size:
         raise InputError(
             f"tokenizer.train.vocab_size: {vocab_size} requested, but the sources yield only "
             f"{tokenizer.get_vocab_size()} entries; request fewer or add text"

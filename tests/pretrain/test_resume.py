@@ -17,6 +17,7 @@ from data_prep.recipe import Recipe
 from pretrain import run
 from pretrain.train import PREEMPTED
 from release.records import pretrain_curves
+from tests.support import preloaded
 from tinymathreason.config import load
 
 STEPS = 200
@@ -62,21 +63,16 @@ def home(tmp_path_factory):
     return path
 
 
-def start(home: Path, name: str, *overrides: str, host: int = 0, **environment: str):
-    """Start a training in its own process; each host writes its metrics as lines of JSON.
+def words(home: Path, name: str, *overrides: str, host: int = 0) -> list[str]:
+    """The arguments of Python for a training; each host writes its metrics as lines of JSON."""
+    metrics = f"metrics_file={home}/{name}.{host}.jsonl"
+    return ["maxtext.train", "overlay.yml", f"run_name={name}", metrics, *overrides]
 
-    DECOUPLE_GCLOUD saves ten seconds at the start, but no TensorBoard events are written.
-    """
-    words = [f"run_name={name}", f"metrics_file={home}/{name}.{host}.jsonl", *overrides]
-    with (home / f"{name}.{host}.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "maxtext.train", "overlay.yml", *words],
-            cwd=home,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "DECOUPLE_GCLOUD": "TRUE", **environment},
-        )
+
+def start(home: Path, name: str, *overrides: str, host: int = 0, **environment: str):
+    """Start a training in its own process; it writes no TensorBoard events."""
+    command = words(home, name, *overrides, host=host)
+    return preloaded.start(command, home, home / f"{name}.{host}.log", environment)
 
 
 def config(home: Path, name: str) -> dict:
@@ -101,7 +97,7 @@ def tail(home: Path, name: str, host: int = 0) -> str:
     return (home / f"{name}.{host}.log").read_text()[-2000:]
 
 
-def wait_for_step(home: Path, name: str, step: int, *processes: subprocess.Popen) -> None:
+def wait_for_step(home: Path, name: str, step: int, *processes: preloaded.Process) -> None:
     deadline = time.monotonic() + 900
     while max(losses(home, name), default=-1) < step:
         assert all(process.poll() is None for process in processes), tail(home, name)
@@ -170,8 +166,10 @@ def check_equal(
 @pytest.fixture(scope="module")
 def whole(home) -> dict[int, float]:
     """The losses of an undisturbed run, which evaluates and writes TensorBoard events."""
-    process = start(home, "whole", "eval_interval=100", DECOUPLE_GCLOUD="FALSE")
-    assert process.wait() == 0, tail(home, "whole")
+    command = [sys.executable, "-m", *words(home, "whole", "eval_interval=100")]
+    with (home / "whole.0.log").open("wb") as log:
+        ended = subprocess.run(command, cwd=home, stdout=log, stderr=log, check=False)
+    assert ended.returncode == 0, tail(home, "whole")
     train, _, _ = pretrain_curves(home / "whole")
     assert [step for step, _ in train] == list(range(STEPS))
     return dict(train)
