@@ -1,44 +1,61 @@
 """Command: compare useful tokens per second of our fine-tuning with TRL's defaults, at equal loss.
 
-python -m benchmarks.sft [--data DIR] [--overlay FILE] [--examples N] [--device cuda|cpu]
+python -m benchmarks.sft [--data DIR] [--device cuda|cpu] [--attention auto,sdpa] [--limit SECONDS]
 
-Both train the same model with random weights on the same examples, in one pass, at the same
-learning rate, each in a separate process. Ours is `sft.run` (packed rows, no recomputation); the
-other is TRL's SFTTrainer with the defaults of SFTConfig (eight padded conversations per step,
-activation checkpointing) and the loss on the assistant's tokens. On a CPU our packed rows are as
-short as the longest conversation, and a step has enough rows for eight conversations, so that both
-take about the same number of steps. Useful tokens are prompts and answers without padding. The loss
-is computed on the held-out examples after the pass, with one conversation in each row, for both.
+All train from the same random weights on the same conversations, with the same ones in every step,
+each in a process of its own. Ours is `sft.run` (packed rows, no recomputation), once for each
+``--attention``; the other is TRL's SFTTrainer with the defaults of SFTConfig (micro-batches of
+eight padded conversations, activation checkpointing), with as many micro-batches in a step as ours
+has conversations. Useful tokens are prompts and answers without padding; the first steps do not
+count. The loss is computed on held-out examples after the last step, in float32, with one
+conversation in each row.
+
+A JSON line follows each training as soon as it is known: ``contestant`` is ``ours`` or ``trl``. A
+line with ``times_trl`` compares the two. A training that fails has ``error`` in its line, and the
+command ends with status 1 after the others. ``--limit`` bounds the steps of each training; its
+process may take two minutes more.
 
 With ``--data``, the folder of `make realdata`, the examples are GSM8K's training problems and two
 related datasets; otherwise the generator's. With ``--device cuda`` it is the 1B model, in bfloat16
-with float32 weights and rows of 4,096 tokens, and the line also has MFU and memory.
+with float32 weights and steps of eight rows of 4,096 tokens, and the lines also have the MFU. On a
+CPU it is a small model, rows are as short as the longest conversation, and a step has rows for
+eight conversations.
 """
 
 import argparse
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import pretrain_gpu
-from benchmarks.corpus import HOME, Usage, call, measured
+from benchmarks.corpus import HOME, call
 from benchmarks.sft_prepare import WHOLE
-from conversion.architecture import Architecture
+from benchmarks.sft_sides import CONVERSATIONS, VOCABULARY
 from pretrain import overlay
 from pretrain.model import Model
 from tinymathreason import cli
+from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
-from tinymathreason.records.tuning import ExamplesManifest, SftRecord
 
 PROXY = Path("maxtext_configs/tinymathreason_20m.yml")
 FULL = Path("maxtext_configs/tinymathreason_1b_gpu.yml")
-VOCABULARY = 4096
-"""Entries of the tokenizer on the CPU; with more, the small model would be mostly embedding."""
-CONVERSATIONS = 8
-"""Conversations in a step with TRL's defaults."""
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-4
+STEPS = 24
+"""Optimiser steps of each training, of which the first third does not count."""
+ROWS = 8
+"""Packed rows of a step on a GPU."""
+LENGTH = 4096
+"""Tokens of a packed row on a GPU."""
+SHORTEST = 40
+"""Tokens that an example has at least, on average: that many more examples are read."""
+MARGIN = 120
+"""Seconds that a process may take beside its steps."""
+PREPARATION = 600
+"""Seconds that making the model and the examples may take."""
 
 
 def sources(data: Path | None, examples: int) -> dict[str, Any]:
@@ -55,126 +72,72 @@ def sources(data: Path | None, examples: int) -> dict[str, Any]:
     return {name: {**source, "examples": examples // len(sets)} for name, source in sets.items()}
 
 
-def make_model(config: str, sizes: str, entries: str, folder: str) -> None:
-    """Write a model with random weights and a tokenizer of the sets' own text."""
-    import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig
-
-    from data_prep import tokenizer
-    from sft.config import TuningData
-    from sft.examples import read
-    from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
-    from tinymathreason.config import build
-
-    questions = build(TuningData, {"sources": json.loads(config)}, "--data")
-    texts = (f"{example.question}\n{example.solution}" for example in read(questions))
-    made = tokenizer.train(texts, int(entries))
-    tokenizer.save(made, Path(folder))
-    shape = Architecture.from_maxtext({**overlay.load(sizes), "vocab_size": made.get_vocab_size()})
-    torch.manual_seed(0)
-    ends = SPECIAL_TOKENS.index(EOS), SPECIAL_TOKENS.index(PAD)
-    described = LlamaConfig(**shape.hf_config(*ends, "float32"))
-    AutoModelForCausalLM.from_config(described).save_pretrained(folder)
-
-
-def peer(home: str, device: str) -> None:
-    """Train with TRL's defaults; writes the model and prints the seconds."""
-    import pyarrow.parquet
-    from datasets import Dataset
-    from transformers import AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
-
-    from tinymathreason.chatml import TEMPLATE
-
-    tokenizer = AutoTokenizer.from_pretrained(Path(home) / "model")
-    tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
-    table = pyarrow.parquet.read_table(Path(home) / "data" / "train.parquet", columns=["messages"])
-    trainer = SFTTrainer(
-        model=str(Path(home) / "model"),
-        args=SFTConfig(
-            output_dir=str(Path(home) / "theirs"),
-            num_train_epochs=1,
-            learning_rate=LEARNING_RATE,
-            assistant_only_loss=True,
-            save_strategy="no",
-            disable_tqdm=True,
-            use_cpu=device == "cpu",
-        ),
-        train_dataset=Dataset(table),
-        processing_class=tokenizer,
-    )
-    seconds = trainer.train().metrics["train_runtime"]
-    trainer.save_model(str(Path(home) / "theirs" / "model"))
-    print(json.dumps({"seconds": seconds, "steps": trainer.state.global_step}))
-
-
-def longest(data: Path) -> int:
-    """Tokens of the longest prepared conversation."""
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    tables = [pyarrow.parquet.read_table(data / f"{s}.parquet") for s in ("train", "eval")]
-    lengths = [pyarrow.compute.list_value_length(table["input_ids"]) for table in tables]
-    return max(int(pyarrow.compute.max(column).as_py()) for column in lengths)
-
-
-def held_out_loss(home: str, model: str) -> None:
-    """Print the mean held-out loss, in float32, with one conversation in each row."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from sft import dataset
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tuned = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True).to(device)
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for row in dataset.load(Path(home) / "data")[1]:
-            ids, labels = (torch.tensor([row[name]], device=device) for name in dataset.COLUMNS)
-            targets = int((labels[:, 1:] != -100).sum())
-            total += float(tuned(input_ids=ids, labels=labels).loss) * targets
-            count += targets
-    print(total / count)
-
-
-def ours(home: Path, data: dict[str, Any], length: int, rows: int, device: str, how: str) -> Path:
-    """Write the configuration of our run, ``rows`` of ``length`` tokens per step; its model."""
-    config = {
+def configuration(home: Path, data: dict[str, Any], steps: int, device: str) -> dict[str, Any]:
+    """Our run's configuration, without the size of its steps."""
+    return {
         "model_name_or_path": str(home / "model"),
         "output_dir": str(home / "ours"),
         "data_dir": str(home / "data"),
         "sources": data,
         "eval_fraction": 0.05,
-        "num_train_epochs": 1,
+        "max_steps": steps,
         "learning_rate": LEARNING_RATE,
         "packing": True,
-        "max_length": length,
-        "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": rows,
+        "max_length": LENGTH,
         "activation_checkpointing": False,
-        "attn_implementation": how,
-        "bf16": True,
         "use_cpu": device == "cpu",
         "save_strategy": "no",
+        "logging_steps": 4,
         "report_to": "none",
+        "disable_tqdm": True,
     }
-    write_json(home / "ours.yaml", config)
-    return home / "ours" / "model"
 
 
-def side(usage: Usage, seconds: float, steps: int, tokens: int, loss: float) -> dict[str, Any]:
-    """The figures of one of the two."""
+def run(function: str, limit: float, *arguments: object) -> dict[str, Any]:
+    """What a function of `benchmarks.sft_sides` printed last, from a process of its own.
+
+    Raises `InputError` with the last line of its errors, or when it takes more than ``limit``
+    seconds.
+    """
+    command = call("benchmarks.sft_sides", function, *arguments)
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"stopped after {limit:.0f} s") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        last = (lines or [f"exit status {done.returncode}"])[-1]
+        raise InputError(last.removeprefix("tinymathreason.cli.InputError: ")[:300])
+    printed: dict[str, Any] = json.loads((done.stdout.splitlines() or ["{}"])[-1])
+    return printed
+
+
+def train(function: str, limit: float, *arguments: object) -> dict[str, Any]:
+    """The figures of one side, or its ``error``."""
+    try:
+        figures = run(function, limit + MARGIN, *arguments, limit)
+    except InputError as error:
+        return {"error": str(error)}
+    seconds = figures["steady_seconds"]
+    figures["useful_tokens_per_second"] = (
+        round(figures["steady_tokens"] / seconds, 1) if seconds else None
+    )
+    return figures
+
+
+def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """How many times as fast ours was, and the ratio of the losses where both took all steps."""
+    rates = ours["useful_tokens_per_second"], theirs["useful_tokens_per_second"]
+    same = ours["steps"] == theirs["steps"] and ours["tokens"] == theirs["tokens"]
     return {
-        "seconds_of_training": round(seconds, 1),
-        "steps": steps,
-        "useful_tokens_a_second": round(tokens / seconds),
-        "held_out_loss": round(loss, 4),
-        "peak_gb_of_process": usage.peak_gb,
+        "times_trl": round(rates[0] / rates[1], 2) if all(rates) else None,
+        "same_tokens": same,
+        "loss_ratio": round(ours["held_out_loss"] / theirs["held_out_loss"], 5) if same else None,
     }
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse the command line, train both and print one line."""
+    """Parse the command line, train all and print a line for each."""
     parser = argparse.ArgumentParser(
         prog="benchmarks.sft", description="Compare fine-tuning with TRL's defaults."
     )
@@ -182,88 +145,83 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--overlay", type=Path, help="the model's sizes; the default depends on the device"
     )
-    parser.add_argument(
-        "--examples", type=int, default=600, help="rows to read from all sets together"
-    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps, at least 6")
+    parser.add_argument("--rows", type=int, default=ROWS, help="packed rows of a step on a GPU")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
-    parser.add_argument("--attention", default="sdpa", help="attn_implementation of our side")
+    parser.add_argument(
+        "--attention",
+        default="sdpa",
+        help="attn_implementation of our side, or several with commas; the first one is compared",
+    )
+    parser.add_argument("--limit", type=float, default=120, help="seconds of steps of a training")
+    parser.add_argument("--no-peer", action="store_true", help="train only ours")
+    parser.add_argument(
+        "--home", type=Path, default=HOME / "sft", help="working folder; it is emptied"
+    )
     arguments = parser.parse_args(argv)
-    if arguments.examples < 300:
-        parser.error(f"--examples: must be at least 300 (got {arguments.examples})")
+    if arguments.steps < 6:
+        parser.error(f"--steps: must be at least 6 (got {arguments.steps})")
     gpu = arguments.device == "cuda"
     peak = pretrain_gpu.peak_tflops() if gpu else None
     sizes = arguments.overlay or (FULL if gpu else PROXY)
-    entries = overlay.load(sizes)["vocab_size"] if gpu else VOCABULARY
-    home = (HOME / "sft").absolute()
+    values = overlay.load(sizes)
+    home = arguments.home.absolute()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    data = sources(arguments.data.absolute() if arguments.data else None, arguments.examples)
-    here = call("benchmarks.sft", "make_model", json.dumps(data), sizes, entries, home / "model")
-    measured(here)
-    model = ours(home, data, 4096, 1, arguments.device, arguments.attention)
-    config = ["--config", str(home / "ours.yaml")]
-    code = f"from sft.{{}} import main; main({config!r})"
-    python = call("sft.run", "main")[:2]
-    measured([*python, code.format("prepare")])
-    counts = ExamplesManifest.load(home / "data" / "manifest.json").sources.values()
-    kept = sum(entry.kept for entry in counts)
-    mean = sum(entry.tokens for entry in counts) / kept
+    tokens = arguments.steps * (arguments.rows * LENGTH if gpu else CONVERSATIONS * 256)
+    data = sources(
+        arguments.data.absolute() if arguments.data else None, max(600, tokens // SHORTEST)
+    )
+    config = configuration(home, data, arguments.steps, arguments.device)
+    write_json(home / "ours.yaml", config)
+    entries = values["vocab_size"] if gpu else VOCABULARY
+    counts = run("make_inputs", PREPARATION, home, sizes, entries)
+    mean = counts["tokens"] / counts["examples"]
+    length, rows = LENGTH, arguments.rows
     if not gpu:
         # On a CPU attention grows with the square of a row, so rows are as short as possible.
-        length = max(256, -(-longest(home / "data") // 64) * 64)
-        steps = max(1, round(CONVERSATIONS * mean / length))
-        model = ours(home, data, length, steps, "cpu", arguments.attention)
-    usage, memory = _watched([*python, code.format("run")], gpu)
-    record = SftRecord.load(model / "sft.json")
-    # Each entry of the log has the time so far.
-    logged = [entry.model_dump() for entry in record.history]
-    runtime = [entry["train_runtime"] for entry in logged if "train_runtime" in entry][-1]
-    their_usage, their_memory = _watched(
-        call("benchmarks.sft", "peer", home, arguments.device), gpu
+        length = max(256, -(-counts["longest"] // 64) * 64)
+        rows = max(1, round(CONVERSATIONS * mean / length))
+    split = (rows, 1) if gpu else (1, rows)
+    config |= dict(
+        zip(("per_device_train_batch_size", "gradient_accumulation_steps"), split, strict=True)
     )
-    theirs = json.loads(their_usage.output.splitlines()[-1])
-    losses = [
-        float(measured(call("benchmarks.sft", "held_out_loss", home, path)).output)
-        for path in (model, home / "theirs" / "model")
-    ]
-    tokens = record.tokens
-    line: dict[str, Any] = {
+    config["max_length"] = length
+    common = {
         "benchmark": "sft",
         "device": pretrain_gpu.smi("name") if gpu else "cpu",
         "overlay": str(sizes),
-        "examples": kept,
-        "useful_tokens": tokens,
-        "tokens_an_example": round(mean, 1),
-        "ours": side(usage, runtime, record.steps, tokens, losses[0]),
-        "peer": "TRL's SFTTrainer with the defaults of SFTConfig",
-        "theirs": side(their_usage, theirs["seconds"], theirs["steps"], tokens, losses[1]),
-        "ratio": round(theirs["seconds"] / runtime, 2),
-        "loss_ratio": round(losses[0] / losses[1], 4),
+        "tokens_per_example": round(mean, 1),
     }
-    if peak is not None:
-        shape = Model.from_config(overlay.load(sizes))
-        flops = shape.flops_per_token * tokens / runtime
-        line |= {
-            "mfu": round(flops / 1e12 / peak, 4),
-            "peak_gb": memory,
-            "peak_gb_theirs": their_memory,
-            "examples_a_second": round(kept / runtime, 1),
-            f"estimated_hours_of_two_epochs_of_{WHOLE}": round(
-                2 * WHOLE * runtime / kept / 3600, 1
-            ),
-        }
-    print(json.dumps(line))
+    shape = Model.from_config(values)
+    results = []
+
+    def tell(contestant: str, figures: dict[str, Any]) -> None:
+        rate = figures.get("useful_tokens_per_second")
+        if peak is not None and rate:
+            figures["mfu"] = round(rate * shape.flops_per_token / (peak * 1e12), 4)
+        if rate:
+            hours = round(2 * WHOLE * mean / rate / 3600, 1)
+            figures[f"estimated_hours_of_two_epochs_of_{WHOLE}"] = hours
+        print(json.dumps({**common, "contestant": contestant, **figures}), flush=True)
+        results.append(figures)
+
+    for how in arguments.attention.split(","):
+        shutil.rmtree(home / "ours", ignore_errors=True)
+        write_json(home / "ours.yaml", config | {"attn_implementation": how})
+        tell("ours", {"asked_attention": how, **train("ours", arguments.limit, home)})
+    if not arguments.no_peer:
+        run("write_steps", PREPARATION, home)
+        tell("trl", train("peer", arguments.limit, home, arguments.device, LEARNING_RATE))
+        *all_ours, theirs = results
+        for figures in all_ours:
+            if "error" not in figures and "error" not in theirs:
+                compared = {"asked_attention": figures["asked_attention"]}
+                compared |= compare(figures, theirs)
+                print(json.dumps({**common, "contestant": "both", **compared}), flush=True)
     shutil.rmtree(home)
-
-
-def _watched(command: list[str], gpu: bool) -> tuple[Usage, float | None]:
-    """Run a command; the resources used, and the GPU's memory in GB."""
-    if not gpu:
-        return measured(command), None
-    memory = pretrain_gpu.Memory()
-    with memory.watched():
-        usage = measured(command)
-    return usage, round(memory.peak_gb, 1)
+    if any("error" in figures for figures in results):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Callbacks of the trainers: they measure the accuracy and show the progress."""
+"""Callbacks of the trainers: they measure accuracy and speed, and show the progress."""
 
 import copy
 import datetime
@@ -16,8 +16,10 @@ from evaluation.generate import Generator
 from evaluation.interval import wilson
 from evaluation.problems import NumericProblem
 from sft.config import Accuracy
+from sft.speed import synchronise
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.cli import InputError
+from tinymathreason.records.tuning import Speed
 
 
 class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
@@ -100,6 +102,81 @@ def accuracy_hash(trainer: Any) -> dict[str, str]:
     callbacks = trainer.callback_handler.callbacks
     hashes = [c.problems_hash for c in callbacks if isinstance(c, AccuracyCallback)]
     return {"accuracy": hashes[0]} if hashes else {}
+
+
+WARM = 10
+"""First steps that do not count, in which kernels are compiled and memory is allocated."""
+
+
+def warm_steps(steps: int) -> int:
+    """The number of first steps that do not count, among ``steps`` of this start."""
+    return min(WARM, steps // 3)
+
+
+class Stopwatch(TrainerCallback):  # type: ignore[misc]
+    """Measures start-up, first step and steady rate of a ``trainer``.
+
+    ``started`` is the monotonic time at which the run began. The steady rate is that of the time
+    between two logs of the loss, which wait for the device anyway. Time in which something was
+    evaluated or saved does not count, nor do the first steps.
+    """
+
+    def __init__(self, trainer: Any, started: float) -> None:
+        self._trainer, self._started = trainer, started
+        self._startup = self._first = self._seconds = 0.0
+        self._steps = self._tokens = 0
+        self._window: tuple[float, int] | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the time of the start-up; a resumed run begins at a later step."""
+        self._began, self._from = time.monotonic(), state.global_step
+        self._startup = self._began - self._started
+        self._warm = warm_steps(state.max_steps - state.global_step)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin a window when the first steps are over, or something has interrupted the last."""
+        if self._window is None and state.global_step - self._from >= self._warm > 0:
+            synchronise(args.device)
+            self._window = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the time of the first step."""
+        if state.global_step == self._from + 1:
+            synchronise(args.device)
+            self._first = time.monotonic() - self._began
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any
+    ) -> None:
+        """Count the window that ends with a log of the loss."""
+        if self._window is None:
+            return
+        (began, step), now = self._window, time.monotonic()
+        self._window = None
+        if "loss" in logs:
+            self._seconds += now - began
+            self._steps += state.global_step - step
+            counted = self._trainer.step_tokens.items()
+            self._tokens += sum(tokens for number, tokens in counted if number >= step)
+            self._window = now, state.global_step
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Discard the window that an evaluation interrupted."""
+        self._window = None
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Discard the window that a checkpoint interrupted."""
+        self._window = None
+
+    def speed(self) -> Speed:
+        """What was measured."""
+        return Speed(
+            startup_seconds=round(self._startup, 3),
+            first_step_seconds=round(self._first, 3),
+            steady_steps=self._steps,
+            steady_seconds=round(self._seconds, 3),
+            steady_tokens=self._tokens,
+        )
 
 
 WORDS = (("loss", "loss"), ("reward", "reward"), ("eval_loss", "held-out loss"))

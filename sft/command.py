@@ -8,6 +8,7 @@ from typing import Any
 from sft import arithmetic, session
 from sft.checkpoints import MODEL, check_owner
 from sft.settings import Settings, find, parse
+from sft.speed import summary
 from tinymathreason.writes import check_room
 
 
@@ -52,4 +53,6 @@ def run(
     record = session.train(algorithm, settings)
     if record:
         print(algorithm.summary(record))
+        if record.speed:
+            print(f"speed: {summary(record.speed)}")
         print(f"{settings.output / MODEL} written")

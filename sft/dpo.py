@@ -11,6 +11,7 @@ from sft import command
 from sft.checkpoints import WholeCheckpoints
 from sft.config import DpoData
 from sft.session import Algorithm, Examples, Session
+from sft.speed import CountsLater
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
@@ -65,7 +66,7 @@ class Dpo(Algorithm[DpoData]):
         """TRL's DPOTrainer, which takes our token ids as they are."""
         from trl import DPOTrainer
 
-        class Trainer(WholeCheckpoints, DPOTrainer):  # type: ignore[misc]
+        class Trainer(CountsLater, WholeCheckpoints, DPOTrainer):  # type: ignore[misc]
             def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
                 return dataset  # the rows are token ids
 

@@ -53,6 +53,7 @@ def finish[R: Tuned](
             steps=trainer.state.global_step,
             arguments=TrainerArguments(**trainer.args.to_dict()),
             seconds=round(time.monotonic() - started, 1),
+            speed=trainer.stopwatch.speed(),
             provenance=provenance.record(),
         )
         record.write(folder / f"{record.kind}.json")

@@ -15,6 +15,7 @@ from sft.checkpoints import WholeCheckpoints
 from sft.config import GrpoData
 from sft.model import loading, set_stop
 from sft.session import Algorithm, Examples, Session
+from sft.speed import CountsLater
 from tinymathreason import cli
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
@@ -82,7 +83,7 @@ class Grpo(Algorithm[GrpoData]):
 
         from sft.rewards import Reward
 
-        class Trainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
+        class Trainer(CountsLater, WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             def _get_train_sampler(self, dataset: Any = None) -> Any:
                 sampler = super()._get_train_sampler(dataset)
                 if sampler.shuffle:

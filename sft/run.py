@@ -11,6 +11,7 @@ from sft import checks, command
 from sft.checkpoints import WholeCheckpoints
 from sft.config import SftData
 from sft.session import Algorithm, Examples, Session
+from sft.speed import CountsLater
 from tinymathreason import cli
 from tinymathreason.provenance import file_hash
 from tinymathreason.records import tuning
@@ -64,7 +65,7 @@ class Sft(Algorithm[SftData]):
         """TRL's SFTTrainer, which takes our labels as they are."""
         from trl import SFTTrainer
 
-        class Trainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
+        class Trainer(CountsLater, WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
             pass
 
         training = session.settings.training

@@ -57,6 +57,8 @@ class Session[D: TuningData]:
     """The tokenizer of the model that the run starts from, with the run's chat template."""
     resources: contextlib.ExitStack
     """Closed when the run ends."""
+    started: float
+    """The monotonic time at which the run began."""
 
     def make_trainer(
         self, kind: Any, examples: Examples, policy: Any = None, **arguments: Any
@@ -68,7 +70,7 @@ class Session[D: TuningData]:
         """
         from trl import get_peft_config, get_quantization_config
 
-        from sft.callbacks import AccuracyCallback, show_progress
+        from sft.callbacks import AccuracyCallback, Stopwatch, show_progress
 
         training, model = self.settings.training, self.settings.model
         with loading(model.model_name_or_path):
@@ -88,6 +90,8 @@ class Session[D: TuningData]:
             print(f"{unused} rows of the embedding belong to no token and stay unused")
         set_stop(trainer.model, self.tokenizer)
         show_progress(trainer)
+        trainer.stopwatch = Stopwatch(trainer, self.started)
+        trainer.add_callback(trainer.stopwatch)
         accuracy = self.settings.data.accuracy
         if accuracy is not None:
             problems = examples.problems
@@ -159,7 +163,7 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         tokenizer = load_tokenizer(
             model.model_name_or_path, settings.data.chat_template, model.model_revision
         )
-        session = Session(settings, tokenizer, resources)
+        session = Session(settings, tokenizer, resources, started)
         examples = algorithm.load(session)
         training.model_init_kwargs = {
             "revision": model.model_revision,

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sft, sft_prepare
+from benchmarks import sft, sft_prepare, sft_sides
 from sft.config import TuningData
 from sft.examples import read
+from tinymathreason.cli import InputError
 from tinymathreason.config import build
-from tinymathreason.files import read_json
+from tinymathreason.files import read_json, write_json
 
 
 def test_made_sets_are_read_whole_and_repeat_questions(tmp_path, capsys) -> None:
@@ -37,13 +38,39 @@ def test_both_sides_read_the_same_sets(data) -> None:
     assert sum(source["examples"] for source in result.values()) == 900
 
 
-def test_our_side_is_a_configuration_of_ours(tmp_path) -> None:
-    from sft.config import SftData
-    from sft.settings import parse
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_both_train_on_the_same_and_a_text_may_yield_fewer_entries(tmp_path, capfd) -> None:
+    config = sft.configuration(tmp_path, sft.sources(None, 150), 3, "cpu")
+    config |= {"max_length": 256, "gradient_accumulation_steps": 2, "logging_steps": 1}
+    config |= {"per_device_train_batch_size": 1}
+    write_json(tmp_path / "ours.yaml", config)
+    sft_sides.make_inputs(str(tmp_path), "maxtext_configs/quickstart.yml", "2000")
+    assert read_json(tmp_path / "model" / "config.json")["vocab_size"] == 2_000
+    assert len(read_json(tmp_path / "model" / "tokenizer.json")["model"]["vocab"]) < 1_000
 
-    (tmp_path / "model").mkdir()
-    model = sft.ours(tmp_path, sft.sources(None, 300), 512, 3, "cpu", "sdpa")
-    settings = parse(tmp_path / "ours.yaml", [], SftData)
-    assert settings.output / "model" == model
-    assert settings.training.packing
-    assert json.loads((tmp_path / "ours.yaml").read_text())["max_length"] == 512
+    capfd.readouterr()
+    sft_sides.ours(str(tmp_path), "100")
+    ours = json.loads(capfd.readouterr().out.splitlines()[-1])
+    sft_sides.write_steps(str(tmp_path))
+    capfd.readouterr()
+    sft_sides.peer(str(tmp_path), "cpu", str(sft.LEARNING_RATE), "100")
+    theirs = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert ours["steps"] == theirs["steps"] == 3
+    assert ours["tokens"] == theirs["tokens"] > 1_000
+    assert ours["steady_tokens"] == theirs["steady_tokens"] > 600
+    assert not ours["stopped"]
+    assert ours["held_out_loss"] == pytest.approx(theirs["held_out_loss"], rel=1e-5)
+
+
+def test_a_comparison_needs_the_same_steps() -> None:
+    ours = {"useful_tokens_per_second": 8.0, "steps": 3, "tokens": 90, "held_out_loss": 2.0}
+    theirs = {"useful_tokens_per_second": 2.0, "steps": 3, "tokens": 90, "held_out_loss": 4.0}
+    assert sft.compare(ours, theirs) == {"times_trl": 4.0, "same_tokens": True, "loss_ratio": 0.5}
+    cut = sft.compare(ours, {**theirs, "steps": 2, "tokens": 60})
+    assert cut == {"times_trl": 4.0, "same_tokens": False, "loss_ratio": None}
+
+
+def test_a_side_that_fails_is_a_line_of_its_own() -> None:
+    assert sft.train("no_such_side", 1.0).keys() == {"error"}
+    with pytest.raises(InputError, match="cannot import name 'no_such_side'"):
+        sft.run("no_such_side", 60.0)

@@ -128,3 +128,38 @@ def test_lines_tell_speed_and_time_left_of_this_start(monkeypatch) -> None:
         "step 110/1,100, held-out loss 1.5000",
         "step 110/1,100, accuracy 50.0% (40.0% to 60.0%)",
     ]
+
+
+def test_start_up_and_first_step_are_told_from_the_steady_rate(monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    made = SimpleNamespace(step_tokens={})
+    watch = callbacks.Stopwatch(made, started=990.0)
+    args = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    state = SimpleNamespace(global_step=5, max_steps=17)  # a resumed run: twelve steps, four warm
+    watch.on_train_begin(args, state, None)
+
+    def step(seconds: float, tokens: int = 100) -> None:
+        watch.on_step_begin(args, state, None)
+        now[0] += seconds
+        made.step_tokens[state.global_step] = tokens
+        state.global_step += 1
+        watch.on_step_end(args, state, None)
+
+    step(30.0)
+    for _ in range(4):
+        step(2.0)  # the last one counts
+    step(3.0)
+    watch.on_log(args, state, None, {"loss": 1.0})
+    made.step_tokens = {}
+    step(5.0)
+    watch.on_save(args, state, None)  # so this step does not
+    now[0] += 100.0
+    step(1.0, tokens=50)
+    watch.on_log(args, state, None, {"loss": 1.0})
+    step(7.0)
+    watch.on_log(args, state, None, {"eval_accuracy": 0.5})
+    speed = watch.speed()
+    assert (speed.startup_seconds, speed.first_step_seconds) == (10.0, 30.0)
+    assert (speed.steady_steps, speed.steady_seconds, speed.steady_tokens) == (3, 6.0, 250)
+    assert speed.tokens_per_second == pytest.approx(250 / 6)

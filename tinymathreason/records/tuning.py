@@ -139,6 +139,26 @@ class LogEntry(OpenPart):
         return plain(value)
 
 
+class Speed(Part):
+    """The time of a training: what came before the steady rate, and that rate."""
+
+    startup_seconds: Seconds
+    """From the last start to the first step: reading examples, loading the model, the checks."""
+    first_step_seconds: Seconds
+    """The first step, in which kernels are compiled."""
+    steady_steps: Count
+    """Steps that were timed: not the first ones, and none beside an evaluation or a checkpoint."""
+    steady_seconds: Seconds
+    """Their time."""
+    steady_tokens: Count
+    """Their tokens, without padding."""
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The steady rate; None when no step was timed."""
+        return self.steady_tokens / self.steady_seconds if self.steady_seconds else None
+
+
 class Tuned(Record):
     """The common part of the records in the folder of a finished model, of any algorithm."""
 
@@ -172,6 +192,8 @@ class Tuned(Record):
     """The type of the weights in training."""
     seconds: Seconds
     """From the last start to the end."""
+    speed: Speed | None = None
+    """The time of the last start's steps; null in models that were tuned before it was measured."""
     provenance: Provenance
     """Where it comes from."""
 

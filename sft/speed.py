@@ -1,0 +1,76 @@
+"""The speed of a training in a line, and steps that wait for nothing.
+
+A device works behind the program that feeds it. Whoever reads a number from the device waits until
+it has caught up, and then it is idle until the next operations arrive.
+"""
+
+from typing import Any
+
+from tinymathreason.records.tuning import Speed
+
+
+def summary(speed: Speed) -> str:
+    """The speed in one line."""
+    line = f"start-up {speed.startup_seconds:.1f} s, first step {speed.first_step_seconds:.1f} s"
+    if speed.tokens_per_second:
+        line += f", then {speed.tokens_per_second:,.0f} tokens/s ({speed.steady_steps:,} steps)"
+    return line
+
+
+def synchronise(device: Any) -> None:
+    """Wait until the device has caught up; a CPU always has."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+class CountsLater:
+    """Mixin for transformers' Trainer: reads the number of tokens only when it is needed.
+
+    The Trainer itself reads it from the device after every micro-batch.
+    """
+
+    step_tokens: dict[int, int]
+    """Tokens of each step since the last reading but one, by the number of steps before it."""
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        import torch
+
+        trainer: Any = self
+        if trainer.args.include_num_input_tokens_seen == "no":
+            return
+        if "attention_mask" in inputs:
+            tokens = inputs["attention_mask"].sum()
+        elif "input_ids" in inputs:
+            tokens = (inputs["input_ids"] != trainer.processing_class.pad_token_id).sum()
+        else:
+            return
+        vars(self).setdefault("_uncounted", []).append(
+            (trainer.state.global_step, tokens.to(torch.int64))
+        )
+
+    def count_tokens(self) -> None:
+        """Add the tokens of the last micro-batches to the state; every process calls this."""
+        import torch
+
+        trainer: Any = self
+        self.step_tokens = {}
+        uncounted = vars(self).pop("_uncounted", [])
+        if not uncounted:
+            return
+        counts = torch.stack([tokens for _, tokens in uncounted])
+        totals = trainer.accelerator.gather(counts[None]).sum(0).tolist()
+        for (step, _), tokens in zip(uncounted, totals, strict=True):
+            self.step_tokens[step] = self.step_tokens.get(step, 0) + tokens
+        trainer.state.num_input_tokens_seen += sum(totals)
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        control = self.control  # type: ignore[attr-defined]
+        if control.should_log or control.should_save or control.should_evaluate:
+            self.count_tokens()
+        super()._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        self.count_tokens()
+        return super()._finalize_training(*args, **kwargs)  # type: ignore[misc]
