@@ -32,7 +32,7 @@ from typing import IO, Any
 
 from benchmarks import gpu_parts
 from benchmarks.corpus import HOME
-from benchmarks.gpu_parts import Part
+from benchmarks.gpu_parts import GpuPart
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 
@@ -51,7 +51,7 @@ ENVIRONMENT = {
 """What every part finds in its environment, unless the user has set it."""
 
 
-class Report:
+class Lines:
     """Prints lines of JSON and appends them to a file, each at once."""
 
     def __init__(self, output: Path) -> None:
@@ -76,12 +76,12 @@ class Report:
                 os.fsync(file.fileno())
 
 
-def shares(parts: Sequence[Part], left: float) -> float:
+def shares(parts: Sequence[GpuPart], left: float) -> float:
     """Seconds that the first of ``parts`` may take when ``left`` seconds remain for all of them."""
     return left * parts[0].weight / sum(part.weight for part in parts)
 
 
-def run(parts: Sequence[Part], seconds: float, report: Report, logs: Path) -> list[str]:
+def run(parts: Sequence[GpuPart], seconds: float, report: Lines, logs: Path) -> list[str]:
     """Run all parts within ``seconds``; the status of each.
 
     ``logs`` gets a file of each part's log.
@@ -110,7 +110,7 @@ def run(parts: Sequence[Part], seconds: float, report: Report, logs: Path) -> li
     return statuses
 
 
-def _run_one(part: Part, allowed: float, report: Report, log: Path) -> tuple[str, str]:
+def _run_one(part: GpuPart, allowed: float, report: Lines, log: Path) -> tuple[str, str]:
     """Run one part: ``finished``, ``failed`` or ``stopped``, and what went wrong."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -138,8 +138,8 @@ def _run_one(part: Part, allowed: float, report: Report, log: Path) -> tuple[str
     return "finished", ""
 
 
-def _relay(lines: IO[bytes], part: str, report: Report, log: IO[bytes]) -> None:
-    """Report each line of JSON as soon as it comes; write all others to the log."""
+def _relay(lines: IO[bytes], part: str, report: Lines, log: IO[bytes]) -> None:
+    """Lines each line of JSON as soon as it comes; write all others to the log."""
     for line in lines:
         try:
             figures = json.loads(line)
@@ -235,7 +235,7 @@ def main(argv: Sequence[str]) -> None:
     parts = gpu_parts.parts(arguments.device, home, data)
     if arguments.only:
         parts = gpu_parts.chosen(parts, arguments.only.split(","))
-    report = Report(output)
+    report = Lines(output)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     report.line("host", time=now, minutes=arguments.minutes, parts=[p.name for p in parts], **host)
     with sigterm_as_exit():

@@ -32,7 +32,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class GpuPart:
     """One part: a command that prints lines of JSON."""
 
     name: str
@@ -49,13 +49,13 @@ def module(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", name, *map(str, arguments)]
 
 
-def parts(device: str, home: Path, data: Path | None) -> list[Part]:
+def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
     """All parts, the most important first, working below ``home``."""
     text = ["--data", data] if data else []
 
-    def part(name: str, of: str, weight: float, *arguments: object, **rest: Any) -> Part:
+    def part(name: str, of: str, weight: float, *arguments: object, **rest: Any) -> GpuPart:
         common = ["--device", device, "--home", home / name]
-        return Part(name=name, command=module(of, *common, *arguments), weight=weight, **rest)
+        return GpuPart(name=name, command=module(of, *common, *arguments), weight=weight, **rest)
 
     return [
         part("pretraining", "benchmarks.pretrain_gpu", 120, *text, least=60),
@@ -63,7 +63,7 @@ def parts(device: str, home: Path, data: Path | None) -> list[Part]:
     ]
 
 
-def chosen(listed: Sequence[Part], names: Sequence[str]) -> list[Part]:
+def chosen(listed: Sequence[GpuPart], names: Sequence[str]) -> list[GpuPart]:
     """The parts with these names, in their own order; `InputError` for an unknown name."""
     known = [part.name for part in listed]
     for name in names:

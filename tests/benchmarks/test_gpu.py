@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu, gpu_parts
-from benchmarks.gpu import Report, run, shares
-from benchmarks.gpu_parts import Part
+from benchmarks.gpu import Lines, run, shares
+from benchmarks.gpu_parts import GpuPart
 from tinymathreason.cli import InputError
 
 
-def part(name: str, code: str, weight: float = 1, least: float = 0, **environment: str) -> Part:
+def part(name: str, code: str, weight: float = 1, least: float = 0, **environment: str) -> GpuPart:
     """A stand-in that runs ``code``."""
     command = [sys.executable, "-S", "-c", code]
-    return Part(name=name, command=command, weight=weight, least=least, environment=environment)
+    return GpuPart(name=name, command=command, weight=weight, least=least, environment=environment)
 
 
 def say(**figures: object) -> str:
@@ -27,9 +27,9 @@ def say(**figures: object) -> str:
 
 
 @pytest.fixture
-def report(tmp_path, monkeypatch) -> Report:
+def report(tmp_path, monkeypatch) -> Lines:
     monkeypatch.setattr(gpu, "GRACE", 0.2)
-    return Report(tmp_path / "lines.jsonl")
+    return Lines(tmp_path / "lines.jsonl")
 
 
 def told(capsys) -> list[dict]:
