@@ -1,8 +1,11 @@
 """Reads a Llama model from MaxText's or Hugging Face's configuration, and writes either."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tinymathreason.cli import InputError
 from tinymathreason.llama import HF_KEYS, MAXTEXT_KEYS, LlamaSizes, hf_sizes, maxtext_sizes
@@ -39,7 +42,7 @@ HUGGING_FACE: dict[str, tuple[Any, ...]] = {
     "attention_bias": (False,),
     "mlp_bias": (False,),
 }
-LLAMA3_ROPE = {
+LLAMA3_ROPE: dict[str, Any] = {
     "rope_type": "llama3",
     "factor": 8.0,
     "low_freq_factor": 1.0,
@@ -106,6 +109,18 @@ class Architecture(LlamaSizes):
             rope_llama3=llama3,
         )
 
+    def rotary_frequencies(self) -> npt.NDArray[np.float64]:
+        """float64[head_dim / 2] angles of a rotation by one position, in radians."""
+        exponents = np.arange(0, self.head_dim, 2) / self.head_dim
+        frequencies: npt.NDArray[np.float64] = self.rope_theta**-exponents
+        if not self.rope_llama3:
+            return frequencies
+        low, high = LLAMA3_ROPE["low_freq_factor"], LLAMA3_ROPE["high_freq_factor"]
+        turns = LLAMA3_ROPE["original_max_position_embeddings"] * frequencies / (2 * np.pi)
+        kept = np.clip((turns - low) / (high - low), 0, 1)
+        frequencies *= kept + (1 - kept) / LLAMA3_ROPE["factor"]
+        return frequencies
+
     @property
     def query_scale(self) -> float:
         """Hugging Face's query weight divided by MaxText's, which has 1/sqrt(head_dim) in it."""
@@ -127,7 +142,18 @@ class Architecture(LlamaSizes):
             "normalize_embedding_logits": self.logits_normalized,
         }
 
-    def hf_config(self, eos_token_id: int, pad_token_id: int, dtype: str) -> dict[str, Any]:
+    @property
+    def described(self) -> "Architecture":
+        """The model without what only says how MaxText stores its weights."""
+        return replace(self, logits_normalized=False, rope_interleaved=self.rope_llama3)
+
+    def hf_config(
+        self,
+        eos_token_id: int | list[int],
+        pad_token_id: int | None,
+        dtype: str,
+        bos_token_id: int | None = None,
+    ) -> dict[str, Any]:
         """The content of config.json, with the rotary keys of transformers 4 and of 5.
 
         transformers 5 refuses a Llama whose heads do not divide the hidden size. Such a model is
@@ -142,7 +168,7 @@ class Architecture(LlamaSizes):
             **{key: getattr(self, field) for field, key in HF_KEYS.items()},
             "attention_bias": False,
             "attention_dropout": 0.0,
-            "bos_token_id": None,
+            "bos_token_id": bos_token_id,
             "dtype": dtype,
             "eos_token_id": eos_token_id,
             "hidden_act": "silu",

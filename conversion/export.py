@@ -1,4 +1,4 @@
-"""Writes the files of a Hugging Face model from a checkpoint's arrays.
+"""Writes the weights of a Hugging Face model from a checkpoint's arrays.
 
 Arrays are converted in parallel, one on each core, as far as the memory for their tensors allows.
 """
@@ -6,11 +6,10 @@ Arrays are converted in parallel, one on each core, as far as the memory for the
 import contextlib
 import math
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,10 @@ from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
 from conversion.mapping import DTYPES, Stored, hf_tensors, stored
 from conversion.safetensors_files import create
-from tinymathreason import vocabulary
-from tinymathreason.chatml import EOS, IM_END, PAD, TEMPLATE
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json, write_text
 
-CHAT_TEMPLATE = "chat_template.jinja"
 MEMORY = 1_100_000_000
 """Bytes of tensors that all workers hold at once; a larger array is converted alone."""
-PADDINGS = tuple(2**power for power in range(3, 11))
-"""Multiples to which a vocabulary is padded so that devices can share it."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +36,6 @@ class Export:
     dtype: str = "float32"
     max_shard_bytes: int = 5 * 10**9
     allow_nonfinite: bool = False
-
-
-def trimmed(sizes: Architecture, tokenizer: Path) -> Architecture:
-    """``sizes`` with the tokenizer's vocabulary; the checkpoint's may be larger only by padding.
-
-    Raises `InputError` when the folder has no tokenizer, or one of another size than the model's.
-    """
-    rows = max(vocabulary.read(tokenizer).values()) + 1
-    padded = [step for step in PADDINGS if sizes.vocab % step == 0 and sizes.vocab - rows < step]
-    if rows != sizes.vocab and (rows > sizes.vocab or not padded):
-        raise InputError(
-            f"{tokenizer}: the tokenizer has {rows} entries, vocab_size is {sizes.vocab}; expected "
-            f"{rows}, or that padded to a multiple of at most {max(PADDINGS)}"
-        )
-    return replace(sizes, vocab=rows)
 
 
 def weights_bytes(sizes: Architecture, dtype: str) -> int:
@@ -75,9 +53,9 @@ def write_weights(
 ) -> None:
     """Fill ``folder`` with the tensors of LlamaForCausalLM.
 
-    ``sizes`` are the checkpoint's, ``hf_sizes`` the model's (`trimmed`). Raises `InputError` when
-    the checkpoint does not fit ``sizes``, lacks a chunk, or, unless allowed, holds a NaN or an
-    infinity; `OSError` when the disk is full.
+    ``sizes`` are the checkpoint's, ``hf_sizes`` the model's (`companions.trimmed`). Raises
+    `InputError` when the checkpoint does not fit ``sizes``, lacks a chunk, or, unless allowed,
+    holds a NaN or an infinity; `OSError` when the disk is full.
     """
     checkpoint.check(sizes)
     places = create(folder, hf_tensors(hf_sizes), options.dtype, options.max_shard_bytes)
@@ -196,45 +174,3 @@ class Budget:
             with self._change:
                 self._free += size
                 self._change.notify_all()
-
-
-def write_config(sizes: Architecture, folder: Path, options: Export) -> None:
-    """Fill ``folder`` with configuration, generation defaults, tokenizer and chat template.
-
-    The tokenizer's own template is used if there is one, else the project's. Generation ends at the
-    end of a document and at the end of a chat message. Raises `InputError` for a tokenizer without
-    a special token or without its configuration.
-    """
-    source = options.tokenizer
-    ids = vocabulary.read(source)
-    for token in (EOS, PAD, IM_END):
-        if token not in ids:
-            raise InputError(f"{source}: the tokenizer has no {token}")
-    own = read_json(source / "tokenizer_config.json")
-    if not isinstance(own, dict):
-        raise InputError(
-            f"{source / 'tokenizer_config.json'}: expected a mapping of keys to values"
-        )
-    template = own.get("chat_template") or TEMPLATE.read_text(encoding="utf-8")
-    if (source / CHAT_TEMPLATE).is_file():
-        try:
-            template = (source / CHAT_TEMPLATE).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{source / CHAT_TEMPLATE}: not UTF-8: {error}") from error
-    settings = {
-        # CTranslate2 needs one; no text begins with it.
-        "bos_token": EOS,
-        **{key: value for key, value in own.items() if key != "auto_map"},  # no custom code
-        # For transformers 4: a class that both versions have, no token_type_ids, which generate()
-        # would refuse, and the template, which versions before 4.49 read only from here.
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_input_names": ["input_ids", "attention_mask"],
-        "chat_template": template,
-    }
-    write_json(folder / "config.json", sizes.hf_config(ids[EOS], ids[PAD], options.dtype))
-    stop = [ids[EOS], ids[IM_END]]
-    generation = {"do_sample": False, "eos_token_id": stop, "pad_token_id": ids[PAD]}
-    write_json(folder / "generation_config.json", generation)
-    write_json(folder / "tokenizer_config.json", settings)
-    write_text(folder / CHAT_TEMPLATE, template)
-    shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")

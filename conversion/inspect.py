@@ -39,6 +39,7 @@ def content(path: str, config: Path | None = None) -> Content:
     A checkpoint does not record its sizes: they are taken from ``config``, or else derived from the
     shapes of its arrays. Raises `InputError` when ``path`` is neither kind of folder.
     """
+    from conversion import source
     from conversion.architecture import Architecture
     from conversion.checkpoint import Checkpoint
     from conversion.mapping import hf_tensors, sizes_of, stored
@@ -49,12 +50,13 @@ def content(path: str, config: Path | None = None) -> Content:
     if "://" not in path and (Path(path) / "config.json").is_file():
         tensors = TensorFiles(Path(path))
         sizes = of_config or Architecture.from_hf(read_json(Path(path) / "config.json"))
+        redundant = source.leave_out_redundant(tensors, sizes)
         return Content(
             kind="Hugging Face model",
             tensors={name: (shape, tensors.dtypes[name]) for name, shape in tensors.shapes.items()},
             norm=lambda name: _norm([tensors.read(name)]),
             expected=hf_tensors(sizes),
-            remarks=[],
+            remarks=[f"redundant, and as config.json says: {name}" for name in redundant],
         )
     checkpoint = Checkpoint(path)
     sizes = of_config or sizes_of(checkpoint.shapes)

@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 DTYPES: dict[str, np.dtype[Any]] = {
     "float32": np.dtype(np.float32),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float16": np.dtype(np.float16),
 }
 """Types of weights that both formats hold, by the name that both give them."""
 SCAN_AXIS = 1

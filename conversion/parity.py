@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conversion.environment import on_cpu
+from tinymathreason import vocabulary
 from tinymathreason.cli import InputError
 from tinymathreason.records import conversion as records
 
@@ -136,14 +137,23 @@ def hf_logits(model_dir: Path, tokens: npt.NDArray[np.int32]) -> npt.NDArray[np.
 
 
 def tokens(model_dir: Path, vocab: int, context: int) -> npt.NDArray[np.int32]:
-    """int32[2 * BATCH, min(LENGTH, context)] rows of uniform token ids, then of `TEXT`."""
-    import tokenizers
+    """int32[2 * BATCH, min(LENGTH, context)] rows of uniform token ids, then of `TEXT`.
 
-    try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(model_dir / "tokenizer.json"))
-    except Exception as error:  # the library raises nothing narrower
-        raise InputError(f"{model_dir}: tokenizer.json cannot be loaded: {error}") from error
+    Ids of the tokenizer beyond the ``vocab`` rows of the model are left out.
+    """
+    prose = TEXT.read_text(encoding="utf-8")
+    file = vocabulary.file(model_dir)
+    if file.name == vocabulary.FAST:
+        import tokenizers
+
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(f"{model_dir}: tokenizer.json cannot be loaded: {error}") from error
+        ids = tokenizer.encode(prose).ids
+    else:
+        ids = vocabulary.sentencepiece(model_dir).encode(prose)
     shape = (BATCH, min(LENGTH, context))
-    text = np.resize(tokenizer.encode(TEXT.read_text(encoding="utf-8")).ids, shape)
+    text = np.resize([number for number in ids if number < vocab], shape)
     random = np.random.default_rng(0).integers(0, vocab, shape)
     return np.concatenate([random, text]).astype(np.int32)

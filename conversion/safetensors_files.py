@@ -21,11 +21,10 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from conversion.mapping import DTYPES
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
+from tinymathreason.weights import INDEX, weight_files
 
-CODES = {"float32": "F32", "bfloat16": "BF16"}
+CODES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """The names of the types in the format."""
-FILE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -98,23 +97,18 @@ def _create_file(file: Path, shapes: dict[str, tuple[int, ...]], dtype: str) -> 
 class TensorFiles:
     """The tensors of a model's folder, by its index or from its only file.
 
-    Raises `InputError` for a missing, truncated or malformed file.
+    Raises `InputError` for a missing, truncated or malformed file, and for other than safetensors.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if (folder / INDEX).is_file():
-            index = read_json(folder / INDEX)
-            if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
-                raise InputError(f"{folder / INDEX}: no weight_map in it")
-            places: dict[str, str] = index["weight_map"]
-            for file in places.values():
-                if not isinstance(file, str) or Path(file).name != file:
-                    raise InputError(f"{folder / INDEX}: {file!r} is not a file of the folder")
-            files = {file: _open(folder / file) for file in sorted(set(places.values()))}
+        first, *shards = weight_files(folder)
+        if shards:
+            files = {shard.name: _open(shard) for shard in shards}
+            places: dict[str, str] = read_json(first)["weight_map"]
         else:
-            files = {FILE: _open(folder / FILE)}
-            places = dict.fromkeys(files[FILE].keys(), FILE)
+            files = {first.name: _open(first)}
+            places = dict.fromkeys(files[first.name].keys(), first.name)
         self._files = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
@@ -129,6 +123,10 @@ class TensorFiles:
             self.shapes[name] = tuple(tensor.get_shape())
             self.dtypes[name] = names.get(tensor.get_dtype(), tensor.get_dtype())
 
+    def leave_out(self, name: str) -> None:
+        """Forget a tensor that is not to be converted."""
+        del self._files[name], self.shapes[name], self.dtypes[name]
+
     def read(self, name: str) -> npt.NDArray[Any]:
         """One tensor."""
         tensor: npt.NDArray[Any] = self._files[name].get_tensor(name)
@@ -136,8 +134,6 @@ class TensorFiles:
 
 
 def _open(file: Path) -> Any:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
     try:
         return safetensors.safe_open(file, "np")
     except safetensors.SafetensorError as error:

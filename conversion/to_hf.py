@@ -4,7 +4,6 @@ python -m conversion.to_hf --checkpoint STEP_DIR --config OVERLAY.yml --tokenize
 """
 
 import argparse
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,14 +37,14 @@ def convert(
     ``output`` that holds something else already (unless ``force``), when there is no room for the
     weights, and when parity fails.
     """
-    from conversion import export
+    from conversion import companions, export
     from conversion.architecture import Architecture
     from conversion.checkpoint import Checkpoint
     from pretrain import overlay
 
     sizes = Architecture.from_maxtext(overlay.load(config))
     checkpoint = Checkpoint(step_dir)
-    hf_sizes = export.trimmed(sizes, options.tokenizer)
+    hf_sizes = companions.trimmed(sizes, options.tokenizer)
     inputs: dict[str, Any] = {
         "checkpoint": str(step_dir),
         "checkpoint_sha256": checkpoint.sha256(),
@@ -55,7 +54,9 @@ def convert(
         "max_shard_bytes": options.max_shard_bytes,
         "allow_nonfinite": options.allow_nonfinite,
         "sizes": asdict(sizes),
-        "tokenizer_sha256": tokenizer_hash(options.tokenizer),
+        "tokenizer_sha256": provenance.files_hash(
+            companions.files(options.tokenizer), options.tokenizer
+        ),
     }
     if (output / RECORD).is_file() and not force:
         record = Conversion.load(output / RECORD)
@@ -73,7 +74,7 @@ def convert(
     with new_directory(output, replace=force, inputs=kept) as folder:
         if rows := sizes.vocab - hf_sizes.vocab:
             print(f"{rows} rows of padding trimmed from the vocabulary", flush=True)
-        export.write_config(hf_sizes, folder, options)
+        companions.write(hf_sizes, options.tokenizer, folder, options.dtype)
         export.write_weights(checkpoint, sizes, hf_sizes, folder, options)
         print(f"{hf_sizes.parameters:,} parameters written", flush=True)
         model_sha256 = provenance.model_hash(folder)
@@ -95,15 +96,6 @@ def convert(
     print(f"{output} written")
 
 
-def tokenizer_hash(folder: Path) -> str:
-    """SHA-256 over the files of a tokenizer."""
-    digest = hashlib.sha256()
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        if (folder / name).is_file():
-            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def parse_bytes(text: str) -> int:
     """``5GB`` or ``512MiB`` as a number of bytes; `ArgumentTypeError` for anything else."""
     match = re.fullmatch(r"(\d+)\s*([KMG]I?B|)", text.upper())
@@ -122,10 +114,17 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--config", type=Path, required=True, help="the overlay that trained it")
     parser.add_argument(
-        "--tokenizer", type=Path, required=True, help="folder of the mixture's tokenizer"
+        "--tokenizer",
+        type=Path,
+        required=True,
+        help="folder of the tokenizer: a mixture's, or the one that to_maxtext kept",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="default: as the config.json beside the tokenizer says, else float32",
+    )
     parser.add_argument(
         "--max-shard-size", type=parse_bytes, default="5GB", help="of one file; default 5GB"
     )
@@ -134,11 +133,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(argv)
 
+    from conversion import companions
     from conversion.export import Export
 
     options = Export(
         arguments.tokenizer,
-        arguments.dtype,
+        arguments.dtype or companions.dtype(arguments.tokenizer),
         arguments.max_shard_size,
         arguments.allow_nonfinite,
     )

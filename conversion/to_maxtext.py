@@ -4,6 +4,7 @@ python -m conversion.to_maxtext --model HF_DIR --output STEP_DIR [--scan-layers 
 """
 
 import argparse
+import collections
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tinymathreason import cli
 from tinymathreason.cli import InputError
-from tinymathreason.files import new_directory, read_json, write_text
+from tinymathreason.files import new_directory, write_text
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 OVERLAY = "overlay.yml"
 """File in the output with the keys that make MaxText build this model."""
+TOKENIZER = "tokenizer"
+"""Folder in the output for `conversion.to_hf`, with all of the model that is not weights."""
 
 
 def convert(
@@ -41,16 +44,12 @@ def convert(
     """
     import yaml
 
-    from conversion.architecture import Architecture
-    from conversion.mapping import DTYPES, check_types, differences, hf_tensors, stored
+    from conversion import companions, source
+    from conversion.mapping import DTYPES, stored
     from conversion.orbax_writer import save, tree
-    from conversion.safetensors_files import TensorFiles
 
-    sizes = Architecture.from_hf(read_json(model / "config.json"))
-    tensors = TensorFiles(model)
-    if wrong := differences(hf_tensors(sizes), tensors.shapes):
-        raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
-    check_types(model, tensors.dtypes)
+    sizes, tensors = source.read(model)
+    types = collections.Counter(tensors.dtypes.values())
     # Orbax compresses. In float32 a bfloat16 weight is half zeros, which take no room.
     stored_bytes = (
         math.prod(shape) * DTYPES[tensors.dtypes[name]].itemsize
@@ -65,10 +64,14 @@ def convert(
         save(folder, {"params": tree(arrays)}, scan_layers)
         keys = {"base_config": "base.yml", **sizes.maxtext_config(), "scan_layers": scan_layers}
         write_text(folder / OVERLAY, yaml.safe_dump(keys, sort_keys=False))
+        companions.keep(model, folder / TOKENIZER, max(types, key=types.__getitem__))
+    for dtype in types.keys() - {"float32"}:
+        print(f"weights in {dtype} widened to float32, which holds each of their values")
     print(f"{sizes.parameters:,} parameters written")
     print(
         f"{step_dir} written: train from it with base_config: {step_dir.resolve() / OVERLAY} and "
-        f"load_parameters_path: {step_dir.resolve() / 'items'}"
+        f"load_parameters_path: {step_dir.resolve() / 'items'}; convert back with "
+        f"--tokenizer {step_dir / TOKENIZER}"
     )
 
 

@@ -62,27 +62,31 @@ def verify(
 
 
 def _check_model(model: Path, files: "TensorFiles", sizes: "Architecture") -> "Architecture":
-    """The sizes of ``model``, which are the checkpoint's except for padding of the vocabulary.
+    """The sizes of ``model``: the checkpoint's, but for a padded vocabulary and a longer context.
 
     Raises `InputError` when config.json or the tensors' shapes belong to another model.
     """
+    from conversion import companions, source
     from conversion.architecture import Architecture
     from conversion.mapping import check_types, differences, hf_tensors
 
     theirs = Architecture.from_hf(read_json(model / "config.json"))
     check_types(model, files.dtypes)
-    rows = max(vocabulary.read(model).values()) + 1
-    if rows > theirs.vocab:
-        raise InputError(f"{model}: {rows} entries in the tokenizer, {theirs.vocab} in the model")
-    vocab = theirs.vocab if rows <= theirs.vocab < sizes.vocab else sizes.vocab
-    ours = replace(sizes, vocab=vocab)
-    # How MaxText stores the weights is not a property of Hugging Face's model.
-    theirs = replace(
-        theirs,
-        logits_normalized=ours.logits_normalized,
-        rope_interleaved=ours.rope_interleaved,
-    )
-    wrong = differences(asdict(ours), asdict(theirs)) or differences(hf_tensors(ours), files.shapes)
+    ours = sizes
+    if companions.is_own(model):
+        rows = max(vocabulary.read(model).values()) + 1
+        if rows > theirs.vocab:
+            raise InputError(
+                f"{model}: {rows} entries in the tokenizer, {theirs.vocab} in the model"
+            )
+        vocab = theirs.vocab if rows <= theirs.vocab < sizes.vocab else sizes.vocab
+        ours = replace(sizes, vocab=vocab)
+    # The training's rows may have been shorter than what the model allows.
+    ours = replace(ours, context=max(ours.context, theirs.context))
+    wrong = differences(asdict(ours.described), asdict(theirs.described))
+    if not wrong:
+        source.leave_out_redundant(files, theirs)
+        wrong = differences(hf_tensors(ours), files.shapes)
     if wrong:
         raise InputError(f"{model}: not the model of the overlay: {wrong}")
     return ours

@@ -31,6 +31,7 @@ def test_bytes_equal_the_library(tmp_path_factory, shapes, dtype) -> None:
     rng = np.random.default_rng(0)
     tensors = {name: rng.random(shape).astype(DTYPES[dtype]) for name, shape in shapes.items()}
     places = create(folder, shapes, dtype, 10**9)
+    (folder / "config.json").write_text("{}")
     for name in reversed(list(tensors)):
         places[name].write(tensors[name])
     library = folder / "library.safetensors"
@@ -66,6 +67,7 @@ def test_shards_are_those_of_transformers(tmp_path, size: str) -> None:
 
 
 def make(folder, max_bytes: int = 10**9) -> None:
+    (folder / "config.json").write_text("{}")
     places = create(folder, {"a": (4, 4), "b": (8,)}, "float32", max_bytes)
     for name, place in places.items():
         place.write(np.full(place.shape, ord(name), np.float32))
@@ -85,11 +87,14 @@ def cut(folder) -> None:
 
 
 DAMAGE = {
-    "no such file": lambda folder: (folder / "model.safetensors").unlink(),
+    "no model.safetensors there": lambda folder: (folder / "model.safetensors").unlink(),
     "truncated, or not a safetensors file": cut,
     "no weight_map": lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),
-    "does not contain tensor": lambda folder: (folder / "model.safetensors.index.json").write_text(
-        '{"weight_map": {"c": "model.safetensors"}}'
+    "does not contain tensor": lambda folder: (
+        (folder / "model.safetensors").rename(folder / "a.safetensors"),
+        (folder / "model.safetensors.index.json").write_text(
+            '{"weight_map": {"c": "a.safetensors"}}'
+        ),
     ),
 }
 

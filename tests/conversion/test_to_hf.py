@@ -372,7 +372,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path) -> None:
 
 def test_room_for_the_weights_is_looked_for_first(home, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=200_000))
-    monkeypatch.setattr("conversion.export.write_config", None)  # nothing is written
+    monkeypatch.setattr("conversion.companions.write", None)  # nothing is written
     with pytest.raises(
         InputError, match=r"model: cannot be written .*: 200\.0 kB free in .*needed"
     ):

@@ -10,9 +10,11 @@ import pytest
 import safetensors.numpy
 import yaml
 
+from conversion import inspect
 from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
 from conversion.export import Export
+from conversion.mapping import DTYPES
 from conversion.safetensors_files import TensorFiles
 from conversion.to_hf import convert as to_hf
 from conversion.to_maxtext import main
@@ -24,6 +26,7 @@ from tests.support.checkpoints import (
     overlay,
     random_arrays,
     save,
+    save_model,
     save_tokenizer,
 )
 from tests.support.limits import room_for
@@ -216,7 +219,7 @@ def test_damaged_models_are_refused(home, tmp_path) -> None:
         main(words)
     config = read_json(home / "scanned_float32" / "config.json")
     write_json(model / "config.json", config)
-    with pytest.raises(InputError, match=r"model.safetensors: no such file"):
+    with pytest.raises(InputError, match=r"no model.safetensors there"):
         main(words)
     source = TensorFiles(home / "scanned_float32")
     tensors = {name: source.read(name).copy() for name in source.shapes}
@@ -234,6 +237,75 @@ def test_damaged_models_are_refused(home, tmp_path) -> None:
     with pytest.raises(InputError, match=r"the tensors do not fit config.json: model.layers.3"):
         main([*words, "--force"])
     assert yaml.safe_load((output / "overlay.yml").read_text())["base_num_decoder_layers"] == 3
+
+
+def frequencies(sizes: Architecture, dtype) -> np.ndarray:
+    """As transformers computes them."""
+    import torch
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    config = LlamaConfig(**sizes.hf_config(1, 0, "float32"))
+    result = LlamaRotaryEmbedding(config).inv_freq.to(torch.float32).numpy()
+    return result.astype(DTYPES[dtype])
+
+
+def with_tensors(folder, **changes) -> None:
+    """Add tensors to a model, and remove those that are None; names have __ for dots."""
+    file = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(file)
+    tensors |= {name.replace("__", "."): tensor for name, tensor in changes.items()}
+    safetensors.numpy.save_file({k: t for k, t in tensors.items() if t is not None}, file)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("rope", ["odd_root", "llama3"])
+def test_saved_frequencies_are_left_out_if_they_are_right(
+    tmp_path, capsys, rope: str, kind: str
+) -> None:
+    sizes = KINDS[rope]
+    save_model(tmp_path / "model", sizes, kind)
+    right = frequencies(sizes, kind)
+    name = "model__layers__1__self_attn__rotary_emb__inv_freq"
+    with_tensors(tmp_path / "model", **{name: right})
+    main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "0")])
+    inspect.main([str(tmp_path / "model")])
+    assert "redundant, and as config.json says: model.layers.1.self_attn" in capsys.readouterr().out
+    wrong = dataclasses.replace(sizes, rope_theta=20_000.0)
+    for tensor in (frequencies(wrong, kind), right[1:], right.view(np.uint8)):
+        with_tensors(tmp_path / "model", **{name: tensor})
+        with pytest.raises(InputError, match=r"layers\.1.*inv_freq is not what config.json's rope"):
+            main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "1")])
+
+
+def test_a_tied_head_may_be_stored_if_it_is_the_embedding(tmp_path) -> None:
+    save_model(tmp_path / "model", KINDS["tied"], "bfloat16")
+    words = ["--model", str(tmp_path / "model"), "--output"]
+    embedding = TensorFiles(tmp_path / "model").read("model.embed_tokens.weight")
+    with_tensors(tmp_path / "model", lm_head__weight=embedding)
+    main([*words, str(tmp_path / "0")])
+    assert "decoder.logits_dense.kernel" not in Checkpoint(tmp_path / "0").shapes
+    other = embedding.copy()
+    other[-1, -1] *= 2
+    with_tensors(tmp_path / "model", lm_head__weight=other)
+    with pytest.raises(InputError, match=r"lm_head.weight is not the embedding, but config.json"):
+        main([*words, str(tmp_path / "1")])
+
+
+def test_what_no_model_of_maxtext_holds_is_refused_by_name(tmp_path) -> None:
+    save_model(tmp_path / "model", SIZES)
+    words = ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "0")]
+    bias = np.zeros(96, np.float32)
+    with_tensors(tmp_path / "model", model__layers__0__self_attn__q_proj__bias=bias)
+    with pytest.raises(InputError, match=r"1 biases, such as model\.layers\.0\.self_attn\.q_proj"):
+        main(words)
+    save_model(tmp_path / "model", SIZES)
+    with_tensors(tmp_path / "model", model__norm__weight=np.zeros(48, np.int8))
+    with pytest.raises(InputError, match=r"norm.weight holds I8; expected float32 or bfloat16 or"):
+        main(words)
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model.bin is a pickle.* convert it \(python -c"):
+        main(words)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(home, tmp_path, capfd) -> None:

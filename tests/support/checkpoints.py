@@ -2,17 +2,22 @@
 
 import dataclasses
 import itertools
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors.numpy
+import sentencepiece
 import yaml
 
 from conversion import orbax_writer
 from conversion.architecture import Architecture
-from conversion.mapping import stored
+from conversion.mapping import DTYPES, hf_tensors, stored
 from data_prep import tokenizer
 from tinymathreason.arithmetic import fact_documents, problem_documents
+from tinymathreason.files import write_json, write_text
 
 SIZES = Architecture(
     layers=3,
@@ -63,7 +68,9 @@ def sample() -> list[str]:
 def model_bytes(folder: Path) -> dict[str, bytes]:
     """Every file of a model except the record, which has a time."""
     return {
-        path.name: path.read_bytes() for path in folder.iterdir() if path.name != "conversion.json"
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "conversion.json"
     }
 
 
@@ -72,6 +79,48 @@ def save_tokenizer(entries: int, folder: Path) -> None:
     rng = random.Random(0)
     words = ("".join(rng.choices("etaoinshrdlu", k=rng.randint(3, 8))) for _ in range(3000))
     tokenizer.save(tokenizer.train([" ".join(words)], entries), folder)
+
+
+def save_model(folder: Path, sizes: Architecture, kind: str = "float32", **config: Any) -> None:
+    """A Hugging Face model with random weights, and one token for end of text and padding."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: (rng.standard_normal(shape) * 0.15 + (len(shape) == 1)).astype(DTYPES[kind])
+        for name, shape in hf_tensors(sizes).items()
+    }
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", {**sizes.hf_config(2, 2, kind, 1), **config})
+
+
+def save_other_tokenizer(folder: Path, entries: int, pieces: bool = False) -> None:
+    """A tokenizer that is not this project's: a fast one, or with ``pieces`` SentencePiece's.
+
+    Its end of text, of a turn and padding are one token. It comes with a chat template and a
+    generation configuration.
+    """
+    if pieces:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "tokenizer.model").open("wb") as file:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sample()), model_writer=file, vocab_size=entries - 1,
+                model_type="bpe", hard_vocab_limit=False, minloglevel=2,
+            )  # fmt: skip
+        write_json(folder / "added_tokens.json", {"<pad>": entries - 1})
+        end = {"content": "</s>", "__type": "AddedToken"}
+        kind = "LlamaTokenizer"
+    else:
+        save_tokenizer(entries, folder)
+        file = folder / "tokenizer.json"
+        write_text(file, file.read_text().replace("<|pad|>", "<unk>"))
+        end, kind = "<|im_end|>", "PreTrainedTokenizerFast"
+    names = {"eos_token": end, "pad_token": end, "tokenizer_class": kind}
+    # Not as this project's writer would format them.
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2], "temperature": 0.6}')
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}\n\n")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
 
 
 def make_home(home: Path, sizes: Architecture = SIZES) -> Path:

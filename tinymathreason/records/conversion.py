@@ -53,7 +53,7 @@ class Conversion(Record):
     """The folder of its tokenizer."""
     tokenizer_sha256: Sha256
     """Of the tokenizer's files."""
-    dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "bfloat16", "float16"]
     """The type of the weights."""
     max_shard_bytes: Positive
     """Largest size of a file of weights."""
