@@ -131,6 +131,8 @@ def main(argv: Sequence[str]) -> None:
     manifest = build(recipe, arguments.plan)
     if manifest is not None:
         print(_table(recipe, manifest))
+        if manifest.encoding and manifest.encoding.reason:
+            print(f"encoded by the tokenizers library, since {manifest.encoding.reason}")
         print(f"{recipe.output_dir} {'was already complete' if finished else 'written'}")
 
 

@@ -90,11 +90,16 @@ class TokenizerSource:
     train: TokenizerTraining | None = None
     """Train a new one on the sources."""
     path: Path | None = None
-    """Use the one in this folder."""
+    """Use the one in this folder: of an open model, or of another mixture."""
+    end_of_text: str | None = None
+    """``path``: the special token that ends a document. None chooses the tokenizer's end-of-text
+    token, which is not always its ``eos_token``: a chat model's may be the end of a turn."""
 
     def __post_init__(self) -> None:
         if (self.train is None) == (self.path is None):
             raise ValueError("set either train or path")
+        if self.end_of_text is not None and self.path is None:
+            raise ValueError("end_of_text needs path; a trained tokenizer has its own")
 
 
 @config

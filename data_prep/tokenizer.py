@@ -1,10 +1,12 @@
-"""The tokenizer: a byte-level BPE, in a folder that AutoTokenizer reads.
+"""The tokenizer of a mixture: one trained here, or an open model's, in a folder for AutoTokenizer.
 
-Digits are single tokens, so that the model sees place values; every byte has an entry, so that any
-text round-trips; and special tokens inside a document are encoded as plain text.
+The one trained here is a byte-level BPE. Digits are single tokens, so that the model sees place
+values, and every byte has an entry, so that any text round-trips. With every tokenizer, special
+tokens inside a document are encoded as plain text.
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from tinymathreason import vocabulary
 from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
+from tinymathreason.provenance import ASKING
 
 # Qwen2's split pattern, in which \p{N} is a single digit. Its groups are contractions, words with
 # the space or sign before them, one digit, signs, line ends, and the remaining white space.
@@ -72,25 +74,74 @@ def save(tokenizer: tokenizers.Tokenizer, folder: Path) -> None:
 def load(folder: Path) -> tokenizers.Tokenizer:
     """Load a folder's tokenizer; it encodes special tokens in a text as plain text.
 
-    Raises `InputError` when the folder has none, or one whose special tokens have other ids.
+    A SentencePiece model without tokenizer.json is converted by transformers. Raises `InputError`
+    when the folder has no tokenizer, or one that cannot be loaded.
     """
-    ids = vocabulary.read(folder)
-    special = [ids.get(token) for token in SPECIAL_TOKENS]
-    if special != list(range(len(SPECIAL_TOKENS))):
-        raise InputError(f"{folder}: special tokens have the ids {special}; expected 0, 1, 2, ...")
+    file = folder / "tokenizer.json"
+    pieces = sorted(folder.glob("*.model"))
+    if not file.is_file() and not pieces:
+        raise InputError(f"{folder}: no tokenizer.json there, and no SentencePiece model")
     try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises nothing narrower
-        raise InputError(f"{folder}: tokenizer.json cannot be loaded: {error}") from error
+        if file.is_file():
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        else:
+            file = pieces[0]
+            tokenizer = _converted(folder)
+    except Exception as error:  # the libraries raise nothing narrower
+        raise InputError(f"{folder}: {file.name} cannot be loaded: {error}") from error
     tokenizer.encode_special_tokens = True
+    # A folder may hold the settings of someone's last batch.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 
-class Encoder:
-    """Encodes many texts with gigatoken: the same ids as the tokenizer's own, many times faster."""
+def _converted(folder: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of a SentencePiece model, as transformers understands it."""
+    from transformers import AutoTokenizer
+
+    found = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return tokenizers.Tokenizer.from_str(found.backend_tokenizer.to_str())
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Copy the files of a model that decide its prompts, unchanged, and add what is missing.
+
+    That is a tokenizer.json where the model has a SentencePiece model only. Raises `InputError` as
+    `load` does.
+    """
+    tokenizer = load(source)
+    for file in sorted({path for pattern in ASKING for path in source.glob(pattern)}):
+        if file.is_file():
+            place = folder / file.relative_to(source)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
+    if not (folder / "tokenizer.json").is_file():
+        tokenizer.save(str(folder / "tokenizer.json"))
+
+
+class SlowEncoder:
+    """Encodes texts with the tokenizer itself, in one thread."""
 
     def __init__(self, folder: Path) -> None:
         """Load the tokenizer of a folder; see `load` for errors."""
+        self._tokenizer = load(folder)
+
+    def __call__(self, texts: list[str]) -> Iterator[npt.NDArray[np.uint32]]:
+        """The ids of each text, uint32[length]."""
+        for text in texts:
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+            yield np.asarray(ids, dtype=np.uint32)
+
+
+class Encoder:
+    """Encodes many texts with gigatoken, many times faster than the tokenizer itself.
+
+    It supports the usual kinds of BPE. `data_prep.encoding` proves that the ids are the same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Load the tokenizer of a folder, which has a tokenizer.json; see `load` for errors."""
         import gigatoken
 
         load(folder)

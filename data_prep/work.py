@@ -6,10 +6,10 @@ recipe. A document's number is its task's number times 2**32 plus its row in the
 """
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow
 
-from data_prep import checksums, inputs, readers, tokenizer
+from data_prep import checksums, encoding, inputs, readers, tokenizer
 from data_prep.contamination import questions
 from data_prep.inputs import Inputs
 from data_prep.recipe import Recipe
@@ -25,6 +25,7 @@ from data_prep.stages.artifacts import Artifact
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.listing import File, UnreachableError, warn_empty
+from tinymathreason.provenance import asking_hash
 from tinymathreason.writes import failed_write
 
 STAGES = ("documents", "duplicates", "decisions", "tokenizer", "records", "publish")
@@ -37,7 +38,7 @@ KEYS_PER_RANGE = 1 << 25
 """Keys that one task of the duplicates stage sorts in memory, at 34 bytes each."""
 KEYS_PER_DOCUMENT = 34
 """One key for a document's text, one for its id, and one for each band of hashes."""
-LAYOUT = 2
+LAYOUT = 3
 """Version of the working folder's files; a folder of another version is refused."""
 
 
@@ -107,16 +108,14 @@ class Work:
                 "weights": weights,
                 "tokenizer": recipe["tokenizer"],
                 "eval_fraction": recipe["eval_fraction"],
-                "tokenizer.json": self._tokenizer_hash(),
+                "tokenizer_files": self._tokenizer_hash(),
             },
         }
 
     def _tokenizer_hash(self) -> str | None:
         """SHA-256 of the tokenizer that the recipe names; None when one is to be trained."""
         path = self.recipe.tokenizer.path
-        if path is None:
-            return None
-        return hashlib.sha256((path / "tokenizer.json").read_bytes()).hexdigest()
+        return None if path is None else asking_hash(path)
 
     def expected_bytes(self, task: Task) -> int:
         """Bytes of text that a task should read by the plan's estimate; 0 without a plan."""
@@ -167,8 +166,11 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
     Changes nothing there. Raises `InputError` when a build of another recipe, or of other input
     files, began there, and when the recipe names a tokenizer that cannot be used.
     """
-    if recipe.tokenizer.path is not None:
-        tokenizer.load(recipe.tokenizer.path)
+    settings = recipe.tokenizer
+    if settings.path is not None:
+        loaded = tokenizer.load(settings.path)
+        found = encoding.find(settings.path, settings.end_of_text, loaded)
+        print(encoding.summary(found, loaded), file=sys.stderr, flush=True)
     try:
         listed = inputs.of_sources(recipe)
         work = Work(

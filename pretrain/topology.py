@@ -1,10 +1,11 @@
-"""TPU slices by name: their chips, the chips' published figures and their prices."""
+"""TPU slices and NVIDIA GPUs by name; of the TPUs' chips, the published figures and prices."""
 
 import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pretrain.gpus import CARDS, CARDS_PER_NODE, GIB, Card
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 
@@ -39,7 +40,6 @@ class Chip:
     """US dollars per chip and hour, on demand: the list price of `PRICES_OF`."""
 
 
-GIB = 2**30
 PRICES_OF = "2025-06"
 """Year and month of `Chip.price`, from https://cloud.google.com/tpu/pricing; prices change."""
 
@@ -76,13 +76,17 @@ class Topology:
     """``tpu``, ``cuda`` or ``cpu``."""
 
     chip: Chip | None
-    """None for a CPU or a GPU, of which no figures are known."""
+    """None for a CPU or a GPU."""
 
     chips: int
+    card: Card | None = None
+    """The figures of a GPU that was named; None for others."""
 
     @property
     def hosts(self) -> int:
-        """The number of hosts of the slice."""
+        """The number of hosts of the slice, or of nodes with GPUs."""
+        if self.card:
+            return -(-self.chips // CARDS_PER_NODE)
         return max(1, self.chips // self.chip.chips_per_host) if self.chip else 1
 
     @property
@@ -110,8 +114,9 @@ def has_cuda() -> bool:
 def find(name: str) -> Topology:
     """The topology called ``name`` in gcloud or MaxText; v4-32, for example, has 16 chips.
 
-    Raises `InputError` with the nearest name for an unknown one, and for a GPU where jax has no
-    CUDA plugin to compile with.
+    ``h100`` is one card, ``h100-8`` a node of eight, and ``gpu`` the GPU of this machine. Raises
+    `InputError` with the nearest name for an unknown one, and for ``gpu`` where jax has no CUDA
+    plugin to compile with.
     """
     name = canonical(name)
     if name == "cpu":
@@ -123,13 +128,26 @@ def find(name: str) -> Topology:
                 "install jax[cuda12] on a machine with one"
             )
         return Topology(name=name, platform="cuda", chip=None, chips=1)
+    card, count = _card(name)
+    if card:
+        return Topology(name=name, platform="cuda", chip=None, chips=count, card=card)
     match = re.fullmatch(r"(v\d\w?)-(\d+)", name)
     if match is None or match.group(1) not in CHIPS:
-        raise InputError(f"topology {name!r} is not known; {nearest(name, OFFERED)}")
+        raise InputError(f"topology {name!r} is not known; {nearest(name, [*OFFERED, *CARDS])}")
     generation, number = match.group(1), int(match.group(2))
     # Names of v4 and v5p count cores; a chip has two, which a program sees as one device.
     chips = number // 2 if generation in ("v4", "v5p") else number
     return Topology(name=name, platform="tpu", chip=CHIPS[generation], chips=chips)
+
+
+def _card(name: str) -> tuple[Card | None, int]:
+    """The card that ``name`` names and their number: h100, h100-8, a100-80gb-16."""
+    stem, _, number = name.rpartition("-")
+    if name in CARDS:
+        return CARDS[name], 1
+    if stem in CARDS and re.fullmatch(r"[1-9]\d{0,4}", number):
+        return CARDS[stem], int(number)
+    return None, 0
 
 
 def of_overlay(stem: str, hardware: str) -> str:
@@ -143,6 +161,12 @@ def of_overlay(stem: str, hardware: str) -> str:
             f"{stem}: the name does not end with a topology; use --topology, such as {OFFERED[0]}"
         )
     return name
+
+
+def cards_of_overlay(stem: str) -> int:
+    """The number of GPUs for which an overlay is written: the last one of ``..._gpu_8``, else 1."""
+    match = re.search(r"_gpu_(\d+)$", stem)
+    return int(match.group(1)) if match else 1
 
 
 def check(overlay: Path, tpu_type: str) -> None:

@@ -5,7 +5,7 @@ Stages take paths and schemas from here, and a test checks that the table is tru
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow
@@ -44,6 +44,19 @@ class RejectedDocument(TypedDict):
     """The source of that document."""
     text: str
     """The beginning of its text."""
+
+
+class Encoding(TypedDict):
+    """How documents become token ids."""
+
+    begin: list[int]
+    """The ids before every document; often none."""
+    end: int
+    """The id after every document."""
+    library: Literal["gigatoken", "tokenizers"]
+    """What encodes the text between them."""
+    reason: str
+    """Why it is not gigatoken; empty if it is."""
 
 
 class RecordFile(TypedDict):
@@ -200,6 +213,11 @@ TOKENIZER_CONFIG = Artifact(
 )
 """What AutoTokenizer needs beside it."""
 
+ENCODING = Artifact(
+    "encoding.json", writer="tokenizer", readers=("records", "publish"), columns=Encoding
+)
+"""How documents become token ids."""
+
 _RECORD = pyarrow.schema([(COLUMN, pyarrow.list_(pyarrow.int64()))])
 
 TRAIN = Artifact(
@@ -228,7 +246,7 @@ RECORD_COUNTS = Artifact(
 
 ARTIFACTS = (
     DOCUMENTS, REJECTED_EARLY, DOCUMENT_COUNTS, FINGERPRINTS, IDS, ID_ENDS, KEYS,
-    PAIRS, PAIR_BOUNDS, DECISIONS, TOKENIZER, TOKENIZER_CONFIG,
+    PAIRS, PAIR_BOUNDS, DECISIONS, TOKENIZER, TOKENIZER_CONFIG, ENCODING,
     TRAIN, EVAL, REJECTED, RECORD_COUNTS,
 )  # fmt: skip
 """The whole table, in the order of the stages."""

@@ -77,7 +77,8 @@ def publish(work: Work, progress: Any) -> None:
                 for path in files
                 if path.relative_to(folder).as_posix() not in shards
             ],
-            vocab_size=tokenizer.load(folder / "tokenizer").get_vocab_size(),
+            vocab_size=max(tokenizer.load(folder / "tokenizer").get_vocab().values()) + 1,
+            encoding=records.EncodingRecord(**read_json(work.path(artifacts.ENCODING))),
             **_budget(work, sources),
             seconds=max(0.0, round(time.time() - started, 1)),
             provenance=provenance.record(),

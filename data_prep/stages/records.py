@@ -13,17 +13,22 @@ import numpy.typing as npt
 from array_record.python import array_record_module
 from maxtext.input_pipeline.protos import example_pb2
 
+from data_prep import encoding
 from data_prep.clean import is_held_out
 from data_prep.stages import artifacts
-from data_prep.stages.artifacts import COLUMN, RecordCounts, RecordFile, RejectedDocument
+from data_prep.stages.artifacts import (
+    COLUMN,
+    Encoding,
+    RecordCounts,
+    RecordFile,
+    RejectedDocument,
+)
 from data_prep.stages.documents import SAMPLE
 from data_prep.stages.duplicates import REASONS
 from data_prep.stages.step import Documents, Step, running, stored_documents
 from data_prep.string_store import StringStore
-from data_prep.tokenizer import Encoder
 from data_prep.work import Work
-from tinymathreason.chatml import EOS, SPECIAL_TOKENS
-from tinymathreason.files import new_file, write_json
+from tinymathreason.files import new_file, read_json, write_json
 from tinymathreason.provenance import file_hash
 
 SPLITS = {"train": artifacts.TRAIN, "eval": artifacts.EVAL}
@@ -72,9 +77,9 @@ class WriteRecords(Step):
             ).tolist()
         }
         tokenizer = work.path(artifacts.TOKENIZER)
-        encoder = _encoder(tokenizer.parent, tokenizer.stat().st_mtime_ns)
+        found: Encoding = read_json(work.path(artifacts.ENCODING))
+        encoder = _encoder(tokenizer.parent, tokenizer.stat().st_mtime_ns, found["library"])
         ids = StringStore(work.path(artifacts.IDS, rank))
-        eos = SPECIAL_TOKENS.index(EOS)
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
         duplicates: list[RejectedDocument] = []
@@ -100,8 +105,9 @@ class WriteRecords(Step):
                     for text, tokens in zip(texts, encoder(texts), strict=True):
                         is_eval = is_held_out(text, recipe.eval_fraction, recipe.seed)
                         split = "eval" if is_eval else "train"
-                        writers[split].write(encode(np.append(tokens, eos)))
-                        length = len(tokens) + 1
+                        document = np.concatenate((found["begin"], tokens, [found["end"]]))
+                        writers[split].write(encode(document.astype(np.int64)))
+                        length = len(document)
                         counts[split].update(records=1, tokens=length)
                         lengths[length.bit_length() - 1] += 1
                         size += len(text.encode("utf-8"))
@@ -164,9 +170,9 @@ def _ids(path: Path) -> StringStore:
 
 
 @lru_cache(maxsize=1)
-def _encoder(folder: Path, changed: int) -> Encoder:
+def _encoder(folder: Path, changed: int, library: str) -> encoding.Encode:
     """The encoder of a folder, loaded once per process; ``changed`` is its tokenizer's time."""
-    return Encoder(folder)
+    return encoding.encoder(folder, library)
 
 
 def _row_groups(work: Work, task: int, size: int) -> Iterator[tuple[dict[str, list[Any]], int]]:

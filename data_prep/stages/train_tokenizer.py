@@ -5,33 +5,44 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import tokenizer
+from data_prep import encoding, tokenizer
 from data_prep.clean import is_held_out
 from data_prep.progress import Progress
 from data_prep.stages import artifacts
 from data_prep.stages.step import Documents, Step, running, stored_documents
 from data_prep.work import Task, Work
-from tinymathreason.files import new_directory
+from tinymathreason.files import new_directory, write_json
+
+PROOF_BYTES = 300_000
+"""UTF-8 bytes of text on which the fast encoder is compared with the tokenizer itself."""
 
 
 class TrainTokenizer(Step):
-    """Train the tokenizer on the remaining documents, or copy the one that the recipe names."""
+    """Train the tokenizer on the remaining documents, or copy the one that the recipe names.
+
+    Then find how documents become token ids.
+    """
 
     name = "tokenizer"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Documents:
-        """Write the tokenizer's folder; yields no documents."""
+        """Write the tokenizer's folder and the encoding; yields no documents."""
         settings, folder = self.work.recipe.tokenizer, self.work.path(artifacts.TOKENIZER).parent
-        total = settings.train.sample_bytes if settings.train else 0
-        with (
-            running(self.work, "tokenizer", rank, total) as progress,
-            new_directory(folder, replace=True) as aside,
-        ):
-            if settings.path is not None:
-                tokenizer.save(tokenizer.load(settings.path), aside)
-            elif settings.train is not None:
-                texts = sample(self.work, settings.train.sample_bytes, progress)
-                tokenizer.save(tokenizer.train(texts, settings.train.vocab_size), aside)
+        total = PROOF_BYTES + (settings.train.sample_bytes if settings.train else 0)
+        with running(self.work, "tokenizer", rank, total) as progress:
+            with new_directory(folder, replace=True) as aside:
+                if settings.path is not None:
+                    tokenizer.copy(settings.path, aside)
+                elif settings.train is not None:
+                    texts = sample(self.work, settings.train.sample_bytes, progress)
+                    tokenizer.save(tokenizer.train(texts, settings.train.vocab_size), aside)
+            # The folder has no config.json, which may name the end of a text.
+            found = encoding.find(
+                settings.path or folder, settings.end_of_text, tokenizer.load(folder)
+            )
+            texts = sample(self.work, PROOF_BYTES, progress)
+            found = encoding.proven(folder, found, list(texts))
+            write_json(self.work.path(artifacts.ENCODING), found)
         yield from ()
 
 

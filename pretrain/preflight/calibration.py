@@ -1,7 +1,7 @@
 """Calibrate the roofline: fit its constants to runs that MaxText's authors measured and published.
 
 The command ``python -m pretrain.calibration`` compiles those runs and prints every estimate beside
-the measurement.
+the measurement; with ``--gpu`` it prints those for NVIDIA GPUs, which need no compiler.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain import topology
-from pretrain.preflight import roofline
+from pretrain.preflight import gpu_calibration, roofline
 from pretrain.preflight.compiled_step import CompiledStep, compiled_step
 from pretrain.preflight.roofline import Constants
 from pretrain.topology import Chip
@@ -123,7 +123,10 @@ def main(argv: Sequence[str]) -> None:
         prog="pretrain.calibration",
         description="Compare the roofline's estimates with published measurements.",
     )
-    parser.parse_args(argv)
+    parser.add_argument("--gpu", action="store_true", help="runs on NVIDIA GPUs, from shapes")
+    if parser.parse_args(argv).gpu:
+        print(gpu_calibration.table())
+        return
     generations: dict[str, list[tuple[PublishedRun, CompiledStep]]] = {}
     for run in load(Published, PUBLISHED).runs:
         print(f"compiling {run.name}", file=sys.stderr, flush=True)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pretrain import overlay, run
+from pretrain.gpus import GIB
 from pretrain.preflight import roofline
 from pretrain.preflight.calibration import CONSTANTS
 from pretrain.preflight.compiled_step import compiled_step
 from pretrain.preflight.roofline import StepTime
-from pretrain.topology import GIB, Topology
+from pretrain.topology import Topology
 
 SPARE = 2 * GIB
 """HBM that a step must leave free: for the runtime, fragmentation and the evaluation step."""
@@ -52,6 +53,8 @@ class Forecast:
     checkpoint_period: int
     out_of_memory: str
     largest: list[tuple[str, int]]
+    spare: float = SPARE
+    """Bytes of memory that the step must leave free."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -86,10 +89,10 @@ class Forecast:
 
     @property
     def fits(self) -> bool:
-        """Whether the step leaves `SPARE` bytes of a chip; true where the chip is not known."""
+        """Whether the step leaves `spare` bytes of a chip; true where the chip is not known."""
         if self.out_of_memory:
             return False
-        return self.hbm_of_chip is None or self.hbm <= self.hbm_of_chip - SPARE
+        return self.hbm_of_chip is None or self.hbm <= self.hbm_of_chip - self.spare
 
     def numbers(self) -> dict[str, Any]:
         """Fields and properties for JSON; unknown ones are null."""

@@ -4,11 +4,13 @@ from typing import Any
 
 from tabulate import tabulate
 
+from pretrain.gpus import GIB
+from pretrain.preflight import gpu_calibration
 from pretrain.preflight.calibration import expected_error
 from pretrain.preflight.compiled_step import needed
-from pretrain.preflight.forecast import HOST_BANDWIDTH, RESTART, SPARE, Forecast
+from pretrain.preflight.forecast import HOST_BANDWIDTH, RESTART, Forecast
 from pretrain.preflight.roofline import StepTime
-from pretrain.topology import GIB, Topology
+from pretrain.topology import Topology
 from tinymathreason.units import duration, size
 
 
@@ -18,13 +20,18 @@ def table(forecast: Forecast, topology: Topology) -> str:
         ("parameters", f"{forecast.parameters:,}"),
         ("tokens per step", f"{forecast.tokens_per_step:,}"),
     ]
-    if forecast.out_of_memory:
+    if topology.card:
+        rows += _card_counts(forecast)
+    elif forecast.out_of_memory:
         rows.append(("HBM of a chip", f"out of memory: {needed(forecast.out_of_memory)}"))
     else:
         rows += _counts(forecast)
     if forecast.estimate and topology.chip:
-        rows += _estimates(forecast, forecast.estimate)
+        rows += _estimates(forecast, forecast.estimate, "chip")
         rows.append(("expected error", expected_error(topology.chip.name)))
+    if forecast.estimate and topology.card:
+        rows += _estimates(forecast, forecast.estimate, "card")
+        rows.append(("expected error", gpu_calibration.expected_error(topology.card.name)))
     return tabulate(rows, tablefmt="plain", disable_numparse=True)
 
 
@@ -48,11 +55,25 @@ def _counts(forecast: Forecast) -> list[tuple[str, str]]:
     ]
 
 
-def _estimates(forecast: Forecast, step: StepTime) -> list[tuple[str, str]]:
+def _card_counts(forecast: Forecast) -> list[tuple[str, str]]:
+    of_card = f"{(forecast.hbm_of_chip or 0) / 1e9:.1f}"
+    return [
+        ("estimated peak memory of a card", f"{forecast.hbm / 1e9:.1f} of {of_card} GB"),
+        (
+            "matmul FLOPs of a card",
+            f"{forecast.matmul_flops / 1e12:.1f} T, {forecast.rematerialised:.1%} rematerialised",
+        ),
+        ("attention FLOPs of a card", f"{forecast.attention_flops / 1e12:.1f} T in the kernel"),
+        ("sent by a card", size(forecast.collective_bytes)),
+    ]
+
+
+def _estimates(forecast: Forecast, step: StepTime, unit: str) -> list[tuple[str, str]]:
     rows = [
         (
             "estimated step",
-            f"{step.seconds:.3f} s = fusions {step.fusions:.3f} + attention "
+            f"{step.seconds:.3f} s = {'fusions' if unit == 'chip' else 'products'} "
+            f"{step.fusions:.3f} + attention "
             f"{step.attention:.3f} + collectives {step.collectives:.3f}",
         ),
         (
@@ -63,10 +84,10 @@ def _estimates(forecast: Forecast, step: StepTime) -> list[tuple[str, str]]:
         ("estimated tokens/s", f"{forecast.tokens_per_second:,.0f}"),
         ("estimated MFU", f"{forecast.mfu:.1%}"),
         ("token budget", f"{forecast.token_budget:,}"),
-        ("estimated time", f"{forecast.days:.1f} days, {forecast.chip_hours:,.0f} chip-hours"),
+        ("estimated time", f"{forecast.days:.1f} days, {forecast.chip_hours:,.0f} {unit}-hours"),
     ]
     if forecast.price is not None:
-        at = f"{forecast.price:.2f} a chip-hour"
+        at = f"{forecast.price:.2f} a {unit}-hour"
         rows.append(("estimated price", f"{forecast.dollars:,.0f} US dollars at {at}"))
     return [
         *rows,
@@ -97,10 +118,10 @@ def verdict(forecast: Forecast, config: dict[str, Any]) -> str:
     spare = (forecast.hbm_of_chip - forecast.hbm) / GIB
     if not forecast.fits:
         return (
-            f"too tight for {name}: {spare:.1f} GiB to spare, {SPARE / GIB:.0f} required; "
+            f"too tight for {name}: {spare:.1f} GiB to spare, {forecast.spare / GIB:.0f} required; "
             f"{advice(config)}"
         )
-    return f"fits {name} with {spare:.1f} GiB of a chip to spare"
+    return f"fits {name} with {spare:.1f} GiB of each device to spare"
 
 
 def advice(config: dict[str, Any]) -> str:
@@ -118,4 +139,4 @@ def advice(config: dict[str, Any]) -> str:
         )
     if config["remat_policy"] != "full":
         changes.append("remat_policy=save_qkv_proj or full (recomputes more)")
-    return "try " + ", or ".join(changes) if changes else "use a larger slice"
+    return "try " + ", or ".join(changes) if changes else "use more or larger devices"

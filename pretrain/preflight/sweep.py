@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pretrain.gpus import GIB
 from pretrain.preflight.forecast import Forecast, forecast
-from pretrain.topology import GIB, Topology
+from pretrain.topology import Topology
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
 from tinymathreason.tables import markdown_table

@@ -85,16 +85,34 @@ def test_too_little_text_is_an_error() -> None:
         tokenizer.train(["abc"], 5000)
 
 
-def test_load_refuses_other_tokenizers(folder, tmp_path) -> None:
+def test_load_refuses_what_is_no_tokenizer(tmp_path) -> None:
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         tokenizer.load(tmp_path)
     for text in ("{}", "[]", '{"model": {"vocab": []}, "added_tokens": [1]}', "{"):
         (tmp_path / "tokenizer.json").write_text(text)
         with pytest.raises(InputError, match=r"tokenizer\.json"):
             tokenizer.load(tmp_path)
-    content = json.loads((folder / "tokenizer.json").read_text())
-    content["added_tokens"] = content["added_tokens"][1:]
-    content["model"]["vocab"].pop(PAD)
-    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="special tokens have the ids"):
-        tokenizer.load(tmp_path)
+
+
+def test_settings_of_someones_last_batch_do_not_cut_documents(folder, tmp_path) -> None:
+    own = tokenizer.load(folder)
+    text = sample()[0]
+    other = tokenizer.load(folder)
+    other.enable_truncation(3)
+    other.enable_padding(length=1000)
+    other.save(str(tmp_path / "tokenizer.json"))
+    assert encode(tmp_path, text) == own.encode(text, add_special_tokens=False).ids
+
+
+def test_a_copy_has_the_same_bytes(folder, tmp_path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    tokenizer.save(tokenizer.load(folder), source)
+    for name in ("chat_template.jinja", "generation_config.json", "special_tokens_map.json"):
+        (source / name).write_text("{}")
+    (source / "model.safetensors").write_text("weights")
+    copy.mkdir()
+    tokenizer.copy(source, copy)
+    copied = {path.name: path.read_bytes() for path in copy.iterdir()}
+    expected = {path.name: path.read_bytes() for path in source.iterdir()}
+    del expected["model.safetensors"]
+    assert copied == expected

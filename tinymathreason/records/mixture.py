@@ -140,6 +140,19 @@ class RecipeRecord(OpenPart):
     """The folder of the mixture."""
 
 
+class EncodingRecord(Part):
+    """How documents became token ids."""
+
+    begin: list[Count]
+    """The ids before every document; often none."""
+    end: Count
+    """The id after every document."""
+    library: Literal["gigatoken", "tokenizers"]
+    """What encoded the text between them."""
+    reason: str
+    """Why it was not gigatoken; empty if it was."""
+
+
 class Mixture(Record):
     """``manifest.json`` in the folder of a mixture; it is written last."""
 
@@ -158,6 +171,8 @@ class Mixture(Record):
     """Every other file of the folder, but this one and the report."""
     vocab_size: Positive
     """Entries of the tokenizer."""
+    encoding: EncodingRecord | None = None
+    """How documents became token ids; null in a mixture that was built before this was recorded."""
     tokens: Count
     """Tokens of training, all sources together."""
     sequences: Count

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pretrain import overlay
+from pretrain.gpus import GIB
 from pretrain.model import Model
 from pretrain.preflight import calibration, compiled_step, roofline, sweep
 from pretrain.preflight.__main__ import main
@@ -19,7 +20,7 @@ from pretrain.preflight.costs import Costs
 from pretrain.preflight.forecast import steps
 from pretrain.preflight.roofline import Constants, estimate
 from pretrain.preflight.summary import advice
-from pretrain.topology import CHIPS, GIB, OFFERED, check, find, of_overlay
+from pretrain.topology import CHIPS, OFFERED, check, find, of_overlay
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 from tinymathreason.files import write_json
@@ -67,7 +68,7 @@ def test_the_table_and_the_verdict(cache, capsys, tmp_path) -> None:
     out = capsys.readouterr().out
     assert "1,123,117,056" in out
     assert "25.0 of 30.75 GiB" in out
-    assert "fits v4-32 with 5.8 GiB of a chip to spare" in out
+    assert "fits v4-32 with 5.8 GiB of each device to spare" in out
     numbers = json.loads((tmp_path / "out.json").read_text())
     seconds = sum(numbers["estimate"][part] for part in ("fusions", "attention", "collectives"))
     assert numbers["seconds"] == seconds
@@ -105,7 +106,7 @@ def test_advice_leaves_out_what_is_done_already() -> None:
     config = overlay.load(
         V4_32, ["num_vocab_tiling=8", "per_device_batch_size=1", "remat_policy=full"]
     )
-    assert advice(config) == "use a larger slice"
+    assert advice(config) == "use more or larger devices"
 
 
 def test_the_numbers_behind_xlas_two_messages() -> None:
