@@ -51,7 +51,7 @@ ENVIRONMENT = {
 """What every part finds in its environment, unless the user has set it."""
 
 
-class Lines:
+class JsonLines:
     """Prints lines of JSON and appends them to a file, each at once."""
 
     def __init__(self, output: Path) -> None:
@@ -81,7 +81,7 @@ def shares(parts: Sequence[GpuPart], left: float) -> float:
     return left * parts[0].weight / sum(part.weight for part in parts)
 
 
-def run(parts: Sequence[GpuPart], seconds: float, report: Lines, logs: Path) -> list[str]:
+def run(parts: Sequence[GpuPart], seconds: float, report: JsonLines, logs: Path) -> list[str]:
     """Run all parts within ``seconds``; the status of each.
 
     ``logs`` gets a file of each part's log.
@@ -110,7 +110,7 @@ def run(parts: Sequence[GpuPart], seconds: float, report: Lines, logs: Path) -> 
     return statuses
 
 
-def _run_one(part: GpuPart, allowed: float, report: Lines, log: Path) -> tuple[str, str]:
+def _run_one(part: GpuPart, allowed: float, report: JsonLines, log: Path) -> tuple[str, str]:
     """Run one part: ``finished``, ``failed`` or ``stopped``, and what went wrong."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -138,8 +138,8 @@ def _run_one(part: GpuPart, allowed: float, report: Lines, log: Path) -> tuple[s
     return "finished", ""
 
 
-def _relay(lines: IO[bytes], part: str, report: Lines, log: IO[bytes]) -> None:
-    """Lines each line of JSON as soon as it comes; write all others to the log."""
+def _relay(lines: IO[bytes], part: str, report: JsonLines, log: IO[bytes]) -> None:
+    """Report each line of JSON as soon as it comes; write all others to the log."""
     for line in lines:
         try:
             figures = json.loads(line)
@@ -235,7 +235,7 @@ def main(argv: Sequence[str]) -> None:
     parts = gpu_parts.parts(arguments.device, home, data)
     if arguments.only:
         parts = gpu_parts.chosen(parts, arguments.only.split(","))
-    report = Lines(output)
+    report = JsonLines(output)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     report.line("host", time=now, minutes=arguments.minutes, parts=[p.name for p in parts], **host)
     with sigterm_as_exit():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu, gpu_parts
-from benchmarks.gpu import Lines, run, shares
+from benchmarks.gpu import JsonLines, run, shares
 from benchmarks.gpu_parts import GpuPart
 from tinymathreason.cli import InputError
 
@@ -27,9 +27,9 @@ def say(**figures: object) -> str:
 
 
 @pytest.fixture
-def report(tmp_path, monkeypatch) -> Lines:
+def report(tmp_path, monkeypatch) -> JsonLines:
     monkeypatch.setattr(gpu, "GRACE", 0.2)
-    return Lines(tmp_path / "lines.jsonl")
+    return JsonLines(tmp_path / "lines.jsonl")
 
 
 def told(capsys) -> list[dict]:
