@@ -19,6 +19,15 @@ FLOAT32 = {
 type, for example to save memory.
 """
 
+ACCELERATED = {
+    # The loss stays on the device until it is logged, and one that is not finite is logged as such.
+    "logging_nan_inf_filter": False,
+    "accelerator_config": {"non_blocking": True},
+    "dataloader_num_workers": 2,
+}
+"""TRL's keys for training elsewhere that a configuration does not have: the device waits for
+nothing. TRL's own default of ``optim`` is the fused AdamW."""
+
 
 def on_cpu(use_cpu: bool) -> bool:
     """Whether training runs on a CPU, because of ``use_cpu`` or for lack of an accelerator."""

@@ -100,17 +100,15 @@ def register() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def split(training: Any, attention: str | None) -> int:
-    """Compute the packed rows of a step one by one where a mask would join them.
+def split(training: Any, rows: int) -> None:
+    """Compute ``rows`` packed rows at once, a divisor of those of a micro-batch.
 
-    A step keeps its rows; micro-batches become more and smaller. Returns the number of rows of a
-    micro-batch.
+    A step keeps its rows; micro-batches become more and smaller.
     """
-    rows: int = training.per_device_train_batch_size
-    if training.packing and attention not in SPARSE and rows > 1:
-        training.gradient_accumulation_steps *= rows
-        training.per_device_train_batch_size = training.per_device_eval_batch_size = rows = 1
-    return rows
+    training.gradient_accumulation_steps *= training.per_device_train_batch_size // rows
+    training.per_device_train_batch_size = rows
+    if training.packing:
+        training.per_device_eval_batch_size = min(rows, training.per_device_eval_batch_size)
 
 
 @contextlib.contextmanager

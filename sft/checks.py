@@ -30,6 +30,11 @@ def check_settings(settings: "Settings[Any]") -> None:
             raise InputError("quantised weights cannot be trained; add an adapter: use_peft: true")
         if importlib.util.find_spec("bitsandbytes") is None:
             raise InputError("load_in_4bit and load_in_8bit need: pip install bitsandbytes")
+    optimiser = str(getattr(settings.training.optim, "value", settings.training.optim))
+    small = any(part in optimiser for part in ("4bit", "8bit", "paged", "bnb"))
+    package = "torchao" if "_torch_" in optimiser else "bitsandbytes"
+    if small and importlib.util.find_spec(package) is None:
+        raise InputError(f"optim: {optimiser} needs: pip install {package}")
     if settings.training.eval_strategy != "no" and not settings.data.HOLDS_OUT:
         raise InputError("eval_strategy: there are no held-out examples here; use our key accuracy")
     if accuracy is not None and accuracy.task is not None:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sft import attention, checks, command, compiled, isolation
+from sft import attention, checks, command, compiled, isolation, memory
 from sft.checkpoints import WholeCheckpoints
 from sft.config import SftData
 from sft.model import loading
 from sft.session import Algorithm, Examples, Session
-from sft.speed import CountsLater
+from sft.speed import CountsLater, MeasuresLater
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import file_hash
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 class Sft(Algorithm[SftData]):
     """Supervised fine-tuning: the loss of the assistant's tokens in prepared examples."""
+
+    _config: Any
+    """The configuration of the model that the run starts from."""
 
     record_class = tuning.SftRecord
     data_class = SftData
@@ -77,10 +80,10 @@ class Sft(Algorithm[SftData]):
         training.completion_only_loss = False
         training.include_num_input_tokens_seen = "non_padding"
         with loading(model.model_name_or_path):
-            config = AutoConfig.from_pretrained(
+            self._config = AutoConfig.from_pretrained(
                 model.model_name_or_path, revision=model.model_revision
             )
-        choice = attention.choose(training, model, config)
+        choice = attention.choose(training, model, self._config)
         if choice.name == attention.VARLEN:
             attention.register()
         trainer = None
@@ -104,12 +107,13 @@ class Sft(Algorithm[SftData]):
         """The trainer with an implementation of attention; packed rows are tried."""
         from trl import SFTTrainer
 
-        class Trainer(CountsLater, WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
+        class Trainer(CountsLater, MeasuresLater, WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
             pass
 
         training, data = session.settings.training, session.settings.data
         main = training.distributed_state.is_main_process
-        rows = attention.split(training, choice.name)
+        rows = self._rows(session.settings, choice)
+        attention.split(training, rows)
         training.model_init_kwargs["attn_implementation"] = choice.name
         trainer = session.make_trainer(Trainer, examples)
         if not training.packing:
@@ -128,6 +132,26 @@ class Sft(Algorithm[SftData]):
                 print(f"torch.compile: {number} layers", flush=True)
         isolation.check_isolation(trainer)
         return trainer
+
+    def _rows(self, settings: "Settings[SftData]", choice: attention.Choice) -> int:
+        """Packed rows of a micro-batch: one under a dense mask, else those that fit into memory."""
+        import torch
+
+        training: Any = settings.training
+        rows: int = training.per_device_train_batch_size
+        if not training.packing:
+            return rows
+        if choice.name not in attention.SPARSE:
+            rows = 1
+        if training.device.type != "cuda" or training.distributed_state.num_processes > 1:
+            return rows
+        layers = settings.data.compile_layers
+        compiles = choice.name == attention.VARLEN if layers is None else layers
+        needed = memory.estimate(self._config, training, settings.model, compiles)
+        free = torch.cuda.mem_get_info(training.device)[0]
+        rows = memory.fit(needed, rows, free)
+        print(memory.summary(needed, rows, free), flush=True)
+        return rows
 
     def summary(self, record: Any) -> str:
         """The table of `sft.prepare`."""

@@ -59,7 +59,8 @@ def parse[T](
 
     ``ours`` is the dataclass of our keys, ``trainer`` the name of TRL's configuration class; keys
     of ModelConfig are accepted too. `tinymathreason.arguments` describes the grammar of
-    ``arguments``. On a CPU, `arithmetic.FLOAT32` replaces the values of both.
+    ``arguments``. On a CPU, `arithmetic.FLOAT32` replaces the values of both; on an accelerator,
+    SFT has the defaults of `arithmetic.ACCELERATED`.
 
     Raises `InputError` naming an unknown key with its nearest neighbour, or a wrong value.
     """
@@ -100,6 +101,9 @@ def parse[T](
         if arithmetic.on_cpu(parser.parse_known_args(words)[0].use_cpu):
             # Of repeated options the last one wins.
             words += [f"--{key}={value}" for key, value in arithmetic.FLOAT32.items()]
+        elif trainer == "SFTConfig":
+            missing = arithmetic.ACCELERATED.keys() - values.keys()
+            parser.set_defaults_with_config(**{key: arithmetic.ACCELERATED[key] for key in missing})
         training, model = parser.parse_args_into_dataclasses(words)
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: {error}") from error

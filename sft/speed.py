@@ -74,3 +74,62 @@ class CountsLater:
     def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
         self.count_tokens()
         return super()._finalize_training(*args, **kwargs)  # type: ignore[misc]
+
+
+class MeasuresLater:
+    """Mixin for TRL's SFTTrainer: entropy and token accuracy are read when they are logged.
+
+    SFTTrainer itself reads them from the device after every micro-batch. Only packed rows of one
+    process on an accelerator are computed here, with the usual loss; the rest is TRL's.
+    """
+
+    def applies(self, inputs: Any) -> bool:
+        """Whether the loss of ``inputs`` is computed here."""
+        trainer: Any = self
+        return (
+            trainer.args.device.type != "cpu"
+            and trainer.accelerator.num_processes == 1
+            and trainer.accelerator.parallelism_config is None
+            and trainer.args.loss_type == "nll"
+            and trainer.label_smoother is None
+            and trainer.compute_loss_func is None
+            and not trainer.aux_loss_enabled
+            and "attention_mask" not in inputs
+        )
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The sum of the targets' losses divided by the number of targets of the whole step."""
+        import torch
+
+        trainer: Any = self
+        if return_outputs or not self.applies(inputs):
+            return super().compute_loss(  # type: ignore[misc]
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        targets = outputs.label_mask.sum().clamp(min=1)
+        training = trainer.model.training
+        metrics = trainer._metrics["train" if training else "eval"]
+        metrics["entropy"].append(outputs.entropy.detach().sum() / targets)
+        metrics["mean_token_accuracy"].append(outputs.is_top1.sum() / targets)
+        if training:
+            trainer._total_train_tokens += inputs["position_ids"].shape[1]
+        metrics["num_tokens"] = [trainer._total_train_tokens]
+        if num_items_in_batch is not None:
+            targets = torch.as_tensor(num_items_in_batch).clamp(min=1)
+        return -outputs.log_probs.sum() / targets
+
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        """Read the measurements and log them."""
+        for metrics in self._metrics.values():  # type: ignore[attr-defined]
+            for key, values in metrics.items():
+                metrics[key] = [
+                    float(value) if hasattr(value, "item") else value for value in values
+                ]
+        super().log(*args, **kwargs)  # type: ignore[misc]

@@ -53,3 +53,20 @@ def test_with_an_accelerator_the_configuration_decides(monkeypatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert not arithmetic.on_cpu(use_cpu=False)
     assert arithmetic.on_cpu(use_cpu=True)
+
+
+def test_on_an_accelerator_nothing_waits_unless_it_is_asked_to(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    path = tmp_path / "config.yaml"
+    more = "bf16: false\nlogging_nan_inf_filter: true\n"
+    path.write_text(CONFIG.format(model=tmp_path, output=tmp_path / "out") + more)
+    training = parse(path, ["--dataloader_num_workers", "5"], SftData).training
+    assert training.accelerator_config.non_blocking
+    assert training.logging_nan_inf_filter
+    assert training.dataloader_num_workers == 5
+    assert training.optim == "adamw_torch_fused"
+    path.write_text(CONFIG.format(model=tmp_path, output=tmp_path / "out") + "bf16: false\n")
+    training = parse(path, [], SftData).training
+    assert not training.logging_nan_inf_filter
+    assert training.dataloader_num_workers == 2
+    assert parse(path, ["use_cpu=true"], SftData).training.dataloader_num_workers == 0

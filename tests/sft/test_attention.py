@@ -1,15 +1,19 @@
 """The attention of packed rows: chosen by the hardware, equal to sdpa, and without a mask."""
 
+import collections
 import contextlib
 from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.utils import add_fused_lm_head
 
 from sft import attention, checks, compiled, isolation
 from sft.run import Sft
+from sft.speed import MeasuresLater
 from tests.support import varlen
 from tinymathreason.cli import InputError
 
@@ -195,12 +199,39 @@ def test_the_hardware_and_the_model_choose(monkeypatch) -> None:
 def test_a_dense_mask_gets_one_row_at_a_time(name) -> None:
     training = SimpleNamespace(
         packing=True, per_device_train_batch_size=8, per_device_eval_batch_size=4,
-        gradient_accumulation_steps=2,
+        gradient_accumulation_steps=2, device=torch.device("cpu"),
     )  # fmt: skip
-    rows = attention.split(training, name)
-    sparse = name in ("varlen", "flex_attention")
-    assert rows == training.per_device_train_batch_size == (8 if sparse else 1)
-    assert training.gradient_accumulation_steps == (2 if sparse else 16)
+    rows = Sft()._rows(SimpleNamespace(training=training), attention.Choice(name))
+    assert rows == (8 if name in ("varlen", "flex_attention") else 1)
+    attention.split(training, rows)
+    assert training.per_device_train_batch_size == rows
+    assert training.gradient_accumulation_steps * rows == 16
+    assert training.per_device_eval_batch_size == min(4, rows)
+
+
+def test_the_loss_and_its_measurements_are_those_of_trl(model) -> None:
+    class Trainer(MeasuresLater, SFTTrainer):
+        applies = None
+
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    found = []
+    for ours in (True, False):
+        trainer = object.__new__(Trainer)
+        accelerator = SimpleNamespace(
+            gather_for_metrics=lambda tensor: tensor, parallelism_config=None, num_processes=1
+        )
+        vars(trainer).update(
+            model=model.train(), accelerator=accelerator, label_smoother=None,
+            compute_loss_func=None, aux_loss_enabled=False, _tp_size=1, _total_train_tokens=0,
+            args=SimpleNamespace(loss_type="nll", average_tokens_across_devices=False),
+            _metrics={"train": collections.defaultdict(list)},
+            applies=lambda inputs, ours=ours: ours,
+        )  # fmt: skip
+        loss = trainer.compute_loss(model, packed(), num_items_in_batch=torch.tensor(50))
+        metrics = {key: float(*values) for key, values in trainer._metrics["train"].items()}
+        found.append({"loss": loss.item(), **metrics})
+    assert found[0] == pytest.approx(found[1])
+    assert found[0].keys() == {"loss", "entropy", "mean_token_accuracy", "num_tokens"}
 
 
 def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, model_dir, capsys) -> None:

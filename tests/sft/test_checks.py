@@ -103,7 +103,7 @@ def settings(**more):
     training = {
         "eval_strategy": "steps",
         "packing": False, "packing_strategy": "bfd", "eval_packing": None, "padding_free": False,
-        "max_length": 64, "chat_template_path": None,
+        "max_length": 64, "chat_template_path": None, "optim": "adamw_torch_fused",
     }  # fmt: skip
     model = {"load_in_4bit": False, "load_in_8bit": False, "use_peft": False}
     changed = {key: {**values, **more} for key, values in (("t", training), ("m", model))}
@@ -142,6 +142,17 @@ def test_a_quantised_base_needs_its_library(monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install bitsandbytes"):
         check(settings(load_in_8bit=True, use_peft=True))
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "package"),
+    [("paged_adamw_8bit", "bitsandbytes"), ("adamw_torch_8bit", "torchao")],
+)
+def test_an_optimiser_with_a_small_state_needs_its_library(optimiser, package, monkeypatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check(settings(optim="adafactor"))
+    with pytest.raises(InputError, match=f"optim: {optimiser} needs: pip install {package}"):
+        check(settings(optim=optimiser))
 
 
 @pytest.fixture
