@@ -59,7 +59,7 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
 
     return [
         part("pretraining", "benchmarks.pretrain_gpu", 120, *text, least=60),
-        part("fine-tuning", "benchmarks.sft", 120, *text, least=60),
+        part("fine-tuning", "benchmarks.sft", 210, *text, least=90),
     ]
 
 

@@ -44,7 +44,7 @@ from tinymathreason.files import write_json
 PROXY = Path("maxtext_configs/tinymathreason_20m.yml")
 FULL = Path("maxtext_configs/tinymathreason_1b_gpu.yml")
 LEARNING_RATE = 3e-4
-STEPS = 24
+STEPS = 15
 """Optimiser steps of each training, of which the first third does not count."""
 ROWS = 8
 """Packed rows of a step on a GPU."""
@@ -87,7 +87,7 @@ def configuration(home: Path, data: dict[str, Any], steps: int, device: str) -> 
         "activation_checkpointing": False,
         "use_cpu": device == "cpu",
         "save_strategy": "no",
-        "logging_steps": 4,
+        "logging_steps": max(1, steps // 3),
         "report_to": "none",
         "disable_tqdm": True,
     }

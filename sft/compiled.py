@@ -34,25 +34,25 @@ def compile_layers(model: Any, backend: str = "inductor") -> int:
 
 @dataclass
 class FixedLength:
-    """Fills up packed batches to the length of their rows: a program is made for one length.
+    """Fills up packed batches to one length, since a program is made for one length.
 
     What is filled up is one more conversation, without a target.
     """
 
     collator: Any
     """TRL's collator of packed rows."""
-    row: int
-    """Tokens of a full row."""
+    length: int
+    """Tokens of a full batch."""
     padding: int
     """Id of the padding token."""
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """A batch of the shape (1, rows x row)."""
+        """A batch of the shape (1, length)."""
         import torch
 
         batch: dict[str, Any] = self.collator(examples)
         length = batch["input_ids"].shape[1]
-        missing = len(examples) * self.row - length
+        missing = self.length - length
         if missing <= 0:
             return batch
         fill = {

@@ -125,7 +125,7 @@ class Sft(Algorithm[SftData]):
         if compiled.wanted(data.compile_layers, trainer):
             padding = session.tokenizer.pad_token_id
             trainer.data_collator = compiled.FixedLength(
-                trainer.data_collator, training.max_length, padding
+                trainer.data_collator, rows * training.max_length, padding
             )
             number = compiled.compile_layers(trainer.model)
             if main:

@@ -39,10 +39,10 @@ def collator(fixed: int | None = None):
     return compiled.FixedLength(made, fixed, 0) if fixed else made
 
 
-def packed(fixed: int | None = None):
-    ids = torch.randint(4, 320, (sum(LENGTHS),), generator=torch.Generator().manual_seed(0))
+def packed(fixed: int | None = None, lengths=LENGTHS):
+    ids = torch.randint(4, 320, (sum(lengths),), generator=torch.Generator().manual_seed(0))
     labels = [-100 if i % 3 == 0 else token for i, token in enumerate(ids.tolist())]
-    row = {"input_ids": ids.tolist(), "labels": labels, "seq_lengths": LENGTHS}
+    row = {"input_ids": ids.tolist(), "labels": labels, "seq_lengths": lengths}
     return collator(fixed)([row])
 
 
@@ -86,16 +86,19 @@ def test_the_kernel_gets_the_bounds_of_each_conversation(model) -> None:
 # Where warnings are errors, torch.compile fails at one that it hides.
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_compiled_layers_compute_the_same_and_are_made_once(model) -> None:
-    expected = run(model, packed(40))
+    batches = [packed(40, lengths) for lengths in (LENGTHS, [20, 12], [3, 4, 5, 6, 7, 8])]
+    expected = [run(model, batch) for batch in batches]
     assert compiled.compile_layers(model, backend="aot_eager") == model.config.num_hidden_layers
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
-    found = run(model, packed(40))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    # One program for all layers, and another one for any number of conversations.
+    for batch, (logits, _, gradients), programs in zip(batches, expected, (1, 2, 2), strict=True):
+        found = run(model, batch)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == programs
+        torch.testing.assert_close(found[0], logits, atol=2e-5, rtol=0)
+        for gradient, other in zip(found[2], gradients, strict=True):
+            torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-3)
     assert not torch._dynamo.utils.counters["graph_break"]
-    torch.testing.assert_close(found[0], expected[0], atol=2e-5, rtol=0)
-    for gradient, other in zip(found[2], expected[2], strict=True):
-        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-3)
     torch.compiler.reset()
 
 
