@@ -81,9 +81,10 @@ class TuningData:
     """Whether a question is also rejected when it nearly equals one of an earlier source."""
     data_seed: int = 0
     """Seed of the problem generator and of the choice of held-out questions."""
-    chat_template: Path = TEMPLATE
-    """Jinja template of the conversations, with a generation block around the text that the loss
-    sees. DPO and GRPO need the template that the model was fine-tuned with."""
+    chat_template: Path | None = None
+    """File with the Jinja template of the conversations. Default: the model's own, or the project's
+    (``tinymathreason/chat_templates/chatml.jinja``) for a model without one. If the template has
+    generation blocks, the loss sees the text in them; else the answers with their stop tokens."""
     accuracy: Accuracy | None = None
     """Accuracy to measure during training; none by default."""
 
@@ -92,7 +93,7 @@ class TuningData:
             raise ValueError("sources must name at least one source")
         if not 0 <= self.data_seed < 2**64:
             raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
-        if not self.chat_template.is_file():
+        if self.chat_template is not None and not self.chat_template.is_file():
             raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
         if self.accuracy is not None and self.accuracy.task is None and not self.HOLDS_OUT:
             raise ValueError("accuracy: there are no held-out examples here; name a task")

@@ -13,6 +13,7 @@ from sft.config import SftData
 from sft.session import Algorithm, Examples, Session
 from sft.speed import CountsLater
 from tinymathreason import cli
+from tinymathreason.chat import Chat
 from tinymathreason.provenance import file_hash
 from tinymathreason.records import tuning
 
@@ -87,10 +88,11 @@ class Sft(Algorithm[SftData]):
 
 def check_rows(trainer: Any, tokenizer: Any) -> None:
     """Check rows as the trainer collates them, and print one with its mask."""
+    chat = Chat(tokenizer, tokenizer.chat_template)
     rows = checks.rows(trainer.train_dataset)
     conversations = list(checks.conversations(trainer.data_collator(rows), tokenizer.pad_token_id))
     for ids, labels in conversations:
-        checks.check_conversation(tokenizer, ids, labels)
+        checks.check_conversation(chat, ids, labels)
     if trainer.args.packing:
         checks.check_isolation(trainer)
     colour = sys.stdout.isatty()
