@@ -22,6 +22,18 @@ class QuestionSource:
     """The column that holds the question."""
     answer: str = "answer"
     """The column that holds the worked answer."""
+    messages: str | None = None
+    """The column that holds a conversation, as messages of OpenAI's or of ShareGPT's form. Default:
+    without the columns of question and answer, ``messages``, ``conversations`` or ``conversation``;
+    without these, ``prompt`` and ``completion``, which are texts or messages."""
+    turns: Literal["all", "last"] = "all"
+    """Which of the assistant's turns the loss sees."""
+    final_line: bool | None = None
+    """Whether the last answer must tell a final answer, which then gets a line of its own:
+    ``#### 42``. Default: true for questions with answers, false for messages and prompts."""
+    strict: bool = False
+    """Whether a row that cannot be read as text ends the preparation. Otherwise it is rejected, and
+    its reason counted."""
     group: str | None = None
     """A column whose value is the same in all variants of a question: variants go to the same
     split. Default: the question itself."""
@@ -35,8 +47,8 @@ class QuestionSource:
             raise ValueError("path is needed, except for format arithmetic, which has none")
         if self.format == "arithmetic" and self.examples is None:
             raise ValueError("format arithmetic is endless: set examples, the number of rows")
-        if self.format == "arithmetic" and (self.group or self.where):
-            raise ValueError("group and where name columns; format arithmetic has none")
+        if self.format == "arithmetic" and (self.group or self.where or self.messages):
+            raise ValueError("group, where and messages name columns; format arithmetic has none")
         if self.examples is not None and self.examples < 1:
             raise ValueError(f"examples must be at least 1 (got {self.examples})")
 
