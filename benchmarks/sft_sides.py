@@ -180,7 +180,7 @@ def peer(home: str, device: str, learning_rate: str, limit: str) -> None:
             learning_rate=float(learning_rate),
             max_length=None,
             include_num_input_tokens_seen="non_padding",
-            logging_steps=1,
+            logging_steps=max(1, len(steps) // 3),
             save_strategy="no",
             disable_tqdm=True,
             use_cpu=device == "cpu",

@@ -78,7 +78,8 @@ def _run(
             logits = model(**batch, use_cache=False).logits
     finally:
         hook.remove()
-    return logits[0, len(ids) - lengths[-1] : len(ids)], embedded[0]
+    # A copy: the logits of the whole batch need not stay.
+    return logits[0, len(ids) - lengths[-1] : len(ids)].clone(), embedded[0]
 
 
 def _small(model: Any, device: Any) -> Any:
