@@ -5,11 +5,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinymathreason.chatml import IM_END, IM_START
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
     from sft.settings import Settings
+    from tinymathreason.chat import Chat
 
 ROWS = 64
 """Rows to check, evenly spread over the training set."""
@@ -72,13 +72,14 @@ def conversations(batch: Any, pad: int) -> Iterator[Conversation]:
             kept = batch["attention_mask"][number].bool()
             ids, labels = ids[kept], labels[kept]
         for start, end in itertools.pairwise([*starts, len(ids)]):
-            # pad_to_multiple_of adds padding tokens, each of which is a sequence of its own.
-            if ids[start:end].tolist() != [pad]:
+            # What fills up a packed batch are sequences of their own.
+            if (ids[start:end] != pad).any():
                 yield ids[start:end].tolist(), labels[start:end].tolist()
 
 
-def check_conversation(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]) -> None:
-    """Raise `InputError` unless the loss sees exactly the answers with their stop tokens."""
+def check_conversation(chat: "Chat", ids: Sequence[int], labels: Sequence[int]) -> None:
+    """Raise `InputError` unless the loss sees exactly answers with their stop tokens."""
+    tokenizer = chat.tokenizer
     where = f"a training row, {show(tokenizer, ids[:40], [IGNORED] * 40)!r}..."
     if any(label not in (IGNORED, i) for i, label in zip(ids, labels, strict=True)):
         raise InputError(f"{where}: a label differs from the token at its place")
@@ -87,12 +88,12 @@ def check_conversation(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]
     bos = tokenizer.bos_token_id
     if bos is not None and list(ids[:2]) == [bos, bos]:
         raise InputError(f"{where}: it begins with two {tokenizer.bos_token}; the template has one")
-    stop, start = tokenizer.convert_tokens_to_ids([IM_END, IM_START])
+    end = tokenizer.convert_ids_to_tokens(chat.stop)
     for seen, run in itertools.groupby(labels, key=lambda label: label != IGNORED):
         answer = list(run)
-        if seen and (answer[-1] != stop or start in answer):
+        if seen and (answer[-1] != chat.stop or chat.start in answer):
             text = show(tokenizer, answer, [IGNORED] * len(answer))
-            raise InputError(f"{where}: the loss would see {text!r}, not an answer with {IM_END}")
+            raise InputError(f"{where}: the loss would see {text!r}, not an answer with {end}")
 
 
 def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool = False) -> str:
@@ -109,37 +110,3 @@ def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool
         text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
         parts.append(f"{before}{text}{after}" if seen else text)
     return "".join(parts)
-
-
-def check_isolation(trainer: Any) -> None:
-    """Raise `InputError` if a packed conversation changes the logits of the next one.
-
-    That depends on the implementation of attention and on the class of the model, so the model
-    itself is run. No random number is drawn.
-    """
-    import torch
-
-    model = trainer.model
-    name = model.config._attn_implementation
-    # Under FSDP the weights are still on the CPU, where flash attention does not run.
-    if model.device.type == "cpu" and "flash" in name:
-        return
-    logits = []
-    training = model.training
-    model.eval()
-    for first in (1, 2):
-        ids = [first] * 8 + list(range(3, 11))
-        batch = trainer.data_collator([{"input_ids": ids, "labels": ids, "seq_lengths": [8, 8]}])
-        del batch["labels"]
-        batch = {
-            key: value.to(model.device) if isinstance(value, torch.Tensor) else value
-            for key, value in batch.items()
-        }
-        with torch.no_grad(), trainer.accelerator.autocast():
-            logits.append(model(**batch, use_cache=False).logits[0, 8:])
-    model.train(training)
-    if not torch.equal(*logits):
-        raise InputError(
-            f"attn_implementation {name}: packed conversations would see one another in this "
-            f"{type(model).__name__}; use sdpa or flash_attention_2, or packing: false"
-        )
