@@ -38,8 +38,7 @@ def check(config: dict[str, Any]) -> None:
         )
     model = _open_model(step_dir)
     for key, value in model.maxtext.items() if model else ():
-        # Rows may be shorter or longer than the model was made for.
-        if key != "max_target_length" and not _same(config[key], value):
+        if _counts(key, config) and not _same(config[key], value):
             raise InputError(
                 f"{key}: is {config[key]!r}, but {value!r} in the model of {KEY}; its keys are in "
                 f"{step_dir / 'overlay.yml'}, for base_config"
@@ -56,6 +55,18 @@ def check(config: dict[str, Any]) -> None:
             f"{KEY}: {step_dir} has {count:,} parameters, the configuration has {expected:,}"
         )
     _check_tokenizer(config, step_dir)
+
+
+def _counts(key: str, config: dict[str, Any]) -> bool:
+    """Whether a key of the open model's decides what its weights compute, beside ``config``'s.
+
+    Rows may be shorter or longer than the model was made for.
+    """
+    if key == "rope_use_scale":
+        return str(config["rope_type"]).startswith("llama3")
+    if key == "normalize_embedding_logits":
+        return bool(config["logits_via_embedding"])
+    return key != "max_target_length"
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -75,8 +75,35 @@ def test_other_keys_than_the_models_are_refused(home, change, message) -> None:
     assert message in str(error.value)
 
 
-def test_the_rounding_of_an_epsilon_is_no_other_model(home) -> None:
-    start.check(load(home, "normalization_layer_epsilon=9.999999747378752e-06"))
+@pytest.mark.parametrize(
+    "change",
+    [
+        "normalization_layer_epsilon=9.999999747378752e-06",
+        # Without effect, as the rotary embedding is not Llama 3's and the head is not tied.
+        "rope_use_scale=true",
+        "normalize_embedding_logits=true",
+        "max_target_length=16",
+    ],
+)
+def test_a_key_that_changes_nothing_is_accepted(home, change: str) -> None:
+    start.check(load(home, change))
+
+
+def test_the_shipped_overlays_are_the_models_own(home) -> None:
+    """What to_maxtext writes for SmolLM2-135M, as its record holds it."""
+    keys = {
+        "base_num_decoder_layers": 30, "base_emb_dim": 576, "base_num_query_heads": 9,
+        "base_num_kv_heads": 3, "head_dim": 64, "base_mlp_dim": 1536, "vocab_size": 49_152,
+        "max_target_length": 8192, "logits_via_embedding": True, "rope_type": "default",
+        "rope_use_scale": False, "rope_max_timescale": 100_000,
+        "normalization_layer_epsilon": 1e-5, "normalize_embedding_logits": False,
+        "scan_layers": True,
+    }  # fmt: skip
+    for name in ("smollm2_135m", "real_model"):
+        config = overlay.load(f"maxtext_configs/{name}.yml")
+        assert run.parameters(config) == 134_515_008
+        for key, value in keys.items():
+            assert not start._counts(key, config) or config[key] == value, (name, key)
 
 
 @pytest.mark.parametrize("scanned", [True, False])

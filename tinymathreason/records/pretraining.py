@@ -120,13 +120,6 @@ class Configuration(Record, OpenPart):
     """The type that the model computes in."""
     weight_dtype: str
     """The type of the weights."""
-    load_parameters_path: str = ""
-    """The weights that the training began with; empty for random ones."""
-
-    @property
-    def begins_with_weights(self) -> bool:
-        """Whether the training went on from weights, and not from nothing."""
-        return bool(self.load_parameters_path)
 
     def maxtext(self) -> dict[str, Json]:
         """MaxText's keys and values: all but the record's own two."""
