@@ -207,7 +207,7 @@ def peer(home: str, device: str, learning_rate: str, limit: str) -> None:
 
 
 class _Limit:
-    """Ends a training after ``seconds``."""
+    """Ends a training ``seconds`` after its first steps, which do not count, with a log."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self.reached = seconds, False
@@ -215,15 +215,18 @@ class _Limit:
     def callback(self) -> Any:
         from transformers import TrainerCallback
 
+        from sft.callbacks import warm_steps
+
         limit = self
 
         class Callback(TrainerCallback):  # type: ignore[misc]
-            def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                self._end = time.monotonic() + limit._seconds
-
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                if time.monotonic() > self._end and state.global_step < state.max_steps:
-                    limit.reached = control.should_training_stop = True
+                now = time.monotonic()
+                if state.global_step <= warm_steps(state.max_steps):
+                    self._end = now + limit._seconds
+                elif now > self._end and state.global_step < state.max_steps:
+                    limit.reached = True
+                    control.should_training_stop = control.should_log = True
 
         return Callback()
 

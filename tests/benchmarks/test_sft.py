@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,3 +83,18 @@ def test_a_side_that_fails_is_a_line_of_its_own() -> None:
     assert sft.train("no_such_side", 1.0).keys() == {"error"}
     with pytest.raises(InputError, match="cannot import name 'no_such_side'"):
         sft.run("no_such_side", 60.0)
+
+
+def test_a_limit_counts_from_the_end_of_the_first_steps(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(sft_sides.time, "monotonic", lambda: now[0])
+    limit = sft_sides._Limit(10.0)
+    callback = limit.callback()
+    stopped = []
+    for step in range(1, 6):
+        now[0] += 100.0 if step <= 2 else 6.0
+        control = SimpleNamespace(should_training_stop=False, should_log=False)
+        callback.on_step_end(None, SimpleNamespace(global_step=step, max_steps=6), control)
+        stopped.append((control.should_training_stop, control.should_log))
+    assert stopped == [(False, False)] * 3 + [(True, True)] * 2
+    assert limit.reached
