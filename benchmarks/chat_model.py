@@ -67,7 +67,7 @@ def peak_gb(device: str) -> float | None:
 
     if device != "cuda":
         return None
-    peak = torch.cuda.max_memory_allocated() / 1e9
+    peak = float(torch.cuda.max_memory_allocated()) / 1e9
     torch.cuda.reset_peak_memory_stats()
     return round(peak, 2)
 
