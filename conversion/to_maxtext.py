@@ -50,7 +50,7 @@ def convert(
     from conversion.orbax_writer import save, tree
 
     sizes, tensors = source.read(model)
-    if not _scales_back(tensors, sizes):
+    if not scales_back(tensors, sizes):
         sizes = replace(sizes, query_scaled=False)
     types = collections.Counter(tensors.dtypes.values())
     # Orbax compresses. In float32 a bfloat16 weight is half zeros, which take no room.
@@ -61,7 +61,7 @@ def convert(
     check_room(step_dir, sum(stored_bytes))
     with new_directory(step_dir, replace=force, inputs=[model]) as folder:
         arrays = (
-            (path, _array(array, tensors, sizes, allow_nonfinite))
+            (path, to_array(array, tensors, sizes, allow_nonfinite))
             for path, array in stored(sizes, scan_layers).items()
         )
         save(folder, {"params": tree(arrays)}, scan_layers)
@@ -78,7 +78,7 @@ def convert(
     )
 
 
-def _scales_back(tensors: "TensorFiles", sizes: "Architecture") -> bool:
+def scales_back(tensors: "TensorFiles", sizes: "Architecture") -> bool:
     """Whether the query's weights come back to the bit when MaxText's hold 1/sqrt(head_dim).
 
     No float32 times the root of 128 is just any float32. Of a type with fewer digits, each value
@@ -100,7 +100,7 @@ def _scales_back(tensors: "TensorFiles", sizes: "Architecture") -> bool:
     return True
 
 
-def _array(
+def to_array(
     array: "Stored", tensors: "TensorFiles", sizes: "Architecture", allow_nonfinite: bool
 ) -> "npt.NDArray[np.float32]":
     """One of MaxText's arrays from the tensors of its layers."""

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from conversion import export, to_maxtext
 from conversion.architecture import LLAMA3_ROPE, Architecture
-from conversion.mapping import hf_rows, hf_tensors, sizes_of, stored, unscale, weights
+from conversion.mapping import DTYPES, hf_rows, hf_tensors, sizes_of, stored, unscale, weights
 from tests.support.checkpoints import FAMILIES, SHAPES, SIZES, random_arrays
 from tinymathreason.cli import InputError
 
@@ -171,6 +173,55 @@ def test_blocks_of_any_cut_fill_the_tensors(data) -> None:
                 array.weight.place(part, inner, target[index], sizes)
     np.testing.assert_array_equal(result, expected)
     assert not np.isnan(result).any()
+
+
+@st.composite
+def models(draw) -> Architecture:
+    """Sizes of a small model of any family that Hugging Face describes."""
+    kv_heads, llama3 = draw(st.integers(1, 3)), draw(st.booleans())
+    kind = draw(st.sampled_from([{}, {"qk_norm": True}, {"qkv_bias": True}]))
+    return Architecture(
+        **{key: draw(st.integers(1, 9)) for key in ("layers", "hidden", "mlp", "vocab")},
+        heads=kv_heads * draw(st.integers(1, 3)),
+        kv_heads=kv_heads,
+        head_dim=2 * draw(st.integers(1, 12)),
+        context=64,
+        tied=draw(st.booleans()),
+        rope_theta=1e4,
+        norm_epsilon=1e-5,
+        rope_llama3=llama3,
+        rope_interleaved=llama3,
+        query_scaled=not kind,
+        **kind,
+    )
+
+
+@settings(max_examples=60)
+@given(models(), st.sampled_from(list(DTYPES)), st.booleans(), st.integers(0, 9))
+def test_every_bit_of_every_finite_weight_comes_back(sizes, name, scanned, seed) -> None:
+    """Whatever the sizes, the family and the type; also subnormal numbers and the largest ones."""
+    dtype = DTYPES[name]
+    rng = np.random.default_rng(seed)
+
+    def weight(shape) -> np.ndarray:
+        values = rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8).view(dtype)[..., 0]
+        return np.where(np.isfinite(values), values, dtype.type(1))
+
+    model = {key: weight(shape) for key, shape in hf_tensors(sizes).items()}
+    files = SimpleNamespace(read=model.get, dtypes=dict.fromkeys(model, name), folder="model")
+    if not to_maxtext.scales_back(files, sizes):
+        assert name == "float32"
+        sizes = dataclasses.replace(sizes, query_scaled=False)
+    for array in stored(sizes, scanned).values():
+        block = to_maxtext.to_array(array, files, sizes, False)
+        assert block.shape == array.shape
+        region = tuple(slice(0, size) for size in array.shape)
+        checkpoint = SimpleNamespace(blocks=lambda path, b=block, r=region: [(r, b)], step_dir="0")
+        for key, tensor in zip(
+            array.names, export.tensors(checkpoint, array, sizes, dtype), strict=True
+        ):
+            assert tensor.tobytes() == model.pop(key).tobytes(), key
+    assert not model
 
 
 @pytest.mark.parametrize("scanned", [True, False])
