@@ -49,7 +49,7 @@ def write(folder: Path, sizes: Path, device: str, texts: list[str]) -> int:
     values = overlay.load(sizes)
     entries = min(ENTRIES, values["vocab_size"])
     tokenizer.save(tokenizer.train(iter(texts), entries, exactly=False), folder)
-    (folder / "chat_template.jinja").write_text(TEMPLATE.read_text())
+    shutil.copy(TEMPLATE, folder / "chat_template.jinja")
     shape = Architecture.from_maxtext(values)
     ends = SPECIAL_TOKENS.index(EOS), SPECIAL_TOKENS.index(PAD)
     dtype = "bfloat16" if device == "cuda" else "float32"
