@@ -18,7 +18,7 @@ Error = MemoryError | RuntimeError
 ERRORS = (MemoryError, RuntimeError)
 
 
-class Row:
+class BatchRow:
     """One request in a batch."""
 
     def __init__(self, request: GenerationRequest, generator: Any) -> None:
@@ -47,7 +47,7 @@ class Row:
 class Group:
     """Rows with one cache, which is padded on the left to the longest of them."""
 
-    def __init__(self, rows: list[Row], cache: Any) -> None:
+    def __init__(self, rows: list[BatchRow], cache: Any) -> None:
         self.rows, self.cache = rows, cache
 
     @property
@@ -100,7 +100,7 @@ class Group:
         )
 
 
-def choose(rows: list[Row], logits: Any) -> None:
+def choose(rows: list[BatchRow], logits: Any) -> None:
     """Give each row its next token: logits[rows, vocabulary]."""
     likeliest = logits.max(-1)
     greedy, finite = likeliest.indices.tolist(), likeliest.values.isfinite().tolist()
@@ -148,7 +148,7 @@ class Batch:
         self._most: int | None = None
         """Most rows of a group, since memory ran out; None while it has not."""
 
-    def join(self, request: GenerationRequest) -> Row:
+    def join(self, request: GenerationRequest) -> BatchRow:
         """Read a prompt; its row has the first token ready. Raises torch's errors."""
         import torch
 
@@ -157,7 +157,7 @@ class Batch:
             generator.seed()
         else:
             generator.manual_seed(request.seed)
-        row = Row(request, generator)
+        row = BatchRow(request, generator)
         with torch.inference_mode():
             inputs = torch.tensor([list(request.ids)], device=self.model.device)
             out = self.model(inputs, use_cache=True, logits_to_keep=1)
@@ -165,14 +165,14 @@ class Batch:
         self._groups.append(Group([row], out.past_key_values))
         return row
 
-    def leave(self, row: Row) -> None:
+    def leave(self, row: BatchRow) -> None:
         """Take a row out; those beside it are put together before their next step."""
         row.gone = True
         self._groups = [g for g in self._groups if not all(other.gone for other in g.rows)]
         if not self._groups:
             self._most = None
 
-    def next(self, row: Row) -> int:
+    def next(self, row: BatchRow) -> int:
         """The next token of a row, after a step of all rows if it has none. Raises its error."""
         import torch
 
