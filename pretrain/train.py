@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import mixture, overlay, run
+from pretrain import attention, mixture, overlay, run
 from tinymathreason import vocabulary
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
@@ -37,6 +37,7 @@ def check_inputs(config: dict[str, Any]) -> None:
     """
     if not config["run_name"] or not config["base_output_directory"]:
         raise InputError("run_name and base_output_directory must be set")
+    attention.check(config)
     if config["dataset_type"] != "grain":
         return
     path = config[mixture.MIXTURE]
