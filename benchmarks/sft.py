@@ -150,7 +150,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     parser.add_argument(
         "--attention",
-        default="sdpa",
+        default="auto",
         help="attn_implementation of our side, or several with commas; the first one is compared",
     )
     parser.add_argument("--limit", type=float, default=120, help="seconds of steps of a training")

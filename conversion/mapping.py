@@ -1,4 +1,4 @@
-"""The reversible map between MaxText's weights and LlamaForCausalLM's.
+"""The reversible map between MaxText's weights and those of transformers' LlamaForCausalLM.
 
 MaxText keeps a kernel as (inputs..., outputs...), Hugging Face as (outputs, inputs): a transpose
 after flattening. MaxText folds the 1/sqrt(head_dim) of attention into the query kernel, Hugging
@@ -8,6 +8,9 @@ MaxText's llama3.1 RoPE neighbours are rotated, and there the rows of q and k ar
 
 Both directions go through `Weight.view`: Hugging Face's tensor seen with MaxText's axes, without a
 copy. To convert is to assign to the view, to convert back is to read it.
+
+Qwen2's biases and Qwen3's norms of q and k are rows of the same map. MaxText's blocks for these
+divide by sqrt(head_dim) in the forward pass too, so that nothing is multiplied.
 """
 
 import math
@@ -49,6 +52,10 @@ class Weight:
     """`Architecture` fields that size the input axes; empty for vectors and the embedding."""
     outputs: tuple[str, ...]
     """`Architecture` fields that size the output axes."""
+    only: str | None = None
+    """`Architecture` field that is true for a model that has it; all models have it without one."""
+    flat: bool = False
+    """Whether a weight without inputs has one axis in Hugging Face's format."""
     scale: str | None = None
     """`Architecture` property: Hugging Face's weight divided by MaxText's."""
     rotary: bool = False
@@ -67,7 +74,7 @@ class Weight:
         """Hugging Face's shape."""
         shape = self.shape(sizes)
         if not self.inputs:
-            return shape
+            return (math.prod(shape),) if self.flat else shape
         inputs = math.prod(shape[: len(self.inputs)])
         return math.prod(shape) // inputs, inputs
 
@@ -80,7 +87,9 @@ class Weight:
 
         The last axis of a rotary weight keeps Hugging Face's order: see `place`.
         """
-        return tensor.T.reshape(self.shape(sizes), copy=False) if self.inputs else tensor
+        if self.inputs or self.flat:
+            return tensor.T.reshape(self.shape(sizes), copy=False)
+        return tensor
 
     def place(self, block: Array, region: Region, tensor: Array, sizes: Architecture) -> None:
         """Copy a block of MaxText's array, already scaled, to where it belongs in ``tensor``.
@@ -145,10 +154,29 @@ LAYER = (
         rotary=True,
     ),
     Weight(
+        f"{_LAYER}.self_attn.q_proj.bias",
+        f"{_ATTENTION}.query.bias",
+        (),
+        ("heads", "head_dim"),
+        only="qkv_bias",
+        flat=True,
+        scale="query_scale",
+        rotary=True,
+    ),
+    Weight(
         f"{_LAYER}.self_attn.k_proj.weight",
         f"{_ATTENTION}.key.kernel",
         ("hidden",),
         ("kv_heads", "head_dim"),
+        rotary=True,
+    ),
+    Weight(
+        f"{_LAYER}.self_attn.k_proj.bias",
+        f"{_ATTENTION}.key.bias",
+        (),
+        ("kv_heads", "head_dim"),
+        only="qkv_bias",
+        flat=True,
         rotary=True,
     ),
     Weight(
@@ -158,10 +186,34 @@ LAYER = (
         ("kv_heads", "head_dim"),
     ),
     Weight(
+        f"{_LAYER}.self_attn.v_proj.bias",
+        f"{_ATTENTION}.value.bias",
+        (),
+        ("kv_heads", "head_dim"),
+        only="qkv_bias",
+        flat=True,
+    ),
+    Weight(
         f"{_LAYER}.self_attn.o_proj.weight",
         f"{_ATTENTION}.out.kernel",
         ("heads", "head_dim"),
         ("hidden",),
+    ),
+    Weight(
+        f"{_LAYER}.self_attn.q_norm.weight",
+        f"{_ATTENTION}.query_norm.scale",
+        (),
+        ("head_dim",),
+        only="qk_norm",
+        rotary=True,
+    ),
+    Weight(
+        f"{_LAYER}.self_attn.k_norm.weight",
+        f"{_ATTENTION}.key_norm.scale",
+        (),
+        ("head_dim",),
+        only="qk_norm",
+        rotary=True,
     ),
     Weight(f"{_LAYER}.mlp.gate_proj.weight", f"{_MLP}.wi_0.kernel", ("hidden",), ("mlp",)),
     Weight(f"{_LAYER}.mlp.up_proj.weight", f"{_MLP}.wi_1.kernel", ("hidden",), ("mlp",)),
@@ -177,7 +229,12 @@ HEAD = Weight("lm_head.weight", "decoder.logits_dense.kernel", ("hidden",), ("vo
 
 def weights(sizes: Architecture) -> tuple[Weight, ...]:
     """Every kind of weight that a model of these sizes has, in the order of its forward pass."""
-    return (EMBEDDING, *LAYER, NORM, *(() if sizes.tied else (HEAD,)))
+    return (EMBEDDING, *_layer(sizes), NORM, *(() if sizes.tied else (HEAD,)))
+
+
+def _layer(sizes: Architecture) -> list[Weight]:
+    """Every kind of weight of a layer."""
+    return [weight for weight in LAYER if weight.only is None or getattr(sizes, weight.only)]
 
 
 @dataclass(frozen=True)
@@ -232,11 +289,14 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     """
     kinds = {weight.maxtext: weight for weight in (EMBEDDING, *LAYER, NORM, HEAD)}
     sizes: dict[str, Any] = {}
+    options: dict[str, Any] = {weight.only: False for weight in LAYER if weight.only}
     for path, shape in sorted(shapes.items()):
         layer = re.search(r"layers_(\d+)", path)
         weight = kinds.get(path.replace(layer[0], "layers") if layer else path)
         if weight is None:
             continue
+        if weight.only:
+            options[weight.only] = True
         layers = int(layer[1]) + 1 if layer else 1
         if weight.per_layer and not layer:
             if len(shape) <= SCAN_AXIS:
@@ -250,14 +310,14 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     if unknown := axes - sizes.keys():
         raise InputError(f"no array tells {' and '.join(sorted(unknown))}: name the config")
     tied = HEAD.maxtext not in shapes
-    return Architecture(**sizes, tied=tied, context=1, rope_theta=1.0, norm_epsilon=1.0)
+    return Architecture(**sizes, **options, tied=tied, context=1, rope_theta=1.0, norm_epsilon=1.0)
 
 
 def hf_tensors(sizes: Architecture) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of LlamaForCausalLM, in the order of its state dict."""
     shapes = {EMBEDDING.hf: EMBEDDING.hf_shape(sizes)}
     for layer in range(sizes.layers):
-        shapes.update({w.hf.format(layer=layer): w.hf_shape(sizes) for w in LAYER})
+        shapes.update({w.hf.format(layer=layer): w.hf_shape(sizes) for w in _layer(sizes)})
     shapes[NORM.hf] = NORM.hf_shape(sizes)
     if not sizes.tied:
         shapes[HEAD.hf] = HEAD.hf_shape(sizes)

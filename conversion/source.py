@@ -28,12 +28,13 @@ def read(model: Path) -> tuple[Architecture, TensorFiles]:
     tensors = TensorFiles(model)
     sizes = Architecture.from_hf(read_json(model / "config.json"))
     leave_out_redundant(tensors, sizes)
-    biases = sorted(name for name in tensors.shapes if name.endswith(".bias"))
-    if biases:
+    expected = hf_tensors(sizes)
+    if biases := sorted(n for n in tensors.shapes.keys() - expected if n.endswith("bias")):
         raise InputError(
-            f"{model}: {len(biases)} biases, such as {biases[0]}; MaxText's llama2 block has none"
+            f"{model}: {len(biases)} biases, such as {biases[0]}; MaxText's block for this family "
+            "has none there"
         )
-    if wrong := differences(hf_tensors(sizes), tensors.shapes):
+    if wrong := differences(expected, tensors.shapes):
         raise InputError(f"{model}: the tensors do not fit config.json: {wrong}")
     check_types(model, tensors.dtypes)
     return sizes, tensors

@@ -42,8 +42,8 @@ def convert(
     from conversion.checkpoint import Checkpoint
     from pretrain import overlay
 
-    sizes = Architecture.from_maxtext(overlay.load(config))
     checkpoint = Checkpoint(step_dir)
+    sizes = Architecture.from_maxtext(overlay.load(config))
     hf_sizes = companions.trimmed(sizes, options.tokenizer)
     inputs: dict[str, Any] = {
         "checkpoint": str(step_dir),

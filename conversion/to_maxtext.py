@@ -7,6 +7,7 @@ import argparse
 import collections
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ def convert(
     from conversion.orbax_writer import save, tree
 
     sizes, tensors = source.read(model)
+    if not scales_back(tensors, sizes):
+        sizes = replace(sizes, query_scaled=False)
     types = collections.Counter(tensors.dtypes.values())
     # Orbax compresses. In float32 a bfloat16 weight is half zeros, which take no room.
     stored_bytes = (
@@ -58,7 +61,7 @@ def convert(
     check_room(step_dir, sum(stored_bytes))
     with new_directory(step_dir, replace=force, inputs=[model]) as folder:
         arrays = (
-            (path, _array(array, tensors, sizes, allow_nonfinite))
+            (path, to_array(array, tensors, sizes, allow_nonfinite))
             for path, array in stored(sizes, scan_layers).items()
         )
         save(folder, {"params": tree(arrays)}, scan_layers)
@@ -75,7 +78,29 @@ def convert(
     )
 
 
-def _array(
+def scales_back(tensors: "TensorFiles", sizes: "Architecture") -> bool:
+    """Whether the query's weights come back to the bit when MaxText's hold 1/sqrt(head_dim).
+
+    No float32 times the root of 128 is just any float32. Of a type with fewer digits, each value
+    is the nearest to what comes back.
+    """
+    import numpy as np
+
+    from conversion.mapping import LAYER
+
+    sizes = replace(sizes, rope_interleaved=False)  # the order of rows does not matter here
+    for weight in (weight for weight in LAYER if weight.scale and sizes.query_scaled):
+        for layer in range(sizes.layers):
+            name = weight.hf.format(layer=layer)
+            if tensors.dtypes.get(name) == "float32":
+                tensor = tensors.read(name)
+                back = weight.to_maxtext(tensor, sizes) * weight.factor(sizes)
+                if not np.array_equal(back, weight.view(tensor, sizes), equal_nan=True):
+                    return False
+    return True
+
+
+def to_array(
     array: "Stored", tensors: "TensorFiles", sizes: "Architecture", allow_nonfinite: bool
 ) -> "npt.NDArray[np.float32]":
     """One of MaxText's arrays from the tensors of its layers."""

@@ -15,6 +15,7 @@ from evaluation import tasks
 from evaluation.generate import Generator
 from evaluation.interval import wilson
 from evaluation.problems import NumericProblem
+from sft import attention
 from sft.config import Accuracy
 from sft.speed import synchronise
 from tinymathreason.answers import read_final, same_number
@@ -69,7 +70,7 @@ class AccuracyCallback(TrainerCallback):  # type: ignore[misc]
         training = model.training
         model.eval()
         generator = Generator.of(model, self._tokenizer, "chat")
-        with self._trainer.accelerator.autocast():
+        with attention.plain(model), self._trainer.accelerator.autocast():
             completions = generator.answer(
                 [problem.question for problem in self._problems],
                 self._accuracy.max_new_tokens,

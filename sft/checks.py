@@ -72,8 +72,8 @@ def conversations(batch: Any, pad: int) -> Iterator[Conversation]:
             kept = batch["attention_mask"][number].bool()
             ids, labels = ids[kept], labels[kept]
         for start, end in itertools.pairwise([*starts, len(ids)]):
-            # pad_to_multiple_of adds padding tokens, each of which is a sequence of its own.
-            if ids[start:end].tolist() != [pad]:
+            # What fills up a packed batch are sequences of their own.
+            if (ids[start:end] != pad).any():
                 yield ids[start:end].tolist(), labels[start:end].tolist()
 
 
@@ -109,37 +109,3 @@ def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool
         text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
         parts.append(f"{before}{text}{after}" if seen else text)
     return "".join(parts)
-
-
-def check_isolation(trainer: Any) -> None:
-    """Raise `InputError` if a packed conversation changes the logits of the next one.
-
-    That depends on the implementation of attention and on the class of the model, so the model
-    itself is run. No random number is drawn.
-    """
-    import torch
-
-    model = trainer.model
-    name = model.config._attn_implementation
-    # Under FSDP the weights are still on the CPU, where flash attention does not run.
-    if model.device.type == "cpu" and "flash" in name:
-        return
-    logits = []
-    training = model.training
-    model.eval()
-    for first in (1, 2):
-        ids = [first] * 8 + list(range(3, 11))
-        batch = trainer.data_collator([{"input_ids": ids, "labels": ids, "seq_lengths": [8, 8]}])
-        del batch["labels"]
-        batch = {
-            key: value.to(model.device) if isinstance(value, torch.Tensor) else value
-            for key, value in batch.items()
-        }
-        with torch.no_grad(), trainer.accelerator.autocast():
-            logits.append(model(**batch, use_cache=False).logits[0, 8:])
-    model.train(training)
-    if not torch.equal(*logits):
-        raise InputError(
-            f"attn_implementation {name}: packed conversations would see one another in this "
-            f"{type(model).__name__}; use sdpa or flash_attention_2, or packing: false"
-        )

@@ -108,6 +108,9 @@ class SftData(TuningData):
     """Share of the questions held out for the evaluation loss, chosen by hash."""
     data_dir: Path | None = None
     """Folder of the prepared examples; default: ``data`` under output_dir."""
+    compile_layers: bool | None = None
+    """Whether torch.compile fuses the operations of each decoder layer. By default it does for
+    packed rows on an NVIDIA GPU, beside variable-length attention."""
 
     def __post_init__(self) -> None:
         TuningData.__post_init__(self)

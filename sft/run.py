@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sft import checks, command
+from sft import attention, checks, command, compiled, isolation
 from sft.checkpoints import WholeCheckpoints
 from sft.config import SftData
+from sft.model import loading
 from sft.session import Algorithm, Examples, Session
 from sft.speed import CountsLater
 from tinymathreason import cli
+from tinymathreason.cli import InputError
 from tinymathreason.provenance import file_hash
 from tinymathreason.records import tuning
 
@@ -62,20 +64,69 @@ class Sft(Algorithm[SftData]):
         )
 
     def make_trainer(self, session: Session[SftData], examples: Examples) -> Any:
-        """TRL's SFTTrainer, which takes our labels as they are."""
+        """TRL's SFTTrainer, which takes our labels as they are.
+
+        Packed rows are tried on the device. If an attention that was chosen by itself fails there,
+        the trainer is made again with the one that transformers chooses.
+        """
+        from transformers import AutoConfig
+
+        training, model = session.settings.training, session.settings.model
+        # Our labels are the mask; TRL's own ways to make one need the texts.
+        training.assistant_only_loss = False
+        training.completion_only_loss = False
+        training.include_num_input_tokens_seen = "non_padding"
+        with loading(model.model_name_or_path):
+            config = AutoConfig.from_pretrained(
+                model.model_name_or_path, revision=model.model_revision
+            )
+        choice = attention.choose(training, model, config)
+        if choice.name == attention.VARLEN:
+            attention.register()
+        trainer = None
+        try:
+            trainer = self._trainer(session, examples, choice)
+        except (InputError, RuntimeError, ValueError) as error:
+            if choice.name != attention.VARLEN:
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            if model.attn_implementation == attention.VARLEN:
+                raise InputError(f"attn_implementation: {choice.name}: {reason}") from error
+        if trainer is None:
+            trainer = self._trainer(session, examples, attention.Choice(None, reason))
+        if training.distributed_state.is_main_process:
+            check_rows(trainer, session.tokenizer)
+        return trainer
+
+    def _trainer(
+        self, session: Session[SftData], examples: Examples, choice: attention.Choice
+    ) -> Any:
+        """The trainer with an implementation of attention; packed rows are tried."""
         from trl import SFTTrainer
 
         class Trainer(CountsLater, WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
             pass
 
-        training = session.settings.training
-        # Our labels are the mask; TRL's own ways to make one need the texts.
-        training.assistant_only_loss = False
-        training.completion_only_loss = False
-        training.include_num_input_tokens_seen = "non_padding"
+        training, data = session.settings.training, session.settings.data
+        main = training.distributed_state.is_main_process
+        rows = attention.split(training, choice.name)
+        training.model_init_kwargs["attn_implementation"] = choice.name
         trainer = session.make_trainer(Trainer, examples)
-        if training.distributed_state.is_main_process:
-            check_rows(trainer, session.tokenizer)
+        if not training.packing:
+            return trainer
+        if main:
+            name = trainer.model.config._attn_implementation
+            line = f"attention: {name}, {rows} packed rows at once"
+            print(f"{line} ({choice.reason})" if choice.reason else line, flush=True)
+        if compiled.wanted(data.compile_layers, trainer):
+            padding = session.tokenizer.pad_token_id
+            trainer.data_collator = compiled.FixedLength(
+                trainer.data_collator, training.max_length, padding
+            )
+            number = compiled.compile_layers(trainer.model)
+            if main:
+                print(f"torch.compile: {number} layers", flush=True)
+        isolation.check_isolation(trainer)
         return trainer
 
     def summary(self, record: Any) -> str:
@@ -91,8 +142,6 @@ def check_rows(trainer: Any, tokenizer: Any) -> None:
     conversations = list(checks.conversations(trainer.data_collator(rows), tokenizer.pad_token_id))
     for ids, labels in conversations:
         checks.check_conversation(tokenizer, ids, labels)
-    if trainer.args.packing:
-        checks.check_isolation(trainer)
     colour = sys.stdout.isatty()
     print(f"A training row; the loss sees what is {'green' if colour else 'in [[ ]]'}:")
     print(checks.show(tokenizer, *conversations[0], colour), flush=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sft import checkpoints, checks
+from sft import attention, checkpoints, checks
 from sft.config import TuningData
 from sft.finish import finish
 from sft.model import (
@@ -167,7 +167,7 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         examples = algorithm.load(session)
         training.model_init_kwargs = {
             "revision": model.model_revision,
-            "attn_implementation": model.attn_implementation,
+            "attn_implementation": attention.asked(model),
             "dtype": model.dtype,
             "use_safetensors": True,
             **(training.model_init_kwargs or {}),

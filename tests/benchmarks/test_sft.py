@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sft, sft_prepare, sft_sides
+from sft import attention
 from sft.config import TuningData
 from sft.examples import read
+from tests.support import varlen
 from tinymathreason.cli import InputError
 from tinymathreason.config import build
 from tinymathreason.files import read_json, write_json
@@ -39,10 +41,14 @@ def test_both_sides_read_the_same_sets(data) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_both_train_on_the_same_and_a_text_may_yield_fewer_entries(tmp_path, capfd) -> None:
+def test_both_train_on_the_same_and_a_text_may_yield_fewer_entries(
+    tmp_path, capfd, monkeypatch
+) -> None:
+    varlen.install()
+    monkeypatch.setattr(attention, "choose", lambda *_: attention.Choice(attention.VARLEN))
     config = sft.configuration(tmp_path, sft.sources(None, 150), 3, "cpu")
-    config |= {"max_length": 256, "gradient_accumulation_steps": 2, "logging_steps": 1}
-    config |= {"per_device_train_batch_size": 1}
+    config |= {"max_length": 256, "per_device_train_batch_size": 2, "logging_steps": 1}
+    config |= {"compile_layers": False}
     write_json(tmp_path / "ours.yaml", config)
     sft_sides.make_inputs(str(tmp_path), "maxtext_configs/quickstart.yml", "2000")
     assert read_json(tmp_path / "model" / "config.json")["vocab_size"] == 2_000
@@ -55,6 +61,8 @@ def test_both_train_on_the_same_and_a_text_may_yield_fewer_entries(tmp_path, cap
     capfd.readouterr()
     sft_sides.peer(str(tmp_path), "cpu", str(sft.LEARNING_RATE), "100")
     theirs = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert (ours["attention"], ours["rows_of_a_micro_batch"]) == ("varlen", 2)
+    assert theirs["attention"] == "sdpa"
     assert ours["steps"] == theirs["steps"] == 3
     assert ours["tokens"] == theirs["tokens"] > 1_000
     assert ours["steady_tokens"] == theirs["steady_tokens"] > 600

@@ -1,15 +1,19 @@
 """Any model's tokenizer, templates and settings go to MaxText and back to the byte."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
 import pytest
 
 from conversion import companions, to_hf, to_maxtext
+from conversion.architecture import Architecture
 from conversion.checkpoint import Checkpoint
 from conversion.verify import verify
+from pretrain.overlay import load as overlay_of
 from tests.support.checkpoints import (
+    FAMILIES,
     SIZES,
     model_bytes,
     overlay,
@@ -38,8 +42,10 @@ def tokenizers(tmp_path_factory):
 
 
 def there_and_back(home, model, *flags: str):
-    """The folder that a model comes back to."""
-    to_maxtext.main(["--model", str(model), "--output", str(home / "0")])
+    """The folder that a model comes back to; ``--scan-layers=`` is for the way there."""
+    scan = [flag for flag in flags if flag.startswith("--scan-layers")]
+    flags = tuple(flag for flag in flags if flag not in scan)
+    to_maxtext.main(["--model", str(model), "--output", str(home / "0"), *scan])
     to_hf.main(
         ["--checkpoint", str(home / "0"), "--config", str(home / "0" / "overlay.yml"),
          "--tokenizer", str(home / "0" / "tokenizer"), "--output", str(home / "again"), *flags]
@@ -62,18 +68,28 @@ def test_every_byte_comes_back(tokenizers, tmp_path, capsys, kind: str, dtype: s
 
 
 @pytest.mark.processor
-@pytest.mark.parametrize("kind", ["fast", "pieces"])
-def test_it_is_proven_loads_and_encodes_as_before(tokenizers, tmp_path, kind: str) -> None:
-    """With a tokenizer that is larger than the model, as some on the hub are."""
+@pytest.mark.parametrize(("kind", "name"), list(zip(itertools.cycle(["fast", "pieces"]), FAMILIES)))
+def test_every_family_is_proven_and_comes_back(tokenizers, tmp_path, kind: str, name: str) -> None:
+    """In float32, of which no product with a root of head_dim holds every value."""
+    shutil.copytree(tokenizers / kind, tmp_path / "model")
+    sizes, scanned = FAMILIES[name]
+    save_model(tmp_path / "model", sizes)
+    flag = "--scan-layers=true" if scanned else "--scan-layers=false"
+    again = there_and_back(tmp_path, tmp_path / "model", flag)
+    assert read_json(again / "conversion.json")["parity"]["argmax_agreement"] == 1
+    assert model_bytes(again) == model_bytes(tmp_path / "model")
+    assert Architecture.from_maxtext(overlay_of(tmp_path / "0" / "overlay.yml")) == sizes
+
+
+@pytest.mark.processor
+def test_a_tokenizer_may_be_larger_than_its_model(tokenizers, tmp_path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    shutil.copytree(tokenizers / kind, tmp_path / "model")
+    shutil.copytree(tokenizers / "pieces", tmp_path / "model")
     sizes = dataclasses.replace(TIED, vocab=SIZES.vocab - 20)
     save_model(tmp_path / "model", sizes, "bfloat16", max_position_embeddings=8192)
     again = there_and_back(tmp_path, tmp_path / "model")
-    record = read_json(again / "conversion.json")
-    assert record["parity"]["argmax_agreement"] == 1
-    assert record["dtype"] == "bfloat16"
+    assert read_json(again / "conversion.json")["dtype"] == "bfloat16"
     step, config = Checkpoint(tmp_path / "0"), tmp_path / "0" / "overlay.yml"
     assert verify(step, config, tmp_path / "model").argmax_agreement == 1
     before, after = (AutoTokenizer.from_pretrained(f) for f in (tmp_path / "model", again))

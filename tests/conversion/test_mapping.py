@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from conversion.architecture import Architecture
-from conversion.mapping import hf_rows, hf_tensors, sizes_of, stored, unscale, weights
-from tests.support.checkpoints import SHAPES, SIZES, random_arrays
+from conversion import export, to_maxtext
+from conversion.architecture import LLAMA3_ROPE, Architecture
+from conversion.mapping import DTYPES, hf_rows, hf_tensors, sizes_of, stored, unscale, weights
+from tests.support.checkpoints import FAMILIES, SHAPES, SIZES, random_arrays
 from tinymathreason.cli import InputError
 
+MODELS = SHAPES | FAMILIES
 INTERLEAVED = dataclasses.replace(SIZES, rope_interleaved=True, rope_llama3=True)
 
 
@@ -64,7 +67,7 @@ def test_names_and_shapes_are_transformers_own() -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    for name, (sizes, _) in SHAPES.items():
+    for name, (sizes, _) in MODELS.items():
         values = sizes.hf_config(1, 0, "float32")
         config = AutoConfig.for_model(**values)
         with torch.device("meta"):
@@ -78,28 +81,38 @@ def test_names_and_shapes_are_transformers_own() -> None:
         assert config.rope_parameters["rope_theta"] == sizes.rope_theta
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", MODELS)
 def test_an_architecture_survives_both_configurations(name: str) -> None:
     from pretrain.overlay import _read, upstream_configs
 
-    sizes, _ = SHAPES[name]
+    sizes, _ = MODELS[name]
     base = _read(upstream_configs() / "base.yml")
     assert Architecture.from_maxtext({**base, **sizes.maxtext_config()}) == sizes
     back = Architecture.from_hf(sizes.hf_config(1, 0, "float32"))
-    ours = {"logits_normalized": False, "rope_interleaved": sizes.rope_llama3}
-    assert back == dataclasses.replace(sizes, **ours)
+    assert back == sizes.described
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "qwen2"}, "model_type: 'qwen2' cannot be converted; expected 'llama'"),
-        ({"attention_bias": True}, "attention_bias: True cannot be converted"),
+        (
+            {"model_type": "gemma2"},
+            "'gemma2' cannot be converted; expected 'llama' or 'mistral' or 'qwen2' or 'qwen3'",
+        ),
+        ({"attention_bias": True}, "attention_bias: True cannot be converted; expected False$"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config: .* expected null"),
+        ({"model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window: True cannot"),
+        ({"model_type": "qwen3", "layer_types": ["sliding_attention"]}, "layer_types: 'sliding_a"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type: 'yarn'"),
         ({"rope_parameters": {"rope_theta": 0.5}}, "rope_theta: 0.5 cannot be converted"),
-        ({"model_type": "mistral", "sliding_window": 64}, "sliding_window: 64"),
+        ({"model_type": "mistral", "sliding_window": 63}, "sliding_window: 63"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type: 'dynamic'"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "cannot be converted"),
+        (
+            {"rope_parameters": {**LLAMA3_ROPE, "rope_theta": 5e5, "factor": 32.0}},
+            r"factor: 32.0 cannot be converted; MaxText has Llama 3.1's 8.0 in its code",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, "rope_scaling: factor: expected a number"),
         ({"hidden_size": None}, "hidden_size"),
         ({"num_hidden_layers": 10**9}, "layers: expected 1 to"),
         ({"num_hidden_layers": 3.0}, "layers: expected 1 to"),
@@ -114,6 +127,27 @@ def test_other_models_are_refused(changes, words) -> None:
     config = {key: value for key, value in config.items() if value is not None or key != words}
     with pytest.raises(InputError, match=words):
         Architecture.from_hf(config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pretraining_tp": 1, "_name_or_path": "x", "auto_map": {"AutoConfig": "a.B"}},
+        {"rope_scaling": None, "rope_parameters": None},
+        {"rope_scaling": {"type": "linear", "factor": 1}, "rope_parameters": None},
+        {"rope_parameters": {"rope_theta": 10_000, "partial_rotary_factor": 1.0}},
+        {"head_dim": None},
+        {"attention_bias": None, "mlp_bias": None, "hidden_act": "swish"},
+        {"eos_token_id": [1, 2], "pad_token_id": None, "bos_token_id": 5},
+        {"model_type": "mistral", "sliding_window": SIZES.context},
+        {"layer_types": ["full_attention"] * 3, "use_sliding_window": False},
+        {"dtype": None, "torch_dtype": "float16"},
+    ],
+)
+def test_harmless_differences_are_accepted(changes) -> None:
+    sizes = dataclasses.replace(SIZES, hidden=SIZES.heads * SIZES.head_dim)
+    config = {**sizes.hf_config(1, 0, "float32"), **changes}
+    assert Architecture.from_hf(config) == sizes
 
 
 @settings(max_examples=30)
@@ -141,9 +175,58 @@ def test_blocks_of_any_cut_fill_the_tensors(data) -> None:
     assert not np.isnan(result).any()
 
 
+@st.composite
+def models(draw) -> Architecture:
+    """Sizes of a small model of any family that Hugging Face describes."""
+    kv_heads, llama3 = draw(st.integers(1, 3)), draw(st.booleans())
+    kind = draw(st.sampled_from([{}, {"qk_norm": True}, {"qkv_bias": True}]))
+    return Architecture(
+        **{key: draw(st.integers(1, 9)) for key in ("layers", "hidden", "mlp", "vocab")},
+        heads=kv_heads * draw(st.integers(1, 3)),
+        kv_heads=kv_heads,
+        head_dim=2 * draw(st.integers(1, 12)),
+        context=64,
+        tied=draw(st.booleans()),
+        rope_theta=1e4,
+        norm_epsilon=1e-5,
+        rope_llama3=llama3,
+        rope_interleaved=llama3,
+        query_scaled=not kind,
+        **kind,
+    )
+
+
+@settings(max_examples=60)
+@given(models(), st.sampled_from(list(DTYPES)), st.booleans(), st.integers(0, 9))
+def test_every_bit_of_every_finite_weight_comes_back(sizes, name, scanned, seed) -> None:
+    """Whatever the sizes, the family and the type; also subnormal numbers and the largest ones."""
+    dtype = DTYPES[name]
+    rng = np.random.default_rng(seed)
+
+    def weight(shape) -> np.ndarray:
+        values = rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8).view(dtype)[..., 0]
+        return np.where(np.isfinite(values), values, dtype.type(1))
+
+    model = {key: weight(shape) for key, shape in hf_tensors(sizes).items()}
+    files = SimpleNamespace(read=model.get, dtypes=dict.fromkeys(model, name), folder="model")
+    if not to_maxtext.scales_back(files, sizes):
+        assert name == "float32"
+        sizes = dataclasses.replace(sizes, query_scaled=False)
+    for array in stored(sizes, scanned).values():
+        block = to_maxtext.to_array(array, files, sizes, False)
+        assert block.shape == array.shape
+        region = tuple(slice(0, size) for size in array.shape)
+        checkpoint = SimpleNamespace(blocks=lambda path, b=block, r=region: [(r, b)], step_dir="0")
+        for key, tensor in zip(
+            array.names, export.tensors(checkpoint, array, sizes, dtype), strict=True
+        ):
+            assert tensor.tobytes() == model.pop(key).tobytes(), key
+    assert not model
+
+
 @pytest.mark.parametrize("scanned", [True, False])
 def test_sizes_follow_from_shapes(scanned: bool) -> None:
-    for sizes, _ in SHAPES.values():
+    for sizes, _ in MODELS.values():
         shapes = {path: array.shape for path, array in stored(sizes, scanned).items()}
         assert sum(math.prod(shape) for shape in shapes.values()) == sizes.parameters
         result = sizes_of(shapes)

@@ -168,29 +168,6 @@ def test_the_trainer_continues_with_the_loss_it_had(tmp_path) -> None:
     assert second[0] == pytest.approx(first[3], abs=1e-5)
 
 
-@pytest.mark.processor
-def test_float32_weights_of_anothers_making_come_back_within_a_unit(tmp_path) -> None:
-    """No float32 times sqrt(24) is just any float32: the query's nearest one is what remains."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    sizes = KINDS["odd_root"]
-    model = LlamaForCausalLM(LlamaConfig(**sizes.hf_config(1, 0, "float32")))
-    model.save_pretrained(tmp_path / "model")
-    save_tokenizer(SIZES.vocab, tmp_path / "tokenizer")
-    main(["--model", str(tmp_path / "model"), "--output", str(tmp_path / "0")])
-    config, again = tmp_path / "0" / "overlay.yml", tmp_path / "again"
-    to_hf(tmp_path / "0", config, again, Export(tmp_path / "tokenizer"), skip_parity=True)
-    before, after = TensorFiles(tmp_path / "model"), TensorFiles(again)
-    for name in before.shapes:
-        if "q_proj" in name:
-            np.testing.assert_array_max_ulp(after.read(name), before.read(name), 1)
-            assert 0 < (after.read(name) != before.read(name)).mean() < 0.3
-        else:
-            np.testing.assert_array_equal(after.read(name), before.read(name))
-
-
 def test_the_model_is_no_place_for_its_checkpoint(home) -> None:
     model = home / "scanned_float32"
     with pytest.raises(InputError, match="would remove the input"):

@@ -197,7 +197,8 @@ def test_one_bit_of_a_bfloat16_model_is_caught(home, check, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("rope_scaling", {"type": "linear", "factor": 4.0}, "rope_type: 'linear' cannot be"),
+        ("rope_scaling", {"type": "linear", "factor": 4.0}, "differ; remove the wrong"),
+        ("rope_parameters", {"type": "yarn", "factor": 4.0}, "rope_type: 'yarn' cannot be"),
         ("rope_scaling", {"rope_type": "default", "rope_theta": 5e5}, "differ; remove the wrong"),
         ("partial_rotary_factor", 0.5, "partial_rotary_factor: 0.5 cannot be converted"),
         ("rms_norm_eps", 1e-6, "norm_epsilon expected 1e-05 found 1e-06"),

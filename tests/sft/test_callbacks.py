@@ -53,7 +53,10 @@ def trainer(**more):
     logged: list[dict[str, float]] = []
     switches: list[bool] = []
     model = SimpleNamespace(
-        training=True, eval=lambda: switches.append(False), train=switches.append
+        training=True,
+        eval=lambda: switches.append(False),
+        train=switches.append,
+        config=SimpleNamespace(_attn_implementation="sdpa"),
     )
     accelerator = SimpleNamespace(autocast=contextlib.nullcontext)
     values = {"is_fsdp_enabled": False, "is_deepspeed_enabled": False, "accelerator": accelerator}

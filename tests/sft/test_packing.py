@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from trl import pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from sft import checks
+from sft import isolation
 from tinymathreason.cli import InputError
 
 pytestmark = [
@@ -107,7 +107,7 @@ def test_packing_loses_nothing_and_is_the_same_every_time(examples) -> None:
 
 
 def trainer(model):
-    accelerator = SimpleNamespace(autocast=contextlib.nullcontext)
+    accelerator = SimpleNamespace(autocast=contextlib.nullcontext, device=torch.device("cpu"))
     collator = DataCollatorForLanguageModeling(0, padding_free=True)
     return SimpleNamespace(model=model, data_collator=collator, accelerator=accelerator)
 
@@ -115,7 +115,7 @@ def trainer(model):
 def test_the_check_passes_attention_that_separates(model) -> None:
     model.train()
     state = torch.get_rng_state()
-    checks.check_isolation(trainer(model))
+    isolation.check_isolation(trainer(model))
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -125,4 +125,4 @@ def test_the_check_refuses_attention_that_does_not(model_dir) -> None:
     AttentionInterface.register("leaky", sdpa_attention_forward)
     model = AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation="leaky")
     with pytest.raises(InputError, match=r"attn_implementation leaky: .* would see one another"):
-        checks.check_isolation(trainer(model))
+        isolation.check_isolation(trainer(model))

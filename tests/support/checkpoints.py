@@ -191,6 +191,30 @@ SHAPES: dict[str, tuple[Architecture, bool]] = {
     ),
 }  # fmt: skip
 """Unusual shapes that MaxText accepts, by name, and whether their layers are scanned."""
+FAMILIES: dict[str, tuple[Architecture, bool]] = {
+    "qwen2": (
+        Architecture(
+            layers=3, hidden=60, heads=5, kv_heads=1, head_dim=24, mlp=72, vocab=333,
+            context=48, rope_theta=10_000.0, norm_epsilon=1e-6, qkv_bias=True, query_scaled=False,
+        ),
+        True,
+    ),
+    "qwen3": (
+        Architecture(
+            layers=5, hidden=56, heads=6, kv_heads=3, head_dim=32, mlp=90, vocab=351, context=64,
+            rope_theta=1e6, norm_epsilon=1e-6, tied=True, qk_norm=True, query_scaled=False,
+        ),
+        False,
+    ),
+    "llama_unscaled_linear_rope": (
+        Architecture(
+            layers=3, hidden=64, heads=4, kv_heads=2, head_dim=40, mlp=72, vocab=310, context=64,
+            rope_theta=10_000.0, norm_epsilon=1e-5, query_scaled=False, rope_linear=4.0,
+        ),
+        True,
+    ),
+}  # fmt: skip
+"""The same of other families than MaxText's llama2 block."""
 ROWS = {"padded_vocabulary": 339}
 """Entries of the tokenizer, where these are fewer than the model's."""
 

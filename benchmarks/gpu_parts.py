@@ -1,0 +1,97 @@
+"""The parts of `benchmarks.gpu`: their commands, their order and their shares of the time.
+
+A part is a command that prints lines of JSON on its standard output, each as soon as it is known,
+takes ``--device``, ``--home`` and, where it reads text, ``--data``, and makes everything else
+itself. Its log goes to its standard error.
+"""
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pretrain_gpu import smi
+from tinymathreason import processor, provenance
+from tinymathreason.cli import InputError
+from tinymathreason.config import nearest
+
+CARD = (
+    "name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem",
+    "power.limit", "compute_cap",
+)  # fmt: skip
+"""What nvidia-smi is asked: MiB, MHz and watts."""
+PACKAGES = (
+    "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "tokamax", "maxtext", "flax",
+    "transformer-engine-jax", "torch", "triton", "flash-attn", "transformers", "trl", "peft",
+    "bitsandbytes", "accelerate", "lm-eval", "vllm",
+)  # fmt: skip
+"""Packages whose versions decide the speed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuPart:
+    """One part: a command that prints lines of JSON."""
+
+    name: str
+    command: Sequence[str]
+    weight: float
+    """Its share of the time: the seconds that it should need on one H100."""
+    least: float = 0.0
+    """Seconds without which it could not tell anything."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def module(name: str, *arguments: object) -> list[str]:
+    """The command of a module with arguments."""
+    return [sys.executable, "-m", name, *map(str, arguments)]
+
+
+def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
+    """All parts, the most important first, working below ``home``."""
+    text = ["--data", data] if data else []
+
+    def part(name: str, of: str, weight: float, *arguments: object, **rest: Any) -> GpuPart:
+        common = ["--device", device, "--home", home / name]
+        return GpuPart(name=name, command=module(of, *common, *arguments), weight=weight, **rest)
+
+    return [
+        part("pretraining", "benchmarks.pretrain_gpu", 120, *text, least=60),
+        part("fine-tuning", "benchmarks.sft", 120, *text, least=60),
+    ]
+
+
+def chosen(listed: Sequence[GpuPart], names: Sequence[str]) -> list[GpuPart]:
+    """The parts with these names, in their own order; `InputError` for an unknown name."""
+    known = [part.name for part in listed]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--only: no part {name!r}; {nearest(name, known)}")
+    return [part for part in listed if part.name in names]
+
+
+def describe_host(device: str) -> dict[str, Any]:
+    """The card, its driver and clocks, the processor, and the versions that decide the speed.
+
+    Raises `InputError` without a GPU when ``device`` is ``cuda``.
+    """
+    versions: dict[str, str] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    card = None
+    if device == "cuda":
+        values = [value.strip() for value in smi(",".join(CARD)).split(",")]
+        card = dict(zip(CARD, values, strict=True))
+    return {
+        "device": device,
+        "card": card,
+        "processor": processor.record().name,
+        "cores": processor.usable_cores(),
+        "commit": provenance.commit(),
+        "versions": versions,
+    }

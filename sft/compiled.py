@@ -1,0 +1,71 @@
+"""Decoder layers compiled by torch.compile, and packed batches of one length for them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sft.attention import VARLEN
+
+
+def wanted(asked: bool | None, trainer: Any) -> bool:
+    """Whether the layers are compiled: what the user ``asked`` for, else where it is known to help.
+
+    That is beside `VARLEN` attention, which torch.compile knows, with whole weights.
+    """
+    if asked is not None:
+        return asked
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    quantised = getattr(trainer.model, "is_quantized", False)
+    return trainer.model.config._attn_implementation == VARLEN and not (sharded or quantised)
+
+
+def compile_layers(model: Any, backend: str = "inductor") -> int:
+    """Compile each decoder layer in place; returns their number.
+
+    All layers share one program, since they have the same shapes, so it is made once. The rest of
+    the model is a few operations, among them TRL's head, whose shapes differ in every batch.
+    """
+    names = set(model._no_split_modules or ())
+    layers = [layer for layer in model.modules() if type(layer).__name__ in names]
+    for layer in layers:
+        layer.compile(backend=backend)
+    return len(layers)
+
+
+@dataclass
+class FixedLength:
+    """Fills up packed batches to the length of their rows: a program is made for one length.
+
+    What is filled up is one more conversation, without a target.
+    """
+
+    collator: Any
+    """TRL's collator of packed rows."""
+    row: int
+    """Tokens of a full row."""
+    padding: int
+    """Id of the padding token."""
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """A batch of the shape (1, rows x row)."""
+        import torch
+
+        batch: dict[str, Any] = self.collator(examples)
+        length = batch["input_ids"].shape[1]
+        missing = len(examples) * self.row - length
+        if missing <= 0:
+            return batch
+        fill = {
+            "input_ids": torch.full((1, missing), self.padding),
+            "labels": torch.full((1, missing), -100),
+            "position_ids": torch.arange(missing)[None],
+            "seq_idx": torch.full((1, missing), len(batch["cu_seq_lens_q"]) - 1),
+        }
+        for key, values in fill.items():
+            batch[key] = torch.cat([batch[key], values.to(batch[key].dtype)], dim=1)
+        ends = batch["cu_seq_lens_q"]
+        ends = torch.cat([ends, torch.tensor([length + missing], dtype=ends.dtype)])
+        batch["cu_seq_lens_q"] = batch["cu_seq_lens_k"] = ends
+        longest = max(batch["max_length_q"], missing)
+        batch["max_length_q"] = batch["max_length_k"] = longest
+        return batch

@@ -1,0 +1,228 @@
+"""The attention of packed rows: chosen by the hardware, equal to sdpa, and without a mask."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from sft import attention, checks, compiled, isolation
+from sft.run import Sft
+from tests.support import varlen
+from tinymathreason.cli import InputError
+
+pytestmark = [
+    pytest.mark.processor,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
+
+LENGTHS = [5, 17, 1, 9]
+
+
+@pytest.fixture
+def model(model_dir):
+    """The small model with varlen attention, on a stand-in for its kernels."""
+    varlen.install()
+    attention.register()
+    varlen.calls.clear()
+    return AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation="varlen")
+
+
+def collator(fixed: int | None = None):
+    made = DataCollatorForLanguageModeling(0, padding_free=True)
+    return compiled.FixedLength(made, fixed, 0) if fixed else made
+
+
+def packed(fixed: int | None = None):
+    ids = torch.randint(4, 320, (sum(LENGTHS),), generator=torch.Generator().manual_seed(0))
+    labels = [-100 if i % 3 == 0 else token for i, token in enumerate(ids.tolist())]
+    row = {"input_ids": ids.tolist(), "labels": labels, "seq_lengths": LENGTHS}
+    return collator(fixed)([row])
+
+
+def run(model, batch):
+    """Logits, loss, and the gradient of every weight."""
+    model.zero_grad()
+    labels = batch["labels"]
+    output = model(**{k: v for k, v in batch.items() if k != "labels"}, use_cache=False)
+    loss = torch.nn.functional.cross_entropy(output.logits[0, :-1], labels[0, 1:])
+    loss.backward()
+    return output.logits.detach(), loss.item(), [p.grad.clone() for p in model.parameters()]
+
+
+def test_logits_loss_and_gradients_are_those_of_sdpa(model) -> None:
+    logits, loss, gradients = run(model, packed())
+    model.set_attn_implementation("sdpa")
+    expected, same, others = run(model, packed())
+    torch.testing.assert_close(logits, expected, atol=2e-5, rtol=0)
+    assert loss == pytest.approx(same, abs=1e-6)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-3)
+
+
+def test_the_kernel_gets_the_bounds_of_each_conversation(model) -> None:
+    config = model.config
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        run(model, packed())
+    assert len(varlen.calls) == config.num_hidden_layers
+    width = config.head_dim
+    for call in varlen.calls:
+        assert call == {
+            "starts": [0, 5, 22, 23, 32], "same": True, "max": 17,
+            "causal": True, "scale": width**-0.5, "window": [-1, 0], "gqa": True,
+            "dtype": torch.bfloat16,
+            "shapes": (
+                (32, config.num_attention_heads, width), (32, config.num_key_value_heads, width)
+            ),
+        }  # fmt: skip
+
+
+# Where warnings are errors, torch.compile fails at one that it hides.
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+def test_compiled_layers_compute_the_same_and_are_made_once(model) -> None:
+    expected = run(model, packed(40))
+    assert compiled.compile_layers(model, backend="aot_eager") == model.config.num_hidden_layers
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    found = run(model, packed(40))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
+    torch.testing.assert_close(found[0], expected[0], atol=2e-5, rtol=0)
+    for gradient, other in zip(found[2], expected[2], strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-3)
+    torch.compiler.reset()
+
+
+def trainer(model, fixed: int | None = None):
+    accelerator = SimpleNamespace(autocast=contextlib.nullcontext, device=torch.device("cpu"))
+    return SimpleNamespace(model=model, data_collator=collator(fixed), accelerator=accelerator)
+
+
+@pytest.mark.parametrize("layers_compiled", [False, True])
+def test_the_check_runs_the_attention_itself(model, layers_compiled) -> None:
+    if layers_compiled:
+        compiled.compile_layers(model, backend="eager")
+    fixed = 32 if layers_compiled else None
+    state = torch.get_rng_state()
+    isolation.check_isolation(trainer(model, fixed))
+    assert model.training is False
+    assert model.config._attn_implementation == "varlen"
+    assert varlen.calls
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
+    varlen.install(leaky=True)
+    torch.compiler.reset()
+    with pytest.raises(InputError, match=r"attn_implementation varlen: .* would see one another"):
+        isolation.check_isolation(trainer(model, fixed))
+
+
+def test_logits_unlike_those_of_sdpa_are_refused(model, monkeypatch) -> None:
+    attend = varlen.attend
+    monkeypatch.setattr(
+        varlen, "attend", lambda *inputs: attend(*inputs[:5], inputs[5] * 9, *inputs[6:])
+    )
+    with pytest.raises(InputError, match="logits differ from those with sdpa"):
+        isolation.check_isolation(trainer(model))
+
+
+def test_sharded_weights_are_checked_on_a_small_model_of_the_class(model) -> None:
+    made = trainer(model)
+    made.accelerator.device = torch.device("meta")
+    state = torch.get_rng_state()
+    small = isolation._small(model, torch.device("cpu"))
+    assert type(small) is type(model)
+    assert len(small.model.layers) == 1
+    assert small.config._attn_implementation == "varlen"
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_batch_that_is_not_packed_is_refused_and_answers_use_sdpa(model) -> None:
+    ids = torch.tensor([[5, 6, 7], [0, 8, 9]])
+    mask = torch.tensor([[1, 1, 1], [0, 1, 1]])
+    with pytest.raises(ValueError, match="takes packed rows"):
+        model(input_ids=ids, attention_mask=mask)
+    with attention.plain(model):
+        answer = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=2)
+    assert answer.shape == (2, 5)
+    assert model.config._attn_implementation == "varlen"
+
+
+def test_filling_up_adds_no_target_and_no_conversation() -> None:
+    batch, plain = packed(48), packed()
+    assert batch["input_ids"].shape == batch["position_ids"].shape == (1, 48)
+    assert batch["seq_idx"][0, -1] == len(LENGTHS)
+    assert batch["cu_seq_lens_q"].tolist() == [0, 5, 22, 23, 32, 48]
+    assert batch["max_length_q"] == 17
+    assert (batch["labels"] != -100).sum() == (plain["labels"] != -100).sum()
+    assert list(checks.conversations(batch, 0)) == list(checks.conversations(plain, 0))
+    assert packed(32).keys() == plain.keys()
+
+
+def choice(monkeypatch, asked=None, packing=True, device="cuda", capability=(9, 0), bf16=True,
+           dtype=None, config=None):  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    training = SimpleNamespace(packing=packing, device=torch.device(device), bf16=bf16, fp16=False)
+    model = SimpleNamespace(attn_implementation=asked, dtype=dtype)
+    return attention.choose(training, model, config or LlamaConfig())
+
+
+def test_the_hardware_and_the_model_choose(monkeypatch) -> None:
+    for asked in (None, "auto", "varlen"):
+        assert choice(monkeypatch, asked) == attention.Choice("varlen")
+    assert choice(monkeypatch, bf16=False, dtype="bfloat16").name == "varlen"
+    assert choice(monkeypatch, "flash_attention_2").name == "flash_attention_2"
+    assert choice(monkeypatch, packing=False) == attention.Choice(None)
+    for reason, values in {
+        "needs an NVIDIA GPU": {"device": "cpu"},
+        "of Ampere or newer": {"capability": (7, 5)},
+        "bf16: true": {"bf16": False},
+        "heads of width 320": {"config": LlamaConfig(head_dim=320)},
+        "no sliding_window": {"config": MistralConfig(sliding_window=64)},
+        "no attention_dropout": {"config": LlamaConfig(attention_dropout=0.1)},
+    }.items():
+        found = choice(monkeypatch, **values)
+        assert found.name is None
+        assert reason in found.reason
+        with pytest.raises(InputError, match=f"attn_implementation: varlen: .*{reason}"):
+            choice(monkeypatch, "varlen", **values)
+    with pytest.raises(InputError, match="set packing: true"):
+        choice(monkeypatch, "varlen", packing=False)
+
+
+@pytest.mark.parametrize("name", ["varlen", "flex_attention", None, "sdpa", "eager"])
+def test_a_dense_mask_gets_one_row_at_a_time(name) -> None:
+    training = SimpleNamespace(
+        packing=True, per_device_train_batch_size=8, per_device_eval_batch_size=4,
+        gradient_accumulation_steps=2,
+    )  # fmt: skip
+    rows = attention.split(training, name)
+    sparse = name in ("varlen", "flex_attention")
+    assert rows == training.per_device_train_batch_size == (8 if sparse else 1)
+    assert training.gradient_accumulation_steps == (2 if sparse else 16)
+
+
+def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, model_dir, capsys) -> None:
+    tried = []
+
+    def make(self, session, examples, choice):
+        tried.append(choice)
+        if choice.name == "varlen":
+            raise RuntimeError("no kernel image\nis available")
+        return "trainer"
+
+    monkeypatch.setattr(Sft, "_trainer", make)
+    monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
+    training = SimpleNamespace(
+        packing=True, distributed_state=SimpleNamespace(is_main_process=False)
+    )
+    model = SimpleNamespace(
+        model_name_or_path=str(model_dir), model_revision="main", attn_implementation="auto"
+    )
+    session = SimpleNamespace(settings=SimpleNamespace(training=training, model=model))
+    assert Sft().make_trainer(session, None) == "trainer"
+    assert tried == [attention.Choice("varlen"), attention.Choice(None, "no kernel image")]
+    model.attn_implementation = "varlen"
+    with pytest.raises(InputError, match="attn_implementation: varlen: no kernel image"):
+        Sft().make_trainer(session, None)
