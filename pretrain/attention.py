@@ -132,9 +132,7 @@ def _kind(hardware: str) -> str:
 
 def _accepted(hardware: str) -> str:
     apart = [
-        name
-        for name, found in TABLE[_kind(hardware)].items()
-        if found.documents is Documents.APART
+        name for name, found in TABLE[_kind(hardware)].items() if found.documents is Documents.APART
     ]
     return f"accepted: {', '.join(apart)}"
 

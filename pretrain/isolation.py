@@ -121,7 +121,7 @@ def probe(value: str, hardware: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def interpreted() -> Iterator[None]:
-    """Within the block, kernels for a GPU run on a CPU: forward, slowly, in Pallas's interpreter."""
+    """Within the block, kernels for a GPU run forward on a CPU, in Pallas's slow interpreter."""
     from jax.experimental.pallas import tpu
     from tokamax import config
 

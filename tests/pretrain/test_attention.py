@@ -34,11 +34,14 @@ def test_what_mixes_documents_or_cannot_run_is_one_line(overrides, message) -> N
 
 
 def test_transformer_engine_needs_the_most_documents_of_a_row(monkeypatch) -> None:
-    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object())
     words = ["attention=cudnn_flash_te", "hardware=gpu_multiprocess"]
+    unset, given = (
+        overlay.load(OVERLAY, [*words, *more]) for more in ([], ["max_segments_per_seq=64"])
+    )
+    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda name: object())
     with pytest.raises(InputError, match=r"max_segments_per_seq .* \(got -1\)"):
-        attention.check(overlay.load(OVERLAY, words))
-    attention.check(overlay.load(OVERLAY, [*words, "max_segments_per_seq=64"]))
+        attention.check(unset)
+    attention.check(given)
 
 
 def test_rows_of_one_document_may_have_any_attention() -> None:
