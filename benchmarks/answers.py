@@ -108,9 +108,10 @@ def readers() -> dict[str, Callable[[str], Any]]:
     from data_prep import clean
     from evaluation import answers as evaluation
     from release.typeset import typeset
-    from sft.examples import Example, reason
+    from sft.examples import Example
     from sft.rewards import REWARDS
     from tinymathreason import answers, latex, spelling
+    from tinymathreason.chatml import conversation
 
     return {
         "canonical": answers.canonical,
@@ -120,7 +121,7 @@ def readers() -> dict[str, Callable[[str], Any]]:
         "plain_number": latex.plain_number,
         "normalise": spelling.normalise,
         "clean": clean.normalise,
-        "row": lambda text: reason(Example("benchmark", "?", text, "?"), set(), None),
+        "row": lambda text: Example.of("benchmark", conversation("?", clean.normalise(text))),
         "strict": evaluation.strict,
         "flexible": evaluation.flexible,
         "final": evaluation.final,

@@ -72,6 +72,12 @@ def chosen(listed: Sequence[GpuPart], names: Sequence[str]) -> list[GpuPart]:
     return [part for part in listed if part.name in names]
 
 
+def commit() -> str | None:
+    """The commit of this checkout, or of the one that `benchmarks.pack_gpu` packed."""
+    packed = Path(__file__).resolve().parent.parent / "COMMIT"
+    return packed.read_text(encoding="utf-8").strip() if packed.is_file() else provenance.commit()
+
+
 def describe_host(device: str) -> dict[str, Any]:
     """The card, its driver and clocks, the processor, and the versions that decide the speed.
 
@@ -92,6 +98,6 @@ def describe_host(device: str) -> dict[str, Any]:
         "card": card,
         "processor": processor.record().name,
         "cores": processor.usable_cores(),
-        "commit": provenance.commit(),
+        "commit": commit(),
         "versions": versions,
     }

@@ -6,14 +6,16 @@ python -m conversion.to_maxtext --model HF_DIR --output STEP_DIR [--scan-layers 
 import argparse
 import collections
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinymathreason import cli
+from tinymathreason import cli, provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory, write_text
+from tinymathreason.records.conversion import OpenModel
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ OVERLAY = "overlay.yml"
 """File in the output with the keys that make MaxText build this model."""
 TOKENIZER = "tokenizer"
 """Folder in the output for `conversion.to_hf`, with all of the model that is not weights."""
+_CACHED = re.compile(r".*/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]+)")
+"""The folder of a model in the hub's cache: organisation, name and commit."""
 
 
 def convert(
@@ -36,8 +40,11 @@ def convert(
     scan_layers: bool = True,
     allow_nonfinite: bool = False,
     force: bool = False,
+    name: str | None = None,
 ) -> None:
     """Write ``step_dir``, with float32 weights and without optimiser state.
+
+    ``name`` is the model's on the hub, for the record; by default `hub_name`.
 
     Raises `InputError` for a model that MaxText's Llama cannot hold, tensors that do not fit its
     config.json or are not finite (unless allowed), an existing ``step_dir`` (unless ``force``), and
@@ -59,6 +66,7 @@ def convert(
         for name, shape in tensors.shapes.items()
     )
     check_room(step_dir, sum(stored_bytes))
+    origin = provenance.record()
     with new_directory(step_dir, replace=force, inputs=[model]) as folder:
         arrays = (
             (path, to_array(array, tensors, sizes, allow_nonfinite))
@@ -68,6 +76,14 @@ def convert(
         keys = {"base_config": "base.yml", **sizes.maxtext_config(), "scan_layers": scan_layers}
         write_text(folder / OVERLAY, yaml.safe_dump(keys, sort_keys=False))
         companions.keep(model, folder / TOKENIZER, max(types, key=types.__getitem__))
+        OpenModel(
+            name=name or hub_name(model),
+            folder=str(model),
+            model_sha256=provenance.model_hash(model),
+            parameters=sizes.parameters,
+            maxtext={key: value for key, value in keys.items() if key != "base_config"},
+            provenance=origin,
+        ).write(folder / OpenModel.file)
     for dtype in types.keys() - {"float32"}:
         print(f"weights in {dtype} widened to float32, which holds each of their values")
     print(f"{sizes.parameters:,} parameters written")
@@ -76,6 +92,13 @@ def convert(
         f"load_parameters_path: {step_dir.resolve() / 'items'}; convert back with "
         f"--tokenizer {step_dir / TOKENIZER}"
     )
+
+
+def hub_name(model: Path) -> str:
+    """``ORG/NAME@COMMIT`` of a folder in the hub's cache; else the folder's own name."""
+    place = model.resolve()
+    match = _CACHED.fullmatch(place.as_posix())
+    return f"{match[1]}/{match[2]}@{match[3]}" if match else place.name
 
 
 def scales_back(tensors: "TensorFiles", sizes: "Architecture") -> bool:
@@ -133,6 +156,9 @@ def main(argv: Sequence[str]) -> None:
         default="true",
         help="whether to stack the layers, as the overlay's scan_layers says; default true",
     )
+    parser.add_argument(
+        "--name", metavar="ORG/NAME[@COMMIT]", help="the model's name on the hub, for the records"
+    )
     parser.add_argument("--allow-nonfinite", action="store_true", help="convert NaN and infinity")
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     arguments = parser.parse_args(argv)
@@ -142,6 +168,7 @@ def main(argv: Sequence[str]) -> None:
         arguments.scan_layers == "true",
         arguments.allow_nonfinite,
         arguments.force,
+        arguments.name,
     )
 
 

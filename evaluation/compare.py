@@ -1,6 +1,6 @@
 """Command: compare two models by their answers to the same problems.
 
-python -m evaluation.compare A B [--metric NAME] [--show N] [--output FILE]
+python -m evaluation.compare A B [--metric NAME] [--show N] [--output FILE] [--not-below]
 """
 
 import argparse
@@ -214,6 +214,11 @@ def main(argv: Sequence[str]) -> None:
         "--show", type=int, default=0, metavar="N", help="print N problems won and N lost"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for the result")
+    parser.add_argument(
+        "--not-below",
+        action="store_true",
+        help="fail when B is below A: when the interval of the difference lies below zero",
+    )
     arguments = parser.parse_args(argv)
     if arguments.show < 0:
         parser.error(f"--show: must not be negative (got {arguments.show})")
@@ -223,6 +228,11 @@ def main(argv: Sequence[str]) -> None:
     print(_report(result))
     if arguments.show:
         print(_show(result, arguments.show))
+    if arguments.not_below and result["high"] < 0:
+        raise InputError(
+            f"{arguments.b}: below {arguments.a} by {-100 * result['difference']:.1f} points, "
+            f"{-100 * result['high']:.1f} at least by the interval"
+        )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ so a folder name such as ``d[1]`` must be escaped.
 """
 
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from typing import Any
 from data_prep.mixture import check_read
 from tinymathreason.cli import InputError
 from tinymathreason.listing import as_pattern, is_remote, literal
-from tinymathreason.records.mixture import Draws
+from tinymathreason.records.mixture import Draws, Mixture
+from tinymathreason.records.pretraining import MixtureHash
 
 MIXTURE = "grain_train_mixture_config_path"
 """MaxText's key for mixture.json."""
@@ -39,6 +41,31 @@ def check(config: Mapping[str, Any]) -> None:
             check_read(as_pattern(_absolute(pattern)))
             if not _matches(pattern):
                 raise InputError(f"{key}: no file matches {pattern}; build the mixture there first")
+
+
+def record(config: dict[str, Any]) -> MixtureHash | None:
+    """SHA-256 of the mixture's manifest.json and of its content; None without a mixture.
+
+    The content is the names, weights and records of the sources, so a mixture that was rebuilt or
+    moved is still the same. Without a manifest it is the bytes of mixture.json.
+    """
+    if not config[MIXTURE]:
+        return None
+    path = Path(config[MIXTURE])
+    manifest = path.with_name("manifest.json")
+    if not manifest.is_file():
+        return MixtureHash(manifest_sha256=None, content_sha256=_sha256(path.read_bytes()))
+    sources, draws = Mixture.load(manifest).sources, Draws.load(path).root
+    if unknown := draws.keys() - sources.keys():
+        raise InputError(f"{path}: {', '.join(sorted(unknown))}: not in {manifest.name} beside it")
+    content = [
+        [name, draw.weight, [[s.path, s.sha256] for s in sources[name].shards]]
+        for name, draw in draws.items()
+    ]
+    return MixtureHash(
+        manifest_sha256=_sha256(manifest.read_bytes()),
+        content_sha256=_sha256(json.dumps(content).encode()),
+    )
 
 
 def arguments(config: Mapping[str, Any], folder: Path) -> list[str]:
@@ -114,3 +141,7 @@ def _finds_all(pattern: str) -> bool:
     except RuntimeError:  # the home directory of an unknown user
         return False
     return set(map(os.path.realpath, files)) == set(map(os.path.realpath, _matches(pattern)))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

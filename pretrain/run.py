@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 import math
 import re
 import time
@@ -13,14 +12,20 @@ from typing import Any
 
 from etils import epath
 
+from pretrain import mixture
 from pretrain.model import Model
 from tinymathreason import provenance
 from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
 from tinymathreason.records.base import Record
-from tinymathreason.records.mixture import Draws, Mixture
-from tinymathreason.records.pretraining import Configuration, MixtureHash, StartRecord, Starts
+from tinymathreason.records.pretraining import (
+    Configuration,
+    MixtureHash,
+    StartRecord,
+    Starts,
+    StartWeights,
+)
 
 DECISIVE = (
     "base_", "head_dim", "vocab_size", "max_target_length", "decoder_block", "rope_", "scan_layers",
@@ -30,7 +35,7 @@ DECISIVE = (
     "logits_via_embedding", "normaliz", "mlp_", "dropout_rate", "enable_dropout", "packing",
     "add_bos", "add_eos", "tokenize_train_data", "eod_mask_loss", "reset_attention_mask",
     "trainable_parameters_mask", "skip_step_", "quantization", "final_logits_soft_cap",
-    "attn_logits_soft_cap", "grain_worker_count",
+    "attn_logits_soft_cap", "grain_worker_count", "load_parameters_path",
 )  # fmt: skip
 """Prefixes of the keys that decide the weights. Other keys may change between two starts."""
 
@@ -160,31 +165,6 @@ def check_parameters(config: dict[str, Any], step: int) -> int | None:
     return count
 
 
-def mixture_record(config: dict[str, Any]) -> MixtureHash | None:
-    """SHA-256 of the mixture's manifest.json and of its content; None without a mixture.
-
-    The content is the names, weights and records of the sources, so a mixture that was rebuilt or
-    moved is still the same. Without a manifest it is the bytes of mixture.json.
-    """
-    if not config["grain_train_mixture_config_path"]:
-        return None
-    path = Path(config["grain_train_mixture_config_path"])
-    manifest = path.with_name("manifest.json")
-    if not manifest.is_file():
-        return MixtureHash(manifest_sha256=None, content_sha256=_sha256(path.read_bytes()))
-    sources, draws = Mixture.load(manifest).sources, Draws.load(path).root
-    if unknown := draws.keys() - sources.keys():
-        raise InputError(f"{path}: {', '.join(sorted(unknown))}: not in {manifest.name} beside it")
-    content = [
-        [name, draw.weight, [[s.path, s.sha256] for s in sources[name].shards]]
-        for name, draw in draws.items()
-    ]
-    return MixtureHash(
-        manifest_sha256=_sha256(manifest.read_bytes()),
-        content_sha256=_sha256(json.dumps(content).encode()),
-    )
-
-
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -217,8 +197,8 @@ def check_resumable(
         for name, value in (("hosts", hosts), ("devices", devices)):
             if value is not None and value != getattr(last, name):
                 changed.append(f"{name} were {getattr(last, name)}, are {value}")
-        mixture = mixture_record(config)
-        if _content(mixture) != _content(last.mixture):
+        found = mixture.record(config)
+        if _content(found) != _content(last.mixture):
             changed.append(
                 f"the mixture {config['grain_train_mixture_config_path']} has other records or "
                 "weights"
@@ -230,8 +210,8 @@ def check_resumable(
         )
 
 
-def _content(mixture: MixtureHash | None) -> str | None:
-    return mixture.content_sha256 if mixture else None
+def _content(found: MixtureHash | None) -> str | None:
+    return found.content_sha256 if found else None
 
 
 def starts(config: dict[str, Any]) -> list[StartRecord]:
@@ -243,7 +223,14 @@ def starts(config: dict[str, Any]) -> list[StartRecord]:
 class StartWriter:
     """The record of one start of a run. With several hosts, only one of them writes it."""
 
-    def __init__(self, config: dict[str, Any], hosts: int, devices: int, device: str) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        hosts: int,
+        devices: int,
+        device: str,
+        weights: StartWeights | None = None,
+    ) -> None:
         """Append an entry to provenance.json, and write config.json if it does not exist yet.
 
         ``end``, ``outcome`` and ``step`` are null until `end`, and stay null after a kill.
@@ -262,8 +249,9 @@ class StartWriter:
             device=device,
             arithmetic=config["dtype"],
             changed={key: value for key, value in config.items() if first.get(key) != value},
-            mixture=mixture_record(config),
+            mixture=mixture.record(config),
             tokenizer_sha256=_sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,
+            weights=None if saved else weights,
             resumed_from=saved[-1] if saved else None,
             end=None,
             outcome=None,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import attention, blocks, mixture, overlay, run
+from pretrain import attention, blocks, mixture, overlay, padding, run, start
 from tinymathreason import vocabulary
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
@@ -49,8 +49,9 @@ def check_inputs(config: dict[str, Any]) -> None:
         )
     tokenizer = str(config["tokenizer_path"])
     if config["tokenizer_type"] == "huggingface" and "://" not in tokenizer:
-        # Conversion checks this too, but only after the run.
-        vocabulary.check_size(Path(tokenizer), config["vocab_size"])
+        # Conversion checks this too, but only after the run. An open model may have more rows.
+        check = vocabulary.check_fits if config[start.KEY] else vocabulary.check_size
+        check(Path(tokenizer), config["vocab_size"])
 
 
 class FirstCheckpointCheck(threading.Thread):
@@ -145,6 +146,8 @@ def train(path: Path, overrides: Sequence[str], block_sizes: str = blocks.MODES[
         return
     for step in saved[-1:]:
         run.check_parameters(config, step)
+    if not saved:
+        start.check(config)
     if config["hardware"] != "tpu":
         # Otherwise jax searches for a TPU for ten seconds.
         os.environ.setdefault("JAX_PLATFORMS", "cpu" if on_cpu else "cuda,cpu")
@@ -154,11 +157,15 @@ def train(path: Path, overrides: Sequence[str], block_sizes: str = blocks.MODES[
         # Orbax refuses relative folders.
         output = Path(config["base_output_directory"]).resolve()
         arguments.append(mixture.argument("base_output_directory", str(output)))
+    if config[start.KEY] and "://" not in config[start.KEY]:
+        weights = Path(config[start.KEY]).resolve()
+        arguments.append(mixture.argument(start.KEY, str(weights)))
 
     from absl import app
 
     with tempfile.TemporaryDirectory() as folder, handled_sigterm(config):
         arguments += mixture.arguments(config, Path(folder))
+        arguments += padding.arguments(config, Path(folder))
         app.run(
             functools.partial(_train, config, block_sizes),
             argv=["maxtext.train", str(path), *arguments],
@@ -173,22 +180,26 @@ def _train(config: dict[str, Any], block_sizes: str, argv: Sequence[str]) -> int
     trainer = _trainer(config)
     resolved, recorder = trainer.initialize(argv)
     run.check_resumable(config, jax.process_count(), jax.device_count())
-    start = None
+    writer = None
     if jax.process_index() == 0:
         run.set_aside_incomplete(config)
-        start = run.StartWriter(
-            config, jax.process_count(), jax.device_count(), jax.devices()[0].device_kind
+        writer = run.StartWriter(
+            config,
+            jax.process_count(),
+            jax.device_count(),
+            jax.devices()[0].device_kind,
+            weights=None if run.checkpoints(config) else start.record(config),
         )
     if jax.process_count() > 1:
         # The other hosts must not see checkpoints that are being renamed.
         multihost_utils.sync_global_devices("run directory")
-    with recorded(config, start), blocks.chosen(config, block_sizes):
+    with recorded(config, writer), blocks.chosen(config, block_sizes):
         trainer.record_goodput(recorder, trainer.RECORD_JOB_START_TIME)
         with trainer.maybe_monitor_goodput(resolved):
             trainer.get_train_func(resolved, recorder, argv)()
     saved = run.checkpoints(config)
     preempted = bool(saved) and multihost_utils.reached_preemption_sync_point(saved[-1])
-    return exit_status(config, start, saved, preempted)
+    return exit_status(config, writer, saved, preempted)
 
 
 def _trainer(config: dict[str, Any]) -> Any:
@@ -214,20 +225,20 @@ def _trainer(config: dict[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def recorded(config: dict[str, Any], start: run.StartWriter | None) -> Iterator[None]:
+def recorded(config: dict[str, Any], writer: run.StartWriter | None) -> Iterator[None]:
     """Check the first checkpoint of the training in the block, and record its failure.
 
-    ``start`` is None on hosts that write no record. An OSError is raised as a RuntimeError: during
+    ``writer`` is None on hosts that write no record. An OSError is raised as a RuntimeError: during
     training it is a crash, and `cli.run` must not report it as wrong input.
     """
-    check = FirstCheckpointCheck(config, functools.partial(exit_now, start)) if start else None
+    check = FirstCheckpointCheck(config, functools.partial(exit_now, writer)) if writer else None
     if check:
         check.start()
     try:
         yield
     except BaseException as error:
-        if start:
-            start.end(f"failed: {type(error).__name__}: {error}")
+        if writer:
+            writer.end(f"failed: {type(error).__name__}: {error}")
         if isinstance(error, OSError):
             raise RuntimeError(f"training failed: {error}") from error
         raise
@@ -235,24 +246,24 @@ def recorded(config: dict[str, Any], start: run.StartWriter | None) -> Iterator[
         check.close()
 
 
-def exit_now(start: run.StartWriter, error: InputError) -> None:
+def exit_now(writer: run.StartWriter, error: InputError) -> None:
     """End the process with a one-line error, because MaxText's training loop cannot be stopped."""
-    start.end(f"failed: {error}")
+    writer.end(f"failed: {error}")
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(2)
 
 
 def exit_status(
-    config: dict[str, Any], start: run.StartWriter | None, saved: Sequence[int], preempted: bool
+    config: dict[str, Any], writer: run.StartWriter | None, saved: Sequence[int], preempted: bool
 ) -> int:
-    """The exit status of a training that returned; also records the outcome in ``start``.
+    """The exit status of a training that returned; also records the outcome in ``writer``.
 
     MaxText returns after the last step, after saving because of a preemption, and when the data
     ran out or could not be read. The last case raises `InputError`.
     """
     finished = bool(saved) and saved[-1] >= run.last_step(config)
-    if start:
-        start.end("finished" if finished else "preempted" if preempted else "ended early")
+    if writer:
+        writer.end("finished" if finished else "preempted" if preempted else "ended early")
     if finished:
         return 0
     if preempted:

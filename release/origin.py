@@ -1,10 +1,12 @@
 """The open model of others that a model comes from: its name, revision and licence.
 
-A model of the hub is named by the record of its fine-tuning. The folder of a model has no name and
-no revision, so that the user gives them. The licence is that of the model's own card.
+The record of the fine-tuning names a model of the hub, that of a continued pretraining the model
+that `conversion.to_maxtext` was told. The folder of a model has no name and no revision, so that
+the user gives them. The licence is that of the model's own card.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from release.lineage import PARITY, lineage, tuning_record
 from release.records import RunRecords
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_yaml
+from tinymathreason.provenance import model_hash
+from tinymathreason.records.pretraining import StartRecord
 
 LICENSE = "apache-2.0"
 """Of a model that was pretrained from nothing, unless the user names another."""
@@ -69,6 +73,21 @@ def origin(folder: Path) -> Origin | None:
     return None if (last / PARITY).is_file() else Origin(last)
 
 
+def continued(starts: Sequence[StartRecord]) -> Origin | None:
+    """The open model whose pretraining was continued; None when it began with none."""
+    weights = next((start.weights for start in starts if start.weights), None)
+    if weights is None or weights.model is None:
+        return None
+    name, _, revision = weights.model.partition("@")
+    folder = Path(weights.model_folder) if weights.model_folder else None
+    if folder and (
+        not (folder / "config.json").is_file() or model_hash(folder) != weights.model_sha256
+    ):
+        folder = None
+    # Without a name on the hub the record has that of the folder.
+    return Origin(folder, name if "/" in name else None, revision or None)
+
+
 def cached(name: str, revision: str) -> Path | None:
     """The folder of a model of the hub in this machine's cache; None when it is not there."""
     from huggingface_hub import snapshot_download
@@ -106,12 +125,12 @@ def beginning(records: RunRecords, base_model: str | None) -> Origin | None:
 
     Raises `InputError` for a ``base_model`` that does not fit the records.
     """
-    folders, configuration = records.folders, records.configuration
+    folders = records.folders
     found = origin(folders.model)
     if found is None and (folders.base / "config.json").is_file():
         found = origin(folders.base)
-    if found and not found.name and configuration and not configuration.begins_with_weights:
-        found = None  # our own base model, which has lost the record of its conversion
+    if records.starts and not (found and found.name):
+        found = continued(records.starts)  # a base without a proof of its conversion is ours, too
     if found is None and base_model is not None:
         raise InputError(
             f"--base-model {base_model!r}: by its records, {folders.model} began with no other"

@@ -5,11 +5,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinymathreason.chatml import IM_END, IM_START
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
     from sft.settings import Settings
+    from tinymathreason.chat import Chat
 
 ROWS = 64
 """Rows to check, evenly spread over the training set."""
@@ -77,8 +77,9 @@ def conversations(batch: Any, pad: int) -> Iterator[Conversation]:
                 yield ids[start:end].tolist(), labels[start:end].tolist()
 
 
-def check_conversation(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]) -> None:
-    """Raise `InputError` unless the loss sees exactly the answers with their stop tokens."""
+def check_conversation(chat: "Chat", ids: Sequence[int], labels: Sequence[int]) -> None:
+    """Raise `InputError` unless the loss sees exactly answers with their stop tokens."""
+    tokenizer = chat.tokenizer
     where = f"a training row, {show(tokenizer, ids[:40], [IGNORED] * 40)!r}..."
     if any(label not in (IGNORED, i) for i, label in zip(ids, labels, strict=True)):
         raise InputError(f"{where}: a label differs from the token at its place")
@@ -87,12 +88,12 @@ def check_conversation(tokenizer: Any, ids: Sequence[int], labels: Sequence[int]
     bos = tokenizer.bos_token_id
     if bos is not None and list(ids[:2]) == [bos, bos]:
         raise InputError(f"{where}: it begins with two {tokenizer.bos_token}; the template has one")
-    stop, start = tokenizer.convert_tokens_to_ids([IM_END, IM_START])
+    end = tokenizer.convert_ids_to_tokens(chat.stop)
     for seen, run in itertools.groupby(labels, key=lambda label: label != IGNORED):
         answer = list(run)
-        if seen and (answer[-1] != stop or start in answer):
+        if seen and (answer[-1] != chat.stop or chat.start in answer):
             text = show(tokenizer, answer, [IGNORED] * len(answer))
-            raise InputError(f"{where}: the loss would see {text!r}, not an answer with {IM_END}")
+            raise InputError(f"{where}: the loss would see {text!r}, not an answer with {end}")
 
 
 def show(tokenizer: Any, ids: Sequence[int], labels: Sequence[int], colour: bool = False) -> str:

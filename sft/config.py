@@ -22,6 +22,18 @@ class QuestionSource:
     """The column that holds the question."""
     answer: str = "answer"
     """The column that holds the worked answer."""
+    messages: str | None = None
+    """The column that holds a conversation, as messages of OpenAI's or of ShareGPT's form. Default:
+    without the columns of question and answer, ``messages``, ``conversations`` or ``conversation``;
+    without these, ``prompt`` and ``completion``, which are texts or messages."""
+    turns: Literal["all", "last"] = "all"
+    """Which of the assistant's turns the loss sees."""
+    final_line: bool | None = None
+    """Whether the last answer must tell a final answer, which then gets a line of its own:
+    ``#### 42``. Default: true for questions with answers, false for messages and prompts."""
+    strict: bool = False
+    """Whether a row that cannot be read as text ends the preparation. Otherwise it is rejected, and
+    its reason counted."""
     group: str | None = None
     """A column whose value is the same in all variants of a question: variants go to the same
     split. Default: the question itself."""
@@ -35,8 +47,8 @@ class QuestionSource:
             raise ValueError("path is needed, except for format arithmetic, which has none")
         if self.format == "arithmetic" and self.examples is None:
             raise ValueError("format arithmetic is endless: set examples, the number of rows")
-        if self.format == "arithmetic" and (self.group or self.where):
-            raise ValueError("group and where name columns; format arithmetic has none")
+        if self.format == "arithmetic" and (self.group or self.where or self.messages):
+            raise ValueError("group, where and messages name columns; format arithmetic has none")
         if self.examples is not None and self.examples < 1:
             raise ValueError(f"examples must be at least 1 (got {self.examples})")
 
@@ -81,9 +93,10 @@ class TuningData:
     """Whether a question is also rejected when it nearly equals one of an earlier source."""
     data_seed: int = 0
     """Seed of the problem generator and of the choice of held-out questions."""
-    chat_template: Path = TEMPLATE
-    """Jinja template of the conversations, with a generation block around the text that the loss
-    sees. DPO and GRPO need the template that the model was fine-tuned with."""
+    chat_template: Path | None = None
+    """File with the Jinja template of the conversations. Default: the model's own, or the project's
+    (``tinymathreason/chat_templates/chatml.jinja``) for a model without one. If the template has
+    generation blocks, the loss sees the text in them; else the answers with their stop tokens."""
     accuracy: Accuracy | None = None
     """Accuracy to measure during training; none by default."""
 
@@ -92,7 +105,7 @@ class TuningData:
             raise ValueError("sources must name at least one source")
         if not 0 <= self.data_seed < 2**64:
             raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
-        if not self.chat_template.is_file():
+        if self.chat_template is not None and not self.chat_template.is_file():
             raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
         if self.accuracy is not None and self.accuracy.task is None and not self.HOLDS_OUT:
             raise ValueError("accuracy: there are no held-out examples here; name a task")

@@ -53,6 +53,8 @@ def held_out_problems(folder: Path) -> list[NumericProblem]:
     table = _table(folder, "eval", ["messages"])
     problems: dict[str, NumericProblem] = {}
     for messages in table["messages"].to_pylist():
+        if [message["role"] for message in messages] != ["user", "assistant"]:
+            continue
         question, answer = messages[0]["content"], read_final(messages[-1]["content"])
         if answer is not None:
             problems.setdefault(question, NumericProblem(question, answer))

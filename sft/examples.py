@@ -1,43 +1,76 @@
-"""Reads question sets: each row becomes an example with one final line, or is rejected."""
+"""Reads question sets: each row becomes an example or is rejected, for a reason that is counted."""
 
 import fnmatch
 import hashlib
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import QuestionIndex, questions
 from sft.config import QuestionSource, TuningData
+from sft.conversations import Form, UnusableError
 from tinymathreason.answers import ContradictionError, canonical
 from tinymathreason.arithmetic import problems
-from tinymathreason.rows import read_columns
+from tinymathreason.chatml import Messages, conversation
+from tinymathreason.listing import list_files, warn_empty
+from tinymathreason.rows import RawRow, Row, column_names, records
 
 
 @dataclass(slots=True)
 class Example:
-    """A question of a source and its worked answer."""
+    """A conversation of a source."""
 
     source: str
     """Name of the source."""
     question: str
-    """The question, normalised."""
+    """The question, normalised; of a conversation, all that the assistant did not write."""
     solution: str
-    """The worked answer with the canonical final line; unchanged if the example is rejected."""
+    """The worked answer with the canonical final line; of a conversation, the last answer."""
     group: str
     """A text that is the same in all variants of a question."""
+    messages: Messages
+    """The conversation, normalised; empty if the row has none."""
     reason: str | None = None
     """Why it is rejected."""
     duplicate_of: str | None = None
     """The question of an earlier source, or of a benchmark, that it repeats."""
 
+    @classmethod
+    def of(
+        cls, source: str, messages: Messages, group: str = "", final_line: bool = True
+    ) -> "Example":
+        """The example of a conversation as `sft.conversations.tidy` leaves it.
+
+        With ``final_line`` the last answer gets its canonical final line, or there is a reason:
+        ``no_final_answer`` or ``contradictory_answer``.
+        """
+        asked = [turn["content"] for turn in messages if turn["role"] != "assistant"]
+        question, solution = "\n\n".join(asked), messages[-1]["content"]
+        example = cls(source, question, solution, group or question, messages)
+        if final_line:
+            try:
+                line = canonical(solution)
+            except ContradictionError:
+                example.reason = "contradictory_answer"
+                return example
+            if line is None:
+                example.reason = "no_final_answer"
+                return example
+            example.solution = line
+            example.messages = [*messages[:-1], {"role": "assistant", "content": line}]
+        return example
+
 
 def read(data: TuningData) -> Iterator[Example]:
     """Every row of every source in order; a row that cannot be an example has a reason.
 
-    Reasons: ``not_selected`` (``where``), ``invalid_unicode``, ``empty``, ``no_final_answer``,
-    ``contradictory_answer``, ``contaminated`` and ``exact_duplicate`` (question and answer).
-    Shows its progress. Raises `InputError` naming file and row if one cannot be read.
+    Reasons: ``not_selected`` (``where``), ``invalid_json``, ``not_text``, ``not_messages``,
+    ``unknown_role``, ``tool_calls``, ``invalid_unicode``, ``empty``, ``no_answer``,
+    ``no_final_answer``, ``contradictory_answer``, ``contaminated`` and ``exact_duplicate``.
+    Shows its progress. Raises `InputError` naming file and row for an unreadable file, a row
+    without the columns of its source in the first place, and, if a source is ``strict``, for a row
+    that is no text.
     """
     from tqdm import tqdm
 
@@ -45,49 +78,79 @@ def read(data: TuningData) -> Iterator[Example]:
     benchmarks = QuestionIndex(texts) if texts else None
     seen: set[bytes] = set()
     for name, source in data.sources.items():
-        rows = list(_rows(name, source, data.data_seed))
-        for question, answer, group, selected in tqdm(rows, desc=name, unit=" rows"):
-            example = Example(name, question, answer, group)
-            example.reason = reason(example, seen, benchmarks) if selected else "not_selected"
+        rows = itertools.islice(_examples(name, source, data.data_seed), source.examples)
+        for example in tqdm(list(rows), desc=name, unit=" rows"):
+            if example.reason is None:
+                example.reason = _repetition(example, seen, benchmarks)
             yield example
 
 
-def reason(example: Example, seen: set[bytes], benchmarks: QuestionIndex | None) -> str | None:
-    """Why an example is rejected, or None; normalises the example and adds it to ``seen``."""
-    if not is_unicode(example.question + example.solution + example.group):
-        return "invalid_unicode"
-    example.question, example.group = normalise(example.question), normalise(example.group)
-    solution = normalise(example.solution)
-    if not example.question or not solution:
-        return "empty"
-    try:
-        canonical_solution = canonical(solution)
-    except ContradictionError:
-        return "contradictory_answer"
-    if canonical_solution is None:
-        return "no_final_answer"
-    example.solution = canonical_solution
-    text = f"{example.question}\0{example.solution}"
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
+def _repetition(example: Example, seen: set[bytes], benchmarks: QuestionIndex | None) -> str | None:
+    """Why an example is known already, or None; adds it to ``seen``."""
+    texts = [turn["content"] for turn in example.messages]
+    digest = hashlib.sha256("\0".join(texts).encode("utf-8")).digest()
     if digest in seen:
         return "exact_duplicate"
     seen.add(digest)
     if benchmarks:
-        example.duplicate_of = benchmarks.found_in(f"{example.question}\n\n{example.solution}")
+        example.duplicate_of = benchmarks.found_in("\n\n".join(texts))
         if example.duplicate_of is not None:
             return "contaminated"
     return None
 
 
-def _rows(name: str, source: QuestionSource, seed: int) -> Iterator[tuple[str, str, str, bool]]:
-    """Question, worked answer, group, and whether ``where`` selects the row."""
+def _examples(name: str, source: QuestionSource, seed: int) -> Iterator[Example]:
+    """The example of every row, with the reason if the row itself is why it is rejected."""
     if source.path is None:
-        for problem in itertools.islice(problems(seed), source.examples):
-            yield problem.question, problem.solution, problem.question, True
+        for problem in problems(seed):
+            yield Example.of(name, conversation(problem.question, problem.solution))
         return
-    columns = [source.question, source.answer, source.group or source.question, *source.where]
-    rows = read_columns(f"sources.{name}.path", source.format, source.path, columns)
-    patterns = list(source.where.values())
-    for question, answer, group, *cells in itertools.islice(rows, source.examples):
-        selected = all(map(fnmatch.fnmatchcase, cells, patterns))
-        yield question, answer, group, selected
+    files = list_files(f"sources.{name}.path", source.path)
+    warn_empty(f"sources.{name}.path", files)
+    for file in files:
+        form = _form(file.path, source)
+        columns = [*form.columns, *([source.group] if source.group else []), *source.where]
+        for row in records(file.path, source.format, columns):
+            try:
+                yield _example(name, source, form, row)
+            except UnusableError as error:
+                fault = Row(file.path, row.number, (), error.reason, error.why, row.line)
+                if source.strict or error.reason == "unreadable_file":
+                    raise fault.error from error
+                yield Example(name, *_raw(form, row), "", [], error.reason)
+
+
+def _form(file: str, source: QuestionSource) -> Form:
+    """The form of a file, by the columns of its first row."""
+    row, present = column_names(file, source.format)
+    form = Form.of(source, present)
+    missing = [name for name in (source.group, *source.where) if name and name not in present]
+    if present and (form is None or missing):
+        wanted = missing[0] if missing else source.messages or source.question
+        raise replace(row, why=f"has no {wanted!r}; it has {', '.join(sorted(present))}").error
+    return form or Form((source.question, source.answer))
+
+
+def _example(name: str, source: QuestionSource, form: Form, row: RawRow) -> Example:
+    if row.fault is not None:
+        raise UnusableError(*row.fault)
+    if not isinstance(row.value, Mapping):
+        raise UnusableError("invalid_json", f"is {type(row.value).__name__}, expected an object")
+    for column, pattern in source.where.items():
+        value = row.value.get(column)
+        if value is None or not fnmatch.fnmatchcase(str(value), pattern):
+            return Example(name, *_raw(form, row), "", [], "not_selected")
+    group = row.value.get(source.group) if source.group else None
+    group = "" if group is None else str(group)
+    if not is_unicode(group):
+        raise UnusableError("invalid_unicode", f"has an unpaired surrogate in {source.group!r}")
+    final_line = form.is_questions if source.final_line is None else source.final_line
+    return Example.of(name, form.read(row.value), normalise(group), final_line)
+
+
+def _raw(form: Form, row: RawRow) -> tuple[str, str]:
+    """What a rejected row has in the columns of its source, for a reader of the rejected rows."""
+    values = row.value if isinstance(row.value, Mapping) else {}
+    cells = [values.get(column) for column in form.columns]
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    return texts[0], texts[1] if len(texts) > 1 else ""

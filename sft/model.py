@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tinymathreason.chat import Chat
-from tinymathreason.chatml import IM_END, conversation
+from tinymathreason.chatml import IM_END, IM_START, TEMPLATE, conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.weights import weight_files
@@ -59,40 +59,66 @@ def check_folder(folder: Path, weights: bool = True) -> None:
         weight_files(folder)
 
 
-def load_tokenizer(model: str, template: Path, revision: str = "main", weights: bool = True) -> Any:
+def load_tokenizer(
+    model: str, template: Path | None, revision: str = "main", weights: bool = True
+) -> Any:
     """The tokenizer of a folder or of ORG/NAME, with the chat template of a file.
 
-    ``weights`` is whether the folder must contain the model too. Raises `InputError` if a file is
-    missing, if padding and end-of-text are the same token, or if the template cannot be rendered,
-    hides the token that ends an answer from the loss, or adds a second beginning-of-text token.
+    Without ``template`` it keeps its own, or takes the project's if it has none. If it lacks the
+    special tokens of the project's template, they are added: ``new_tokens`` are their ids, for
+    which the model gets rows (`sft.embeddings`). Without a padding token it pads with end-of-text;
+    labels go by position, so no token is taken for padding. ``weights`` is whether the folder must
+    contain the model too.
+
+    Raises `InputError` if a file is missing, or if the template cannot be rendered, hides the token
+    that ends an answer from the loss, or if that of a file adds a second beginning-of-text token.
     """
-    from transformers import AutoTokenizer
+    from transformers import AddedToken, AutoTokenizer
 
     if Path(model).is_dir():
         check_folder(Path(model), weights)
     with loading(model):
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-    tokenizer.chat_template = template.read_text(encoding="utf-8")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise InputError(f"{model}: the tokenizer needs a padding token other than end-of-text")
-    stop = tokenizer.get_vocab().get(IM_END)
-    if stop is None:
-        raise InputError(f"{model}: the tokenizer has no {IM_END}, the token that ends an answer")
-    encoded = Chat(tokenizer, tokenizer.chat_template).encode([conversation("1 + 1?", "2")])[0]
-    answer = list(itertools.compress(encoded.ids, encoded.assistant_mask))
-    if answer[-1:] != [stop]:
-        raise InputError(
-            f"{template}: the loss would not see {IM_END} at the end of an answer; "
-            "put it inside the template's generation block"
+        own = tokenizer.get_chat_template() if tokenizer.chat_template else None
+    if template is None and own is None:
+        template = TEMPLATE
+    tokenizer.chat_template = own if template is None else template.read_text(encoding="utf-8")
+    tokenizer.new_tokens = []
+    if tokenizer.chat_template == TEMPLATE.read_text(encoding="utf-8"):
+        new = [token for token in (IM_START, IM_END) if token not in tokenizer.get_vocab()]
+        tokenizer.add_tokens([AddedToken(token, special=True) for token in new])
+        tokenizer.new_tokens = tokenizer.convert_tokens_to_ids(new)
+    origin = template or f"the chat template of {model}"
+    chat = _chat(tokenizer, origin)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = next(
+            i for i in (tokenizer.eos_token_id, chat.stop) if i is not None
         )
+    encoded = chat.encode([conversation("1 + 1?", "2")])[0]
+    answer = list(itertools.compress(encoded.ids, encoded.assistant_mask))
+    if answer[-1:] != [chat.stop]:
+        raise InputError(
+            f"{origin}: the loss would not see {tokenizer.convert_ids_to_tokens(chat.stop)} at the "
+            "end of an answer; put it inside the template's generation block"
+        )
+    if template is None:
+        return tokenizer  # apply_chat_template adds nothing before the text of a template
     bos = tokenizer.bos_token_id
     text = tokenizer.apply_chat_template(conversation("1 + 1?", "2"), tokenize=False)
     if bos is not None and tokenizer(text)["input_ids"][:2] == [bos, bos]:
         raise InputError(
-            f"{template}: it begins with {tokenizer.bos_token}, which the tokenizer of {model} "
+            f"{origin}: it begins with {tokenizer.bos_token}, which the tokenizer of {model} "
             "already puts before every text; there would be two: remove it from the template"
         )
     return tokenizer
+
+
+def _chat(tokenizer: Any, origin: Path | str) -> Chat:
+    """The tokenizer with its template; an error names where the template is from."""
+    try:
+        return Chat(tokenizer, tokenizer.chat_template)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from error
 
 
 def tokenizer_hash(tokenizer: Any) -> str:

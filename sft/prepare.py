@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from sft import command
 from sft.settings import parse
 from tinymathreason import cli, provenance
-from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory
 from tinymathreason.records.base import check_replaceable
@@ -33,11 +32,11 @@ from tinymathreason.writes import check_room
 if TYPE_CHECKING:
     from sft.config import SftData, TuningData
     from sft.examples import Example
-    from tinymathreason.chat import Chat
+    from tinymathreason.chat import Chat, Encoded
 
 BATCH = 2000
 """Examples tokenised together, and rows of a parquet row group."""
-FORM = 2
+FORM = 3
 """Version of the rules of preparation; examples made by an older version are stale."""
 REJECTED = "rejected.jsonl"
 """File with one line per rejected row: an `Example` with the reason."""
@@ -190,16 +189,18 @@ def _write(
             columns: dict[str, dict[str, list[Any]]] = {
                 split: {name: [] for name in SCHEMA.names} for split in SPLITS
             }
-            conversations = [conversation(e.question, e.solution) for e in batch]
-            for example, messages, encoded in zip(
-                batch, conversations, chat.encode(conversations), strict=True
-            ):
-                if max_length is not None and len(encoded.ids) > max_length:
+            for example, encoded in zip(batch, _encoded(chat, batch), strict=True):
+                if encoded is None:
+                    example.reason = "template"
+                elif max_length is not None and len(encoded.ids) > max_length:
                     example.reason = "too_long"
+                if encoded is None or example.reason:
                     rejected.append(example)
                     continue
+                if data.sources[example.source].turns == "last":
+                    encoded = encoded.last_turn
                 split = SPLITS[is_held_out(example.group, data.eval_fraction, data.data_seed)]
-                row = (encoded.ids, encoded.labels, messages, example.source)
+                row = (encoded.ids, encoded.labels, example.messages, example.source)
                 for name, value in zip(SCHEMA.names, row, strict=True):
                     columns[split][name].append(value)
                 kept[example.source].update({split: 1, "tokens": len(encoded.ids)})
@@ -224,6 +225,18 @@ def _write(
         )
     _check(counts)
     return counts
+
+
+def _encoded(chat: "Chat", batch: Sequence["Example"]) -> list["Encoded | None"]:
+    """The tokens of each conversation; None for one that the template does not accept."""
+    from tinymathreason.chat import TemplateError
+
+    try:
+        return list(chat.encode([example.messages for example in batch]))
+    except TemplateError:
+        if len(batch) == 1:
+            return [None]
+        return [encoded for example in batch for encoded in _encoded(chat, [example])]
 
 
 def _check(counts: dict[str, ExampleCounts]) -> None:

@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from sft.config import TuningData
+from sft.examples import Example
 from sft.prepare import select
-from tinymathreason.answers import PREFIX
+from tinymathreason.answers import PREFIX, ContradictionError, canonical
 from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 
@@ -32,14 +33,27 @@ def load(data: TuningData) -> tuple[list[Problem], dict[str, Counter[str]]]:
     problems: dict[str, Problem] = {}
     for example in examples:
         question = example.question
-        if any(token in question for token in SPECIAL_TOKENS):
+        answer = final_answer(example)
+        if answer is None:
+            counts[example.source]["no_final_answer"] += 1
+        elif any(token in question for token in SPECIAL_TOKENS):
             counts[example.source]["special_token"] += 1
         elif question in problems:
             counts[example.source]["repeated_question"] += 1
         else:
-            answer = example.solution.rpartition(f"\n{PREFIX}")[2].removeprefix(PREFIX)
             problems[question] = Problem(question, answer)
             counts[example.source]["kept"] += 1
     if not problems:
         raise InputError("sources: no problem is left in them")
     return list(problems.values()), counts
+
+
+def final_answer(example: Example) -> str | None:
+    """The final answer to a single question; None for other conversations and without one."""
+    if [message["role"] for message in example.messages] != ["user", "assistant"]:
+        return None
+    try:
+        solution = canonical(example.solution)
+    except ContradictionError:
+        return None
+    return solution and solution.rpartition(f"\n{PREFIX}")[2].removeprefix(PREFIX)

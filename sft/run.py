@@ -14,6 +14,7 @@ from sft.model import loading
 from sft.session import Algorithm, Examples, Session
 from sft.speed import CountsLater
 from tinymathreason import cli
+from tinymathreason.chat import Chat
 from tinymathreason.cli import InputError
 from tinymathreason.provenance import file_hash
 from tinymathreason.records import tuning
@@ -138,10 +139,11 @@ class Sft(Algorithm[SftData]):
 
 def check_rows(trainer: Any, tokenizer: Any) -> None:
     """Check rows as the trainer collates them, and print one with its mask."""
+    chat = Chat(tokenizer, tokenizer.chat_template)
     rows = checks.rows(trainer.train_dataset)
     conversations = list(checks.conversations(trainer.data_collator(rows), tokenizer.pad_token_id))
     for ids, labels in conversations:
-        checks.check_conversation(tokenizer, ids, labels)
+        checks.check_conversation(chat, ids, labels)
     colour = sys.stdout.isatty()
     print(f"A training row; the loss sees what is {'green' if colour else 'in [[ ]]'}:")
     print(checks.show(tokenizer, *conversations[0], colour), flush=True)

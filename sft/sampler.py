@@ -37,7 +37,7 @@ class Sampler:
         from evaluation.generate import Generator
 
         self._chat, self._samples, tokenizer = chat, sampling.samples, chat.tokenizer
-        self._stop = tokens(chat, "1 + 1?", "2")[1][-1]
+        self._stop = chat.stop
         self._model = Generator(folder, "plain").model
         ends = decoding.stop_ids(self._model, tokenizer, "chat")
         self._ends = {*ends, tokenizer.pad_token_id}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sft import attention, checkpoints, checks
 from sft.config import TuningData
+from sft.embeddings import add_rows
 from sft.finish import finish
 from sft.model import (
     check_vocabulary,
@@ -84,6 +85,8 @@ class Session[D: TuningData]:
                 peft_config=get_peft_config(model),
                 **arguments,
             )
+        if self.tokenizer.new_tokens:
+            add_rows(trainer.model, self.tokenizer.new_tokens)
         rows = trainer.model.get_input_embeddings().num_embeddings
         unused = check_vocabulary(self.tokenizer, rows)
         if unused and training.distributed_state.is_main_process:

@@ -3,23 +3,27 @@
 The ids are those of transformers' own ``apply_chat_template``, with two intended differences. The
 text of a message never becomes a control token, even if it contains the name of one. And the text
 is split where the assistant's part begins, as it is when the model answers a prompt.
+
+A template tells the assistant's parts by its generation blocks. Of a template without such blocks
+they are found: a part begins where the prompt for it ends, and it ends with the token that ends an
+answer. What the template makes of a conversation must show that, or the conversation is refused.
 """
 
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinymathreason.chatml import Messages
+from tinymathreason.chatml import Messages, conversation
 from tinymathreason.cli import InputError
 
 _PRIVATE = [chr(code) for code in range(0xE000, 0xF8FF)]
 _CACHED = 1_000_000  # token ids
-_PROBE: Messages = [
-    {"role": "user", "content": "What is 6 x 7?"},
-    {"role": "assistant", "content": "6 x 7 = 42.\n#### 42"},
-]
+_BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_QUESTION, _ANSWER = "What is 6 x 7?", "6 x 7 = 42.\n#### 42"
+_PROBE = conversation(_QUESTION, _ANSWER)
+_TAIL = 20  # characters of an answer's end that must be found in its part
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +33,40 @@ class Encoded:
     ids: list[int]
     """Token ids."""
     assistant_mask: list[bool]
-    """Whether each token is the assistant's, by the template's generation blocks."""
+    """Whether each token is the assistant's: of its answers, with the token that ends each."""
 
     @property
     def labels(self) -> list[int]:
         """The assistant's ids, which the loss is computed on, and -100 elsewhere."""
         return [i if own else -100 for i, own in zip(self.ids, self.assistant_mask, strict=True)]
 
+    @property
+    def last_turn(self) -> "Encoded":
+        """The same conversation, in which only the assistant's last turn is marked."""
+        mask = list(self.assistant_mask)
+        end = len(mask) - mask[::-1].index(True) if True in mask else 0
+        start = end
+        while start and mask[start - 1]:
+            start -= 1
+        return Encoded(self.ids, [start <= place < end for place in range(len(mask))])
+
+
+class TemplateError(InputError):
+    """The template cannot render a conversation, or does not show where its answers are."""
+
 
 class Chat:
     """A tokenizer with a chat template.
 
-    Raises `InputError` when the template cannot be rendered, when the tokenizer's ids of plain text
-    depend on the text before a control token, or when a control token is a single character.
+    Raises `InputError` when the template cannot be rendered or puts no control token after an
+    answer, when the tokenizer's ids of plain text depend on the text before a control token, or
+    when a control token is a single character.
     """
+
+    stop: int
+    """Id of the control token that ends an answer."""
+    start: int | None
+    """Id of the control token that begins the prompt for an answer; None without one."""
 
     def __init__(self, tokenizer: Any, template: str) -> None:
         import tokenizers
@@ -57,13 +81,26 @@ class Chat:
             )
         longest_first = sorted(self._special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._has_blocks = bool(_BLOCK.search(template))
         self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._plain.encode_special_tokens = True
         self._plain.no_truncation()
         self._plain.no_padding()
         self._known: dict[str, list[int]] = {}
         self._held = 0
-        expected = tokenizer(self._render(_PROBE, False)[0], add_special_tokens=False)["input_ids"]
+        text = self._text([*_PROBE, *conversation(_QUESTION)], False)
+        end = self._control.search(text.rpartition(_ANSWER)[2])
+        if end is None:
+            raise InputError(
+                "the chat template puts no special token of the tokenizer after an answer, so the "
+                "model could not learn where an answer ends"
+            )
+        self._stop_text, self.stop = end[0], self._special[end[0]]
+        question = conversation(_QUESTION)
+        prompt = self._text(question, True).removeprefix(self._text(question, False))
+        begin = self._control.search(prompt)
+        self.start = self._special[begin[0]] if begin else None
+        expected = tokenizer(self._text(_PROBE, False), add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
             raise InputError(
                 "the tokenizer encodes text after a control token differently from text alone; "
@@ -91,7 +128,10 @@ class Chat:
         mark = next((char for char in _PRIVATE if char not in everything), None)
         if mark is None:
             raise InputError("a message has every character of Unicode's private use area")
-        text, spans = self._render([self._marked(message, mark) for message in messages], prompt)
+        marked = [self._marked(message, mark) for message in messages]
+        text, spans = self._render(marked, prompt)
+        if not self._has_blocks:
+            spans = list(self._answers(marked, text))
         pieces = []
         places = {0, len(text)} | {place for span in spans for place in span}
         controls = {match.span() for match in self._control.finditer(text)}
@@ -115,6 +155,7 @@ class Chat:
         return marked
 
     def _render(self, messages: Messages, prompt: bool) -> tuple[str, list[tuple[int, int]]]:
+        """The text of a conversation, and the assistant's parts in it."""
         import jinja2
         from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -122,13 +163,35 @@ class Chat:
             texts, spans = render_jinja_template(
                 [messages],
                 chat_template=self.template,
-                return_assistant_tokens_mask=True,
+                return_assistant_tokens_mask=self._has_blocks,
                 add_generation_prompt=prompt,
                 **self.tokenizer.special_tokens_map,
             )
-        except jinja2.TemplateError as error:
-            raise InputError(f"the chat template cannot be rendered: {error}") from error
-        return texts[0], spans[0]
+        except (jinja2.TemplateError, TypeError) as error:
+            raise TemplateError(f"the chat template cannot be rendered: {error}") from error
+        return texts[0], spans[0] if self._has_blocks else []
+
+    def _text(self, messages: Messages, prompt: bool) -> str:
+        return self._render(messages, prompt)[0]
+
+    def _answers(self, messages: Messages, text: str) -> Iterator[tuple[int, int]]:
+        """The assistant's parts of a rendered conversation, by the prompts for them.
+
+        In the texts of the messages no name of a control token is whole, see `_marked`.
+        """
+        for number, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            prompt = self._text(messages[:number], True)
+            end = text.find(self._stop_text, len(prompt))
+            tail = message["content"].strip()[-_TAIL:]
+            part = text[len(prompt) : end].rstrip()
+            if end < 0 or not text.startswith(prompt) or not part.endswith(tail):
+                raise TemplateError(
+                    "the chat template does not show where an answer begins and ends; "
+                    "put a generation block around it, or take another template"
+                )
+            yield len(prompt), end + len(self._stop_text)
 
     def _learn(self, texts: Iterable[str]) -> None:
         """Encode the texts that are not cached, all in one call, so that all cores are used."""

@@ -106,6 +106,25 @@ def records(file: str, kind: str, columns: Sequence[str] | None = None) -> Itera
         yield RawRow(number, fault=("unreadable_file", _unreadable(error)))
 
 
+def column_names(file: str, kind: str) -> tuple[Row, list[str]]:
+    """The first row of a file that is an object, without texts, and its columns; none if no row is.
+
+    Raises the errors of `records`.
+    """
+    if kind == "parquet":
+        import pyarrow.parquet
+
+        try:
+            with open_file(file) as stream:
+                return Row(file, 0), list(pyarrow.parquet.read_schema(stream).names)
+        except pyarrow.ArrowException as error:
+            raise unreadable(file, 0, error).error from error
+    for row in records(file, kind):
+        if row.fault is None and isinstance(row.value, dict):
+            return Row(file, row.number, line=row.line), list(row.value)
+    return Row(file, 0), []
+
+
 def unreadable(file: str, number: int, error: Exception) -> Row:
     """The row from which on a file is unreadable."""
     return Row(file, number, reason="unreadable_file", why=_unreadable(error))

@@ -67,3 +67,12 @@ def check_size(folder: Path, vocab_size: int) -> dict[str, int]:
     if size != vocab_size:
         raise InputError(f"{folder}: the tokenizer has {size} entries, vocab_size is {vocab_size}")
     return ids
+
+
+def check_fits(folder: Path, vocab_size: int) -> dict[str, int]:
+    """`read`; `InputError` when it has more entries than ``vocab_size``, the rows of a model."""
+    ids = read(folder)
+    size = max(ids.values()) + 1
+    if size > vocab_size:
+        raise InputError(f"{folder}: the tokenizer has {size} entries, vocab_size is {vocab_size}")
+    return ids

@@ -22,9 +22,14 @@ SPARE = 0.05
 """Share of a card's memory that a step must leave free, for the error of the estimate."""
 WORTH = 0.005
 """A smaller share of the speed than this is not worth more memory."""
+ONE_CARD = ("flash", "autoselected")
+"""Attention that only one card can use: MaxText calls tokamax's kernel outside of ``shard_map``, so
+that XLA would gather the rows of all cards on each."""
+ON_NODES = ("dot_product", "cudnn_flash_te")
+"""Attention that works on several cards; the second one needs transformer_engine."""
 COLUMNS = (
-    "cards", "rows at a time", "parts", "remat_policy", "num_vocab_tiling", "peak memory, GB",
-    "estimated tokens/s", "estimated MFU", "days", "dollars", "a card-hour",
+    "cards", "attention", "rows at a time", "parts", "remat_policy", "num_vocab_tiling",
+    "peak memory, GB", "estimated tokens/s", "estimated MFU", "days", "dollars", "a card-hour",
 )  # fmt: skip
 
 
@@ -38,6 +43,11 @@ def forecast(
     card = target.card
     if card is None:
         raise InputError(f"{target.name}: the figures of this card are not known")
+    if target.chips > 1 and config["attention"] in ONE_CARD:
+        raise InputError(
+            f"attention: {config['attention']} is for one card, not for {target.name}; MaxText "
+            "would gather the rows of all cards on each: use dot_product or cudnn_flash_te"
+        )
     step = gpu_step.step(config, target.chips)
     estimate = step.time(card)
     model = step.model
@@ -77,14 +87,20 @@ def comparison(path: Path, config: Mapping[str, Any], cards: int) -> str:
     ``cards`` is the number for which the overlay is written: the sequences of a step stay the same.
     """
     rows = [
-        _row(best, target)
+        _row(_best(path, {**config, "attention": attention}, target, cards), target, attention)
         for card in CARDS.values()
         for count in COUNTS
         if count == 1 or card.link >= gpus.LINKED
         for target in [topology.find(f"{card.name}-{count}")]
-        for best in [_best(path, config, target, cards)]
+        for attention in _attentions(config, count)
     ]
     return markdown_table(COLUMNS, rows)
+
+
+def _attentions(config: Mapping[str, Any], chips: int) -> tuple[str, ...]:
+    """What is compared: the overlay's attention, or on several cards what works there."""
+    own = str(config["attention"])
+    return ON_NODES if chips > 1 and own in ONE_CARD else (own,)
 
 
 def _best(
@@ -122,12 +138,15 @@ def _settings(config: Mapping[str, Any], chips: int, cards: int) -> Iterator[dic
                     }
 
 
-def _row(best: tuple[Forecast, dict[str, Any]] | None, target: Topology) -> list[str]:
+def _row(
+    best: tuple[Forecast, dict[str, Any]] | None, target: Topology, attention: str
+) -> list[str]:
     if best is None:
-        return [target.name, "does not fit", *[""] * (len(COLUMNS) - 2)]
+        return [target.name, attention, "does not fit", *[""] * (len(COLUMNS) - 3)]
     figures, keys = best
     return [
         target.name,
+        attention,
         str(keys["per_device_batch_size"]),
         str(keys["gradient_accumulation_steps"]),
         keys["remat_policy"],

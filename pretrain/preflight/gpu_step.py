@@ -4,9 +4,9 @@ Nothing is compiled: XLA compiles for a GPU only where one is. The estimate foll
 trainer: AdamW on float32 weights, bfloat16 products, logits in float32, weights and optimiser state
 shared between the cards of a node (FSDP), gradients summed between nodes.
 
-The time is the arithmetic at `SHARE` of the card's peak, plus the optimiser's traffic, plus the
-bytes that the cards send. `SHARE` is what one measured run reached; `gpu_calibration` compares the
-estimates with that run and with others.
+The time is the arithmetic at `SHARE` of the card's peak, plus the traffic of the optimiser and of
+attention without a kernel, plus the bytes that the cards send. `SHARE` is what one measured run
+reached; `gpu_calibration` compares the estimates with that run and with others.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,8 @@ SHARE = 0.459
 """Share of the peak at which all arithmetic runs, as fitted to the run marked in gpu_runs.yaml."""
 TRAFFIC_SHARE = 0.8
 """Assumed share of a bandwidth that the optimiser and the collectives use."""
+SCORE_PASSES = 12
+"""Assumed times that the scores of ``attention: dot_product`` are read or written in float32."""
 CONTEXT = 0.6e9
 """Assumed bytes that CUDA and its libraries take on a card before the first array."""
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -68,7 +70,7 @@ class GpuStep:
     """The part of `matmul_flops` that the backward pass computes again."""
     attention_flops: float
     traffic: float
-    """Bytes that the optimiser and the sums of gradients read and write on one card."""
+    """Bytes that the optimiser, sums of gradients and attention's scores move on one card."""
     sent: float
     """Bytes that one card sends to the others of its node."""
     sent_between_nodes: float
@@ -117,6 +119,9 @@ def step(config: Mapping[str, Any], cards: int) -> GpuStep:
     repeated = 2.0 * tokens * model.layers * layer.repeated
     product = model.attention_flops_per_token / remat.USEFUL_PRODUCTS
     outside = (shared - 1) / shared
+    scores = 0.0
+    if config["attention"] == "dot_product":
+        scores = 4.0 * SCORE_PASSES * tokens * model.layers * model.heads * model.context
     return GpuStep(
         model=model,
         tokens=tokens * parts * cards,
@@ -126,7 +131,7 @@ def step(config: Mapping[str, Any], cards: int) -> GpuStep:
         attention_flops=parts * tokens * product * layer.attention_products,
         # AdamW reads weights, gradients and moments, and writes all but the gradients; a sum of
         # gradients reads two and writes one.
-        traffic=own * 4 * (7 + (3 * parts if parts > 1 else 0)),
+        traffic=own * 4 * (7 + (3 * parts if parts > 1 else 0)) + parts * scores,
         # Weights in bfloat16 forward and again backward; gradients in float32.
         sent=parts * model.parameters * (2 + 2 + 4) * outside,
         sent_between_nodes=parts * 2 * own * 4 * (nodes - 1) / nodes,

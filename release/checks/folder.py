@@ -21,7 +21,7 @@ CARD = "README.md"
 _BELONGS = re.compile(
     r"README\.md|LICENSE|NOTICE|config\.json|generation_config\.json|chat_template\.jinja"
     r"|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
-    r"|vocab\.json|merges\.txt|conversion\.json|(sft|dpo|grpo)\.json|curves\.png"
+    r"|vocab\.json|merges\.txt|tokenizer\.model|conversion\.json|(sft|dpo|grpo)\.json|curves\.png"
     r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
 )
 _STATE = re.compile(

@@ -1,7 +1,7 @@
 """The report of a pipeline's run: a table, a Markdown file and one HTML page."""
 
 LABELS = {
-    "model": "open model",
+    "open_model": "open model",
     "evaluate_start": "evaluation, open model",
     "to_maxtext": "conversion to MaxText",
     "and_back": "and back, with parity",

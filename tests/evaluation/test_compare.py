@@ -206,6 +206,17 @@ def test_the_command_tells_and_stores_the_difference(tmp_path, capsys) -> None:
     assert json.loads((tmp_path / "found.json").read_text()) == compare(a, b)
 
 
+def test_a_model_that_is_surely_below_fails_on_request(tmp_path, capsys) -> None:
+    a, b = write(tmp_path / "a", "1" * 15 + "0" * 5), write(tmp_path / "b", "1" * 5 + "0" * 15)
+    c = write(tmp_path / "c", "1" * 14 + "0" * 6)
+    main([str(a), str(b)])
+    for above, below in ((b, a), (a, c), (a, write(tmp_path / "same", "1" * 15 + "0" * 5))):
+        main([str(above), str(below), "--not-below"])  # better, hardly worse, and equal
+    with pytest.raises(InputError, match=r"b: below .*a by 50\.0 points, 2\d\.\d at least by the"):
+        main([str(a), str(b), "--not-below"])
+    assert "B - A -50.0 points" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

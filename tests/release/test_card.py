@@ -538,6 +538,38 @@ def test_an_open_model_is_named_with_its_licence(opened, capsys) -> None:
     assert (data.base_model, data.license) == ("org/Open-1B", "mit")
 
 
+def test_the_model_whose_pretraining_was_continued_is_named(run, capsys) -> None:
+    """By the record of the start, in which `conversion.to_maxtext` has its name."""
+    opened = shutil.copytree(run / "base", run / "open", ignore=lambda *_: ["conversion.json"])
+    (opened / "README.md").write_text("---\nlicense: mit\n---\n")
+    weights = {
+        "path": "maxtext/0/items",
+        "checkpoint_sha256": records.SHA,
+        "model": "org/Open-1B@abc",
+        "model_folder": str(opened),
+        "model_sha256": model_hash(opened),
+    }
+    path = run / "pretrain/provenance.json"
+    content = read_json(path)
+
+    def begin(**changed) -> str:
+        start = {**content["starts"][0], "weights": weights | changed}
+        write_json(path, {**content, "starts": [start, content["starts"][0]]})
+        shutil.rmtree(run / "card", ignore_errors=True)
+        return write(run, *(["--license", "mit"] if "model_sha256" in changed else []))
+
+    text = begin()
+    assert "begun with an open model, pretrained further on 3,000 tokens and tuned by" in text
+    assert "- **Name:** org/Open-1B\n- **Revision:** abc\n- **License:** mit\n" in text
+    assert "base_model: org/Open-1B\n" in text
+    assert "| its base | gsm8k" in squeezed(text)
+    assert "- **Folder:** open\n" in begin(model="open")
+    assert "name of the model that it began with" in capsys.readouterr().out
+    text = begin(model_sha256="0" * 64)  # another model is there now
+    assert "- **Name:** org/Open-1B\n- **Revision:** abc\n\n" in text
+    assert "pretrained from nothing" in begin(model=None)  # an earlier training's weights
+
+
 @pytest.mark.parametrize(
     "card_text", [None, "no metadata", "---\ntags: [a]\n---\n", "---\n- a\n---\n"]
 )

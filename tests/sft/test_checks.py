@@ -30,7 +30,7 @@ def row(tokenizer):
 
 
 def test_a_right_row_passes(tokenizer, row) -> None:
-    checks.check_conversation(tokenizer, *row)
+    checks.check_conversation(Chat(tokenizer, tokenizer.chat_template), *row)
 
 
 def without_stop(tokenizer, ids, labels):
@@ -54,16 +54,18 @@ def one_stop_of_two(tokenizer, ids, labels):
     ],
 )
 def test_a_wrong_row_is_reported(tokenizer, row, change, words) -> None:
+    chat = Chat(tokenizer, tokenizer.chat_template)
     with pytest.raises(InputError, match=words):
-        checks.check_conversation(tokenizer, *change(tokenizer, *row))
+        checks.check_conversation(chat, *change(tokenizer, *row))
 
 
 def test_two_beginnings_are_reported(model_dir, row) -> None:
     own = load_tokenizer(str(model_dir), TEMPLATE)
     own.bos_token = EOS
-    checks.check_conversation(own, [own.bos_token_id, *row[0]], [-100, *row[1]])
+    chat = Chat(own, own.chat_template)
+    checks.check_conversation(chat, [own.bos_token_id, *row[0]], [-100, *row[1]])
     with pytest.raises(InputError, match=r"begins with two <\|endoftext\|>"):
-        checks.check_conversation(own, [own.bos_token_id] * 2 + row[0], [-100] * 2 + row[1])
+        checks.check_conversation(chat, [own.bos_token_id] * 2 + row[0], [-100] * 2 + row[1])
 
 
 def test_conversations_of_a_batch(row) -> None:
@@ -165,19 +167,36 @@ def test_a_missing_shard_is_named(folder) -> None:
         load_tokenizer(str(folder), TEMPLATE)
 
 
-def test_padding_that_is_the_end_token_is_refused(folder) -> None:
+@pytest.mark.parametrize("pad", [IM_END, None])
+def test_one_token_may_end_a_text_end_an_answer_and_pad(folder, pad) -> None:
     config = json.loads((folder / "tokenizer_config.json").read_text())
-    config["pad_token"] = config["eos_token"]
+    config |= {"pad_token": pad, "eos_token": IM_END}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="padding token other than end-of-text"):
-        load_tokenizer(str(folder), TEMPLATE)
+    tokenizer = load_tokenizer(str(folder), TEMPLATE)
+    chat = Chat(tokenizer, tokenizer.chat_template)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == chat.stop
+    encoded = chat.encode([conversation("2 + 3?", "5")])[0]
+    assert encoded.labels[-2] == chat.stop
 
 
-def test_a_tokenizer_without_a_stop_token_is_refused(folder) -> None:
+def test_a_tokenizer_gets_the_control_tokens_that_the_template_needs(folder) -> None:
     text = (folder / "tokenizer.json").read_text().replace(IM_END, "<|end|>")
     (folder / "tokenizer.json").write_text(text)
-    with pytest.raises(InputError, match=r"has no <\|im_end\|>"):
-        load_tokenizer(str(folder), TEMPLATE)
+    tokenizer = load_tokenizer(str(folder), None)
+    assert tokenizer.new_tokens == [tokenizer.convert_tokens_to_ids(IM_END)] == [len(tokenizer) - 1]
+    assert Chat(tokenizer, tokenizer.chat_template).stop == tokenizer.new_tokens[0]
+
+
+def test_a_model_keeps_its_own_template(folder, tmp_path) -> None:
+    own = "{% for m in messages %}{{ m.content }}<|endoftext|>{% endfor %}"
+    (folder / "chat_template.jinja").write_text(own)
+    tokenizer = load_tokenizer(str(folder), None)
+    assert tokenizer.chat_template == own
+    assert Chat(tokenizer, own).stop == tokenizer.convert_tokens_to_ids(EOS)
+    assert load_tokenizer(str(folder), TEMPLATE).chat_template == TEMPLATE.read_text()
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    with pytest.raises(InputError, match=r"the chat template of .*/model: .*no special token"):
+        load_tokenizer(str(folder), None)
 
 
 def test_a_template_that_does_not_train_the_stop_token_is_refused(model_dir, tmp_path) -> None:

@@ -311,7 +311,7 @@ def test_an_empty_source_is_named(tmp_path, model_dir) -> None:
         ({"sources": {"a": {"format": "json", "path": "x", "examples": 0}}}, "at least 1"),
         (
             {"sources": {"a": {"format": "arithmetic", "examples": 9, "group": "g"}}},
-            "group and where name columns",
+            "group, where and messages name columns",
         ),
         (
             {"sources": {"a": {"format": "json", "path": "x", "anwser": "y"}}},
@@ -339,13 +339,68 @@ def test_bad_configurations_are_one_line(values, words) -> None:
     ("row", "words"),
     [
         ({"question": "q"}, r"a\.jsonl: row 1 has no 'answer'.* \(line 2\)"),
-        ({"question": 1, "answer": "a"}, r"a\.jsonl: row 1 has int .*\(line 2\)"),
+        ({"question": None, "answer": "a"}, r"a\.jsonl: row 1 has no 'question'; it is null"),
+        ({"question": {}, "answer": "a"}, r"a\.jsonl: row 1 has dict.*\(line 2\)"),
     ],
 )
-def test_bad_rows_are_named(tmp_path, model_dir, row, words) -> None:
+def test_bad_rows_of_a_strict_source_are_named(tmp_path, model_dir, row, words) -> None:
     with pytest.raises(InputError, match=words):
-        made(tmp_path, model_dir, {"a": [rows(1)[0], row]})
+        made(tmp_path, model_dir, {"a": [rows(1)[0], row]}, a={"strict": True})
     assert not (tmp_path / "out").exists()
+
+
+def test_bad_rows_are_counted(tmp_path, model_dir) -> None:
+    bad = [{"question": "q"}, {"question": None, "answer": "1"}, {"question": {}, "answer": "1"}]
+    bad += [5, {"question": "q", "answer": "1\n#### 1", "level": None}]
+    content = [{**row, "level": "Level 1"} for row in rows(60)]
+    bad[:3] = [{**row, "level": "Level 1"} for row in bad[:3]]
+    _, counts = made(tmp_path, model_dir, {"a": content + bad}, a={"where": {"level": "Level*"}})
+    assert counts["a"]["kept"] == 60
+    assert counts["a"]["rejected"] == {
+        "empty": 2, "invalid_json": 1, "not_selected": 1, "not_text": 1,
+    }  # fmt: skip
+
+
+def test_a_column_that_the_first_row_lacks_is_an_error(tmp_path, model_dir) -> None:
+    for more in ({"answer": "solution"}, {"where": {"level": "*"}}, {"messages": "turns"}):
+        with pytest.raises(
+            InputError, match=r"a\.jsonl: row 0 has no '.*; it has answer, question"
+        ):
+            made(tmp_path, model_dir, {"a": rows(60)}, a=more)
+
+
+def talk(number: int, names=("role", "content", "user", "assistant")):
+    role, content, user, assistant = names
+    return [
+        {role: user, content: f"What is {number} + 1?"},
+        {role: assistant, content: str(number + 1)},
+        {role: user, content: "And twice that?"},
+        {role: assistant, content: f"{2 * number + 2}"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda i: {"messages": talk(i), "id": i},
+        lambda i: {"conversations": talk(i, ("from", "value", "human", "gpt"))},
+        lambda i: {"prompt": talk(i)[:3], "completion": talk(i)[3:]},
+    ],
+)
+@pytest.mark.parametrize("turns", ["all", "last"])
+def test_conversations_are_learnt_turn_by_turn(tmp_path, model_dir, form, turns) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    source = {"turns": turns}
+    folder, counts = made(tmp_path, model_dir, {"a": map(form, range(60))}, a=source)
+    assert counts["a"]["kept"] == 60
+    for row in (row for split in stored(folder) for row in split):
+        number = int(row["messages"][1]["content"]) - 1
+        assert row["messages"] == talk(number)
+        seen = tokenizer.decode([label for label in row["labels"] if label != -100])
+        first = f"{number + 1}<|im_end|>" if turns == "all" else ""
+        assert seen == f"{first}{2 * number + 2}<|im_end|>"
 
 
 def test_nothing_left_is_reported(tmp_path, model_dir) -> None:

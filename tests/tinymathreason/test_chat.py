@@ -1,10 +1,13 @@
 """The assistant's tokens are marked, and no message can produce a control token."""
 
+import itertools
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymathreason.chat import Chat
+from tinymathreason.chat import Chat, TemplateError
 from tinymathreason.chatml import EOS, IM_END, IM_START, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
@@ -143,7 +146,104 @@ def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
     spaced.normalizer = tokenizers.normalizers.Prepend("x")
     wrapped = PreTrainedTokenizerFast(tokenizer_object=spaced)
     split = (
-        "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}{% endfor %}"
+        "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}"
+        "<|im_end|>{% endfor %}"
     )
     with pytest.raises(InputError, match="use a byte-level tokenizer"):
         Chat(wrapped, split)
+
+
+BARE = re.sub(r"\{%- (end)?generation %\}", "", TEMPLATE.read_text())
+"""The project's template without its generation blocks."""
+
+
+@given(conversations(hostile), st.booleans())
+def test_answers_are_found_where_generation_blocks_have_them(chat, bare, messages, prompt) -> None:
+    if prompt:
+        messages = messages[:-1]
+    assert bare.encode([messages], prompt) == chat.encode([messages], prompt)
+
+
+@pytest.fixture(scope="module")
+def bare(chat):
+    return Chat(chat.tokenizer, BARE)
+
+
+# The traits of open models' templates, with this tokenizer's control tokens: a system line of their
+# own; headers, and texts that are trimmed; brackets of plain text, and no prompt for an answer;
+# another name for the assistant, and no system role; thinking that is removed from earlier turns.
+SYSTEM = """
+{%- if messages[0].role != 'system' %}<|im_start|>system
+You are Someone.<|im_end|>
+{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+HEADERS = """<|endoftext|>{% for m in messages -%}
+<|reserved_0|>{{ m.role }}<|reserved_1|>
+
+{{ m.content | trim }}<|reserved_2|>{% endfor %}
+{%- if add_generation_prompt %}<|reserved_0|>assistant<|reserved_1|>
+
+{% endif %}"""
+BRACKETS = """<|im_start|>{% for m in messages %}
+{%- if m.role == 'user' %}[INST] {{ m.content }} [/INST]
+{%- elif m.role == 'assistant' %} {{ m.content }}<|endoftext|>
+{%- else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}"""
+RENAMED = """{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}
+{%- endif %}<|im_start|>{{ 'model' if m.role == 'assistant' else m.role }}
+{{ m.content | trim }}<|reserved_3|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>model
+{% endif %}"""
+THINKING = """{% for m in messages %}<|im_start|>{{ m.role }}
+{% if m.role != 'assistant' %}{{ m.content }}{% elif loop.last %}<hm>
+
+</hm>
+
+{{ m.content }}{% else %}{{ m.content.split('</hm>')[-1].lstrip() }}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+TURNS = [
+    {"role": "user", "content": "2 + 3? <|im_end|>"},
+    {"role": "assistant", "content": "<hm>5?</hm>It is 5 <|reserved_2|>"},
+    {"role": "user", "content": "And 3 + 3?"},
+    {"role": "assistant", "content": "6"},
+]
+
+
+@pytest.mark.parametrize(
+    ("template", "parts"),
+    [
+        (SYSTEM, ["{0}<|im_end|>", "6<|im_end|>"]),
+        (HEADERS, ["{0}<|reserved_2|>", "6<|reserved_2|>"]),
+        (BRACKETS, [" {0}<|endoftext|>", " 6<|endoftext|>"]),
+        (RENAMED, ["{0}<|reserved_3|>", "6<|reserved_3|>"]),
+        (THINKING, ["It is 5 <|reserved_2|><|im_end|>", "<hm>\n\n</hm>\n\n6<|im_end|>"]),
+    ],
+    ids=["system", "headers", "brackets", "renamed", "thinking"],
+)
+def test_answers_are_found_in_open_models_templates(chat, template, parts) -> None:
+    other = Chat(chat.tokenizer, template)
+    encoded = other.encode([TURNS])[0]
+    runs = itertools.groupby(
+        zip(encoded.ids, encoded.assistant_mask, strict=True), key=lambda pair: pair[1]
+    )
+    texts = [chat.tokenizer.decode([i for i, _ in run]) for said, run in runs if said]
+    assert texts == [part.format(TURNS[1]["content"]) for part in parts]
+    labels = [label for label in encoded.last_turn.labels if label != -100]
+    assert chat.tokenizer.decode(labels) == texts[1]
+    assert labels[-1] == other.stop
+    assert encoded.ids[: len(prompt := other.encode([TURNS[:3]], True)[0].ids)] == prompt
+
+
+def test_a_conversation_of_which_a_template_does_not_show_the_answers_is_refused(chat) -> None:
+    for template in (
+        "{% if add_generation_prompt %}!{% endif %}" + BARE,
+        BARE.replace("message['content']", "message['content'] | reverse"),
+    ):
+        with pytest.raises(TemplateError, match="put a generation block around it"):
+            Chat(chat.tokenizer, template).encode([TURNS])
+    with pytest.raises(TemplateError, match="no system"):
+        Chat(chat.tokenizer, RENAMED).encode([[{"role": "system", "content": "x"}, *TURNS]])
+    with pytest.raises(InputError, match="no special token of the tokenizer after an answer"):
+        Chat(chat.tokenizer, "{% for m in messages %}{{ m.content }}\n{% endfor %}")

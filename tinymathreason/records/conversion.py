@@ -71,3 +71,27 @@ class Conversion(Record):
     """The proof; null when it was skipped."""
     provenance: Provenance
     """Where it comes from."""
+
+
+class OpenModel(Record):
+    """``to_maxtext.json`` beside a checkpoint that was converted from a Hugging Face model."""
+
+    writer: ClassVar[str] = "conversion.to_maxtext"
+    file: ClassVar[str] = "to_maxtext.json"
+    """The name of its file."""
+    kind: Literal["conversion.open_model"] = "conversion.open_model"
+    """Which record it is."""
+    version: Literal[1] = 1
+    """Of the fields."""
+    name: str
+    """Its name on the hub, with ``@`` and the commit if it is known; else that of its folder."""
+    folder: str
+    """The folder that was converted."""
+    model_sha256: Sha256
+    """Of its configuration and weights."""
+    parameters: Positive
+    """Its weights."""
+    maxtext: dict[str, Json]
+    """MaxText's keys that describe it, as in ``overlay.yml``."""
+    provenance: Provenance
+    """Where the checkpoint comes from."""

@@ -17,6 +17,21 @@ class MixtureHash(Part):
     """Of the names, weights and records that training reads."""
 
 
+class StartWeights(Part):
+    """The weights that a training began with."""
+
+    path: str
+    """Where they are: ``load_parameters_path``."""
+    checkpoint_sha256: Sha256
+    """Of the checkpoint's metadata."""
+    model: str | None
+    """The open model's name; null for weights that `conversion.to_maxtext` did not write."""
+    model_folder: str | None
+    """The folder that was converted; null like the name."""
+    model_sha256: Sha256 | None
+    """Of the open model's configuration and weights; null like the name."""
+
+
 class StartRecord(Part):
     """One start of the training."""
 
@@ -36,6 +51,8 @@ class StartRecord(Part):
     """Which mixture was trained on; null without one."""
     tokenizer_sha256: Sha256 | None
     """Of tokenizer.json; null without one."""
+    weights: StartWeights | None = None
+    """The weights that it began with; null for random ones, and for a start that resumed."""
     resumed_from: Count | None
     """Step of the checkpoint that it continued; null at the first start."""
     end: Time | None
@@ -103,13 +120,6 @@ class Configuration(Record, OpenPart):
     """The type that the model computes in."""
     weight_dtype: str
     """The type of the weights."""
-    load_parameters_path: str = ""
-    """The weights that the training began with; empty for random ones."""
-
-    @property
-    def begins_with_weights(self) -> bool:
-        """Whether the training went on from weights, and not from nothing."""
-        return bool(self.load_parameters_path)
 
     def maxtext(self) -> dict[str, Json]:
         """MaxText's keys and values: all but the record's own two."""
