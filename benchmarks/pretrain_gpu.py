@@ -76,8 +76,8 @@ def _xla(*flags: str) -> str:
     return "compile_xla_flags=" + " ".join(f"--xla_gpu_{flag}" for flag in flags)
 
 
-HIDING = "enable_latency_hiding_scheduler=true"
-NO_TRITON_GEMM = "enable_triton_gemm=false"
+HIDING = "enable_latency_hiding_scheduler=True"
+NO_TRITON_GEMM = "enable_triton_gemm=False"
 VARIANTS = {
     "as_it_is": Variant(),
     "searched_blocks": Variant(options=("--blocks=search",)),

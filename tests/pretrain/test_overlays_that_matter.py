@@ -212,17 +212,25 @@ def test_the_ladder_on_one_gpu_is_the_same_training(size: str) -> None:
             assert gpu[key] == value, key
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*_gpu*.yml")), ids=lambda path: path.stem)
-def test_xlas_options_for_a_gpu_are_known_to_the_installed_xla(path: Path) -> None:
+def test_xlas_options_for_a_gpu_are_known_to_the_installed_xla() -> None:
     """XLA knows the options of all platforms, and refuses another name or a wrong value."""
     import jax
     from maxtext.utils.max_utils import parse_libtpu_flags_to_dict
 
-    options = parse_libtpu_flags_to_dict(overlay.load(path)["compile_xla_flags"])
+    from benchmarks.pretrain_gpu import VARIANTS
+
+    overlays = [(path, ()) for path in sorted(CONFIGS.glob("*_gpu*.yml"))]
+    variants = [
+        (CONFIGS / "tinymathreason_1b_gpu.yml", variant.keys) for variant in VARIANTS.values()
+    ]
+    flags = {overlay.load(path, keys)["compile_xla_flags"] for path, keys in overlays + variants}
+    assert len(flags) > 3
     step = jax.jit(lambda x: x + 1).lower(1.0)
-    assert step.compile(compiler_options=options)(1.0) == 2.0
-    with pytest.raises(jax.errors.JaxRuntimeError):
-        step.compile(compiler_options={**options, "xla_gpu_no_such_option": "true"})
+    for line in flags:
+        options = parse_libtpu_flags_to_dict(line)
+        assert step.compile(compiler_options=options)(1.0) == 2.0
+        with pytest.raises(jax.errors.JaxRuntimeError):
+            step.compile(compiler_options={**options, "xla_gpu_no_such_option": "True"})
 
 
 def test_evaluation_mixes_sources_as_the_recipe_does() -> None:
