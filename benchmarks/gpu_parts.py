@@ -51,15 +51,21 @@ def module(name: str, *arguments: object) -> list[str]:
 
 def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
     """All parts, the most important first, working below ``home``."""
+    gpu = device == "cuda"
     text = ["--data", data] if data else []
 
-    def part(name: str, of: str, weight: float, *arguments: object, **rest: Any) -> GpuPart:
-        common = ["--device", device, "--home", home / name]
-        return GpuPart(name=name, command=module(of, *common, *arguments), weight=weight, **rest)
+    def part(name: str, of: str, weight: float, *arguments: object, least: float) -> GpuPart:
+        common = ["--device", device, "--home", home / name, *text]
+        command = module(of, *common, *arguments)
+        return GpuPart(name=name, command=command, weight=weight, least=least)
 
+    # First the attention that the hardware chooses, then the others.
+    attention = "auto,sdpa,flex_attention" if gpu else "auto"
     return [
-        part("pretraining", "benchmarks.pretrain_gpu", 120, *text, least=60),
-        part("fine-tuning", "benchmarks.sft", 120, *text, least=60),
+        part("pretraining", "benchmarks.pretrain_gpu", 170, least=45),
+        part(
+            "fine-tuning", "benchmarks.sft", 150, "--attention", attention, "--limit", 15, least=45
+        ),
     ]
 
 

@@ -154,28 +154,24 @@ def missing(host: Iterable[str], loaded: Iterable[str]) -> dict[str, Distributio
 
 def copy(distribution: Distribution, site: Path) -> None:
     """Copy a distribution's files without scripts, tests and bytecode."""
-    installed = Path(sysconfig.get_path("purelib")).resolve()
     for file in distribution.files or ():
-        source = Path(str(distribution.locate_file(file)))
-        try:
-            inside = source.resolve().relative_to(installed)
-        except ValueError:
-            continue  # a script, beside the packages
-        name = inside.as_posix()
+        name = file.as_posix()
+        if ".." in file.parts:  # a script, beside the packages
+            continue
         if name.endswith("_test.py") or any(part in f"/{name}" for part in DROPPED):
             continue
+        source = Path(str(distribution.locate_file(file)))
         if source.is_file():
-            (site / inside).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, site / inside)
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, site / file)
 
 
 def link(distribution: Distribution, farm: Path) -> None:
     """Link a distribution's files into ``farm``, a folder that stands for the host's packages."""
-    installed = Path(sysconfig.get_path("purelib"))
     for file in distribution.files or ():
         source = Path(str(distribution.locate_file(file)))
-        if source.is_file() and source.is_relative_to(installed):
-            target = farm / source.relative_to(installed)
+        if source.is_file() and ".." not in file.parts:  # not a script, beside the packages
+            target = farm / file
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source)
 

@@ -35,7 +35,7 @@ def files(folder: Path) -> list[Path]:
 def dtype(folder: Path) -> str:
     """The type of the weights that a folder's config.json names; float32 without one."""
     named = next((value for key in _TYPES if (value := _content(folder / CONFIG).get(key))), None)
-    return named if named in DTYPES else "float32"
+    return named if isinstance(named, str) and named in DTYPES else "float32"
 
 
 def keep(model: Path, folder: Path, dtype: str) -> None:

@@ -42,13 +42,12 @@ def convert(
     force: bool = False,
     name: str | None = None,
 ) -> None:
-    """Write ``step_dir``, with float32 weights and without optimiser state.
+    """Write ``step_dir``: float32 weights without optimiser state, the overlay, and other files.
 
-    ``name`` is the model's on the hub, for the record; by default `hub_name`.
-
-    Raises `InputError` for a model that MaxText's Llama cannot hold, tensors that do not fit its
-    config.json or are not finite (unless allowed), an existing ``step_dir`` (unless ``force``), and
-    when there is no room for it.
+    The other files are all of the model that is not weights, for the way back. ``name`` is the
+    model's on the hub, for the record; by default `hub_name`. Raises `InputError` for a model that
+    MaxText cannot hold, tensors that do not fit its config.json or are not finite (unless allowed),
+    an existing ``step_dir`` (unless ``force``), and when there is no room for it.
     """
     import yaml
 
@@ -148,7 +147,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="conversion.to_maxtext", description="Convert a Hugging Face model to MaxText."
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a Llama model")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a Hugging Face model")
     parser.add_argument("--output", type=Path, required=True, help="the step's folder to write")
     parser.add_argument(
         "--scan-layers",

@@ -35,6 +35,9 @@ CLIENTS = [line for page in PAGES for line in lines(page, "console")]
 MAKEFILE = Path("Makefile").read_text()
 
 FIRST_MISSING = {
+    "smollm2_math.yaml": "no tokenizer.json there",
+    "smollm2_135m.yml --tokenizer": "not a MaxText checkpoint",
+    "smollm2_135m.yml": "no file runs/smollm2/mixture/mixture.json; build it first",
     "data_prep/build_mixture.sh": "cannot be listed",
     "data_prep.reweight": "runs/mixture",
     "pretrain.preflight": "'none' is not known",

@@ -36,7 +36,10 @@ def test_the_packed_packages_are_enough_or_it_says_what_is_not(tmp_path, monkeyp
     with pytest.raises(InputError, match="would lack something for tabulate: ModuleNotFoundError"):
         pack_gpu.check(folder, [], tmp_path)
     pack_gpu.make_site([importlib.metadata.distribution("tabulate")], folder / "site")
-    pack_gpu.check(folder, [], tmp_path)
+    pack_gpu.check(folder, ["numpy"], tmp_path)
+    # numpy has scripts beside its package: they are not linked, least of all outside the folder.
+    assert {path.name for path in (tmp_path / "host").iterdir()} >= {"numpy"}
+    assert {path.name for path in tmp_path.iterdir()} == {"gpu", "host"}
     assert (folder / "site" / "maxtext" / "train.py").is_file()
     monkeypatch.setattr(pack_gpu, "ENTRIES", ("xprof.cli.tools",))
     pack_gpu.check(folder, [], tmp_path)

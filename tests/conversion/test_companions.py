@@ -88,7 +88,7 @@ def test_a_tokenizer_may_be_larger_than_its_model(tokenizers, tmp_path) -> None:
     shutil.copytree(tokenizers / "pieces", tmp_path / "model")
     sizes = dataclasses.replace(TIED, vocab=SIZES.vocab - 20)
     save_model(tmp_path / "model", sizes, "bfloat16", max_position_embeddings=8192)
-    again = there_and_back(tmp_path, tmp_path / "model")
+    again = there_and_back(tmp_path, tmp_path / "model", "--skip-parity")
     assert read_json(again / "conversion.json")["dtype"] == "bfloat16"
     step, config = Checkpoint(tmp_path / "0"), tmp_path / "0" / "overlay.yml"
     assert verify(step, config, tmp_path / "model").argmax_agreement == 1

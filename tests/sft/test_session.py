@@ -11,8 +11,9 @@ from sft.checkpoints import INPUTS, MODEL
 from sft.preferences import MANIFEST
 from sft.rewards import REWARDS
 from tests.support.sampler import NumberSampler
+from tinymathreason.chatml import IM_END, SPECIAL_TOKENS
 from tinymathreason.cli import InputError
-from tinymathreason.files import locked
+from tinymathreason.files import locked, read_json, write_json
 from tinymathreason.provenance import model_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -148,6 +149,36 @@ def test_a_model_on_the_hub_is_taken_at_its_revision(name, hub, tmp_path) -> Non
         assert record["history"][0]["rewards/margins"] == 0
         manifest = json.loads((tmp_path / "out" / "pairs" / MANIFEST).read_text())
         assert manifest["inputs"]["model"] == model_hash(hub)
+
+
+OPEN_TEMPLATE = """\
+{% if messages[0]['role'] != 'system' %}<|im_start|>system
+You are an open model<|im_end|>
+{% endif %}{% for message in messages %}<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+@pytest.mark.parametrize("name", ["dpo", "grpo"])
+def test_one_token_may_end_texts_and_turns_and_pad(name, model_dir, tmp_path) -> None:
+    """As in SmolLM2, whose template has a system line and no generation block."""
+    stop = SPECIAL_TOKENS.index(IM_END)
+    folder = shutil.copytree(model_dir, tmp_path / "open")
+    for file, changed in (
+        ("tokenizer_config.json", {"eos_token": IM_END, "pad_token": IM_END}),
+        ("config.json", {"eos_token_id": stop, "pad_token_id": stop}),
+        ("generation_config.json", {"eos_token_id": stop, "pad_token_id": stop}),
+    ):
+        write_json(folder / file, read_json(folder / file) | changed)
+    (folder / "chat_template.jinja").write_text(OPEN_TEMPLATE)
+    MAINS[name]([*command(name, folder, tmp_path), "--max_steps", "1"])
+    finished = tmp_path / "out" / MODEL
+    assert (finished / "chat_template.jinja").read_text() == OPEN_TEMPLATE
+    generation = read_json(finished / "generation_config.json")
+    assert (generation["eos_token_id"], generation["pad_token_id"]) == ([stop], stop)
+    tokenizer = read_json(finished / "tokenizer_config.json")
+    assert (tokenizer["eos_token"], tokenizer["pad_token"]) == (IM_END, IM_END)
 
 
 @pytest.mark.parametrize("name", MAINS)
