@@ -5,7 +5,7 @@ unexport PYTHONHOME PYTHONPATH
 # Whatever the locale: packages that name no encoding write text that others read as UTF-8.
 export PYTHONUTF8 := 1
 
-.PHONY: help setup lock quickstart realdata real-model grpo-demo report test test-processors lint soak docs
+.PHONY: help setup setup-gpu lock quickstart realdata real-model grpo-demo report test test-processors lint soak docs
 .DELETE_ON_ERROR:
 
 help:
@@ -13,12 +13,13 @@ help:
 	@echo "make test                 lint, types and every test"
 	@echo "make realdata DATA=DIR    the same path on real text in the public datasets' schemas"
 	@echo "make real-model DATA=DIR  an open model: to MaxText and back, trained further, tuned"
+	@echo "make setup-gpu            what a Linux host with an NVIDIA GPU needs besides, and a check"
 	@echo "make grpo-demo            a half-trained model, tuned by rewards for its own answers"
 	@echo "make report RUN=DIR       a run's report again: one HTML page, and a table"
 	@echo "make docs                 the documentation as a site, in runs/site"
 	@echo "make test-processors      the tests that a processor could decide, as others would run them"
 	@echo "make soak                 the quickstart killed at random moments, again and again"
-	@echo "make lock                 resolve pyproject.toml's extras into requirements.txt"
+	@echo "make lock                 resolve pyproject.toml into requirements.txt and requirements-gpu.txt"
 
 setup: .venv/.installed
 
@@ -38,11 +39,22 @@ endif
 	@echo ../../../.. > .venv/lib/python3.12/site-packages/_editable_impl_tinymathreason.pth
 	@touch $@
 
-# With wheels for a glibc as old as set-up allows.
+# jax's plugin for CUDA and what belongs to it, beside what the default set-up has. Without a GPU, as
+# when an image is built, the check says so, and the packages are there.
+setup-gpu: .venv/.gpu
+	@$(BIN)/python -m pipeline.gpu || true
+
+.venv/.gpu: .venv/.installed requirements-gpu.txt
+	@bash pipeline/setup.sh requirements-gpu.txt
+	@touch $@
+
+# With wheels for a glibc as old as set-up allows. The second lock has only what the first has not.
+COMPILE = PATH="$$PWD/$(BIN):$$PATH" uv pip compile --generate-hashes --python-version 3.12 \
+  --python-platform x86_64-manylinux_2_31 --no-emit-index-url --no-annotate --no-header --quiet
 lock: setup
-	PATH="$$PWD/$(BIN):$$PATH" uv pip compile pyproject.toml --all-extras --generate-hashes \
-	  --python-version 3.12 --python-platform x86_64-manylinux_2_31 --no-emit-index-url \
-	  --no-annotate --no-header --quiet --output-file requirements.txt
+	$(COMPILE) pyproject.toml --all-extras --output-file requirements.txt
+	$(COMPILE) --group gpu --constraint requirements.txt --output-file requirements-gpu.txt \
+	  $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' requirements.txt)
 
 quickstart: setup
 	@$(BIN)/python -m pipeline pipeline/configs/quickstart.yaml

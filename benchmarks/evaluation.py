@@ -1,10 +1,14 @@
 """Command: compare the speed of an evaluation with lm-eval's default of one prompt at a time.
 
-python -m benchmarks.evaluation --model DIR [--problems 200] [--rounds 3]
+python -m benchmarks.evaluation [--model DIR] [--device cuda|cpu] [--data DIR] [--problems 200]
 
-Both sides answer the same held-out word problems greedily with the same model in the same process,
-in turns, after the model is loaded. The last figure is a whole evaluation of 1,319 problems, as
-many as GSM8K has, from the start of a process to its result.
+The first line is a whole evaluation of 1,319 problems, as many as GSM8K has, from the start of a
+process to its result: of GSM8K with ``--data``, else of held-out word problems. For the second one
+both sides answer the same word problems greedily with the same model in the same process, in turns,
+after the model is loaded; on a GPU only if ``--problems`` is given, since the peer takes long.
+
+Without a model it makes one with random weights, whose answers are as long as they may be: the 1B
+model on a GPU, the quickstart's on a CPU.
 """
 
 import argparse
@@ -17,7 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import chat_model
+from benchmarks.corpus import HOME
 from tinymathreason import cli
+from tinymathreason.files import read_json
 
 GSM8K_PROBLEMS = 1319
 
@@ -39,7 +46,7 @@ def compared(model: Path, problems: int, rounds: int) -> dict[str, Any]:
     different = 0
     for _ in range(rounds):
         started = time.perf_counter()
-        answers = [texts[0] for texts in respond(ours, requests, lengths, 1, 64, 0, None)]
+        answers = [texts[0] for texts in respond(ours, requests, lengths, 1, lambda _: 64, 0, None)]
         spent["ours"].append(time.perf_counter() - started)
         started = time.perf_counter()
         expected = peer.generate_until(requests)
@@ -58,17 +65,32 @@ def compared(model: Path, problems: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def whole(model: Path) -> dict[str, Any]:
-    """Seconds of one evaluation by its command."""
+def whole(
+    model: Path, data: Path | None, home: Path, problems: int, limit: float
+) -> dict[str, Any]:
+    """Seconds of one evaluation by its command, or why it did not end within ``limit`` seconds."""
     words = ["-m", "evaluation.run", "--model", str(model), "--task", "arithmetic"]
+    if data is not None:
+        words[-1:] = ["gsm8k", "--data", str(data / chat_model.QUESTIONS)]
+    words += ["--form", "chat", "--limit", str(problems), "--output", str(home / "result")]
+    found = {"benchmark": "evaluation_command", "problems": problems}
     started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, *words, "--limit", str(GSM8K_PROBLEMS)], check=True, capture_output=True
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return {**found, "error": f"stopped after {limit:.0f} s"}
+    if done.returncode:
+        return {**found, "error": done.stderr.strip().splitlines()[-1][:300]}
+    seconds = time.perf_counter() - started
+    decoding = read_json(home / "result" / "results.json")["decoding"]
+    used = {key: decoding[key] for key in ("batch_size", "dtype", "max_gen_toks")}
     return {
-        "benchmark": "evaluation_command",
-        "problems": GSM8K_PROBLEMS,
-        "seconds": round(time.perf_counter() - started, 1),
+        **found,
+        "seconds": round(seconds, 1),
+        "problems_per_second": round(problems / seconds, 1),
+        **used,
     }
 
 
@@ -77,18 +99,37 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="benchmarks.evaluation", description="Time an evaluation against lm-eval's defaults."
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a tuned model")
-    parser.add_argument("--problems", type=int, default=200, help="problems in each round")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
+    parser.add_argument("--data", type=Path, help="the folder of `make realdata`")
+    parser.add_argument("--model", type=Path, help="folder of a tuned model; default: a made one")
+    parser.add_argument("--overlay", type=Path, help="sizes of the made model")
+    parser.add_argument("--problems", type=int, help="in each round; default: 200, or 0 on a GPU")
+    parser.add_argument(
+        "--whole", type=int, default=GSM8K_PROBLEMS, help="problems of the whole evaluation"
+    )
     parser.add_argument(
         "--rounds", type=int, default=3, help="rounds, of which the median is printed"
+    )
+    parser.add_argument("--limit", type=float, default=300, help="seconds of the whole evaluation")
+    parser.add_argument(
+        "--home", type=Path, default=HOME / "evaluation", help="working folder; it is emptied"
     )
     arguments = parser.parse_args(argv)
 
     from evaluation.model import check_folder
 
-    check_folder(arguments.model)
-    print(json.dumps(compared(arguments.model, arguments.problems, arguments.rounds)), flush=True)
-    print(json.dumps(whole(arguments.model)), flush=True)
+    if arguments.model is not None:
+        check_folder(arguments.model)
+    gpu = arguments.device == "cuda"
+    problems = (0 if gpu else 200) if arguments.problems is None else arguments.problems
+    common = chat_model.describe(arguments.device)
+    home = arguments.home.absolute()
+    with chat_model.opened(arguments, home) as (model, _):
+        found = whole(model, arguments.data, home, arguments.whole, arguments.limit)
+        print(json.dumps({**found, **common}), flush=True)
+        if problems:
+            found = compared(model, problems, arguments.rounds)
+            print(json.dumps({**found, **common}), flush=True)
 
 
 if __name__ == "__main__":

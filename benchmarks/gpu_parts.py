@@ -61,11 +61,17 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
 
     # First the attention that the hardware chooses, then the others.
     attention = "auto,sdpa,flex_attention" if gpu else "auto"
+    # Half of GSM8K's problems on a GPU: all of them may take as long as the whole run.
+    problems, limit = (660, 70) if gpu else (24, 120)
+    evaluation = ["--whole", problems, "--problems", 0, "--limit", limit]
     return [
-        part("pretraining", "benchmarks.pretrain_gpu", 170, least=45),
+        part("pretraining", "benchmarks.pretrain_gpu", 195, least=45),
         part(
-            "fine-tuning", "benchmarks.sft", 150, "--attention", attention, "--limit", 15, least=45
+            "fine-tuning", "benchmarks.sft", 95, "--attention", attention, "--limit", 15, least=45
         ),
+        part("evaluation", "benchmarks.evaluation", 75, *evaluation, least=30),
+        part("sampling", "benchmarks.sampling", 50, "--limit", 6 if gpu else 2, least=30),
+        part("chat", "benchmarks.chat", 30, "--limit", 6 if gpu else 2, least=15),
     ]
 
 

@@ -1,23 +1,23 @@
-"""Command: compare the 1B model's training in MaxText and in PyTorch on one NVIDIA GPU.
+"""Command: measure the 1B model's training on one NVIDIA GPU, in MaxText's variants and PyTorch.
 
-python -m benchmarks.pretrain_gpu [--overlay FILE] [--steps N] [--device cuda|cpu] [key=value ...]
+python -m benchmarks.pretrain_gpu [--data DIR] [--only NAME,...] [--limit-seconds S] [key=value ...]
 
-Both train on the batches of the overlay's mixture, each in a separate process, with float32 weights
-and moments and bfloat16 products. The peer is transformers' LlamaForCausalLM with torch.compile,
-scaled dot-product attention and fused AdamW. Unlike MaxText it attends across the documents of a
-row, since PyTorch has no flash kernel with such a mask.
+It prints a line of JSON for each variant as soon as it is measured, the most important first, and
+begins none for which the time that is left would not do. All train the same model on the same
+batches, each in a process of its own, with float32 weights and moments and bfloat16 products:
 
-The project's lock has jax only for CPU and TPU. On the GPU's machine install, besides the extras
-pretrain and sft, jax's plugin of the same version, for example:
+- MaxText, with the overlay as it is and with other settings (`VARIANTS`);
+- transformers' LlamaForCausalLM with torch.compile and fused AdamW (`benchmarks.torch_peer`), with
+  attention across the documents of a row and within each, through torch's ``varlen_attn``.
 
-pip install "jax[cuda12]==$(python -c 'import jax; print(jax.__version__)')"
-
-``--device cpu`` runs the same with a tiny overlay, to test the script without a GPU.
+A step is one micro-batch (``--parts``), which is what decides the speed. The batches come from the
+overlay's mixture if it was built, else from ``--data`` or made-up documents
+(`benchmarks.made_records`). ``make setup-gpu`` installs what it needs. ``--device cpu`` runs the
+same with a tiny model, to test the script without a GPU.
 """
 
 import argparse
 import contextlib
-import itertools
 import json
 import shutil
 import subprocess
@@ -25,26 +25,86 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.corpus import HOME, call
+from benchmarks.torch_peer import warm
 from benchmarks.training_parity import run_logged, write_overlay
 from conversion.architecture import Architecture
 from pretrain import overlay, topology
+from pretrain.gpus import CARDS
 from pretrain.model import Model
 from tinymathreason import cli
 from tinymathreason.cli import InputError
-from tinymathreason.files import read_json, write_json
+from tinymathreason.config import nearest
+from tinymathreason.files import read_json
 
-PEAKS = {"A100": 312.0, "H100 80GB HBM3": 989.0, "H200": 989.0}
-"""Dense bfloat16 TFLOP/s by a part of the name that nvidia-smi gives, from NVIDIA's data sheets.
+PEAKS = {
+    "A100": CARDS["a100-80gb"].peak_flops / 1e12,
+    "H100 80GB HBM3": CARDS["h100"].peak_flops / 1e12,
+    "H200": CARDS["h200"].peak_flops / 1e12,
+    "B200": CARDS["b200"].peak_flops / 1e12,
+    "RTX 4090": CARDS["rtx4090"].peak_flops / 1e12,
+    "NVIDIA A10": CARDS["a10"].peak_flops / 1e12,
+}
+"""Dense bfloat16 TFLOP/s by a part of the name that nvidia-smi gives.
 
 The second is an H100 SXM; an H100 PCIe has another peak and is not known here.
 """
-WARM = 10
-"""First steps that do not count, in which programs are compiled and memory is allocated."""
 SMI = ("nvidia-smi", "--format=csv,noheader,nounits", "--id=0")
+TINY = ("base_emb_dim=32", "head_dim=8", "base_mlp_dim=48", "base_num_decoder_layers=2",
+        "max_target_length=64", "vocab_size=320", "per_device_batch_size=2")  # fmt: skip
+"""What ``--device cpu`` changes in quickstart.yml where no overlay is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A way to train: MaxText's keys and environment, or the peer's mask."""
+
+    keys: tuple[str, ...] = ()
+    """MaxText's keys as ``key=value``."""
+    options: tuple[str, ...] = ()
+    """Options of ``maxtext.train``."""
+    environment: dict[str, str] = field(default_factory=dict)
+    mask: str = ""
+    """One of `torch_peer.MASKS` for the peer, empty for MaxText."""
+
+
+def _xla(*flags: str) -> str:
+    return "compile_xla_flags=" + " ".join(f"--xla_gpu_{flag}" for flag in flags)
+
+
+HIDING = "enable_latency_hiding_scheduler=True"
+NO_TRITON_GEMM = "enable_triton_gemm=False"
+VARIANTS = {
+    "as_it_is": Variant(),
+    "searched_blocks": Variant(options=("--blocks=search",)),
+    "searched_unscanned": Variant(options=("--blocks=search",), keys=("scan_layers=false",)),
+    "torch_documents": Variant(mask="documents"),
+    "torch": Variant(mask="none"),
+    "everything": Variant(
+        options=("--blocks=search",),
+        keys=("scan_layers=false", _xla(HIDING, NO_TRITON_GEMM)),
+        environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "true"},
+    ),
+    "no_triton_gemm": Variant(keys=(_xla(NO_TRITON_GEMM),)),
+    "latency_hiding": Variant(keys=(_xla(HIDING),)),
+    "command_buffers_all": Variant(
+        keys=(_xla("enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL"),)
+    ),
+    "preallocated": Variant(environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}),
+    "unscanned": Variant(keys=("scan_layers=false",)),
+    "vocabulary_in_8": Variant(keys=("num_vocab_tiling=8",)),
+    "12_rows_in_8": Variant(keys=("per_device_batch_size=12", "num_vocab_tiling=8")),
+    "12_rows_save_qkv": Variant(
+        keys=("per_device_batch_size=12", "remat_policy=save_qkv_proj", "num_vocab_tiling=8")
+    ),
+    "minimal": Variant(keys=("remat_policy=minimal",)),
+    "dot_product": Variant(keys=("attention=dot_product", "per_device_batch_size=4")),
+}
+"""The variants by name, in the order in which they are measured."""
 
 
 def smi(query: str) -> str:
@@ -56,7 +116,7 @@ def smi(query: str) -> str:
     except (OSError, subprocess.CalledProcessError) as error:
         raise InputError(
             "--device cuda: nvidia-smi finds no NVIDIA GPU; run this on a machine "
-            "with one of 80 GB, or try the script with --device cpu and a tiny overlay"
+            "with one of 80 GB, or try the script with --device cpu"
         ) from error
     return answer.stdout.strip()
 
@@ -74,9 +134,7 @@ def jax_peak_tflops() -> float:
     """`peak_tflops`; `InputError` also when jax cannot use the GPU."""
     peak = peak_tflops()
     if not topology.has_cuda():
-        raise InputError(
-            "jax has no plugin for CUDA: install jax[cuda12] in the version of the installed jax"
-        )
+        raise InputError("jax has no plugin for CUDA: run make setup-gpu")
     return peak
 
 
@@ -109,9 +167,10 @@ class Memory:
             watcher.join()
 
 
-def warm(steps: int) -> int:
-    """The number of first steps that do not count."""
-    return min(WARM, steps // 3)
+def tokens_per_step(values: dict[str, Any]) -> int:
+    """Tokens of one optimiser step on one device: all of its micro-batches."""
+    rows = values["per_device_batch_size"] * values["gradient_accumulation_steps"]
+    return int(rows * values["max_target_length"])
 
 
 def maxtext_seconds(metrics: Path, steps: int) -> float:
@@ -120,7 +179,7 @@ def maxtext_seconds(metrics: Path, steps: int) -> float:
     Upstream's seconds of one step end when the next one is dispatched; their sum is the time on the
     clock all the same, as each begins where the one before ended.
     """
-    lines = metrics.read_text(encoding="utf-8").splitlines()
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
     seconds = [json.loads(line)["perf/step_time_seconds"] for line in lines if line]
     if len(seconds) != steps:
         raise InputError(f"{metrics}: {len(seconds)} of {steps} steps; did the data end?")
@@ -128,108 +187,84 @@ def maxtext_seconds(metrics: Path, steps: int) -> float:
     return sum(counted) / len(counted)
 
 
-def peer(config: str, steps: str, device: str, recompute: str, output: str) -> None:
-    """Train with PyTorch; writes seconds per step after the first ones, and all losses."""
-    import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig
-
-    from benchmarks.batches import batches
-
-    values = overlay.load(config)
-    sizes = Architecture.from_maxtext(values)
-    torch.manual_seed(0)
-    model: Any = AutoModelForCausalLM.from_config(
-        LlamaConfig(**sizes.hf_config(1, 0, "float32")), attn_implementation="sdpa"
+def measure(
+    home: Path, path: Path, variant: Variant, steps: int, device: str, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Train one variant in ``home``; its rate, its share of the peak, and its memory."""
+    home.mkdir(parents=True)
+    config = write_overlay(
+        home,
+        path,
+        steps,
+        [*overrides, *variant.keys],
+        hardware="gpu" if device == "cuda" else "cpu",
+        enable_checkpointing=False,
     )
-    model.to(device).train()
-    if recompute == "recompute":
-        model.gradient_checkpointing_enable()
-    optimiser = torch.optim.AdamW(
-        model.parameters(),
-        lr=values["learning_rate"],
-        betas=(values["adam_b1"], values["adam_b2"]),
-        eps=values["adam_eps"],
-        weight_decay=values["adam_weight_decay"],
-        fused=True,
-    )
-
-    def batch_loss(inputs: Any, targets: Any) -> Any:
-        with torch.autocast(device, dtype=torch.bfloat16):
-            logits = model(input_ids=inputs, use_cache=False).logits
-        return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-
-    # A CPU, which only tests the script, may have no C++ compiler.
-    compiled = torch.compile(batch_loss, backend="inductor" if device == "cuda" else "eager")
-    ends, losses = [], []
-    for batch in itertools.islice(batches(Path(config)), int(steps)):
-        inputs, targets, segments = (
-            torch.from_numpy(batch[key]).to(device).long()
-            for key in ("inputs", "targets", "targets_segmentation")
-        )
-        mean = compiled(inputs, targets.masked_fill(segments == 0, -100))
-        mean.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), values["gradient_clipping_threshold"])
-        optimiser.step()
-        optimiser.zero_grad()
-        losses.append(mean.item())  # waits for the device
-        ends.append(time.monotonic())
-    if len(ends) < int(steps):
-        raise InputError(f"the data ended after {len(ends)} of {steps} steps")
-    first = warm(len(ends)) - 1
-    seconds = (ends[-1] - ends[first]) / (len(ends) - 1 - first)
-    write_json(Path(output), {"seconds": seconds, "losses": losses})
-
-
-def measure(home: Path, config: Path, steps: int, device: str, recompute: bool) -> dict[str, Any]:
-    """Train with both, one after the other; rates, shares of the peak, and memory."""
     values = overlay.load(config)
-    sizes = Architecture.from_maxtext(values)
-    tokens = values["per_device_batch_size"] * sizes.context
-    peak = jax_peak_tflops() if device == "cuda" else None
     output = home / "torch.json"
-    options = [config, steps, device, "recompute" if recompute else "keep", output]
-    contestants = {
-        # Upstream's own entry point, since ours requires a checkpoint at the end.
-        "maxtext": [sys.executable, "-m", "maxtext.trainers.pre_train.train", str(config)],
-        "torch": call("benchmarks.pretrain_gpu", "peer", *options),
-    }
-    environments = {
+    environment = {
+        "DECOUPLE_GCLOUD": "TRUE",
         # Preallocation would hide the memory that it needs.
-        "maxtext": {"JAX_PLATFORMS": device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-        "torch": {"JAX_PLATFORMS": "cpu"},
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAX_PLATFORMS": "cpu" if variant.mask or device == "cpu" else "cuda,cpu",
+        **variant.environment,
     }
-    figures: dict[str, dict[str, float]] = {}
-    for name, command in contestants.items():
-        memory = Memory() if device == "cuda" else None
-        environment = {"DECOUPLE_GCLOUD": "TRUE", **environments[name]}
-        with memory.watched() if memory else contextlib.nullcontext():
-            resident_gb = run_logged(command, home / f"{name}.log", **environment)
-        if name == "maxtext":
-            seconds = maxtext_seconds(Path(values["metrics_file"]), steps)
-        else:
-            seconds = read_json(output)["seconds"]
-        figures[name] = {
-            "tokens_per_second": round(tokens / seconds, 1),
-            "peak_gb": round(memory.peak_gb if memory else resident_gb, 2),
-        }
-        if peak:
-            flops = Model.from_config(values).flops_per_token * tokens / seconds
-            figures[name]["mfu"] = round(flops / (peak * 1e12), 4)
-    return {
-        "benchmark": "pretrain_gpu",
-        "device": smi("name") if peak else "cpu",
-        "peak_tflops": peak,
-        "parameters": sizes.parameters,
-        "batch": values["per_device_batch_size"],
-        "context": sizes.context,
+    if variant.mask:
+        options = [config, steps, device, variant.mask, "keep", output]
+        command = call("benchmarks.torch_peer", "peer", *options)
+    else:
+        # Our entry without its checks, since it requires a checkpoint at the end.
+        command = [sys.executable, "-m", "pretrain.blocks", *variant.options, str(config)]
+    memory = Memory() if device == "cuda" else None
+    with memory.watched() if memory else contextlib.nullcontext():
+        resident_gb = run_logged(command, home / "log", **environment)
+    if variant.mask:
+        seconds = read_json(output)["seconds"]
+    else:
+        seconds = maxtext_seconds(Path(values["metrics_file"]), steps)
+    tokens = tokens_per_step(values)
+    figures: dict[str, Any] = {
+        "rows": values["per_device_batch_size"],
+        "parts": values["gradient_accumulation_steps"],
+        "context": values["max_target_length"],
+        "parameters": Architecture.from_maxtext(values).parameters,
         "steps": steps,
         "warm_steps": warm(steps),
-        "torch_recomputes": recompute,
-        **figures,
-        "times_torch": round(
-            figures["maxtext"]["tokens_per_second"] / figures["torch"]["tokens_per_second"], 3
-        ),
+        "step_seconds": round(seconds, 4),
+        "tokens_per_second": round(tokens / seconds, 1),
+        "peak_gb": round(memory.peak_gb if memory else resident_gb, 2),
     }
+    if device == "cuda":
+        flops = Model.from_config(values).flops_per_token * tokens / seconds
+        figures["mfu"] = round(flops / (peak_tflops() * 1e12), 4)
+    return figures
+
+
+def sweep(
+    home: Path,
+    path: Path,
+    names: Sequence[str],
+    steps: int,
+    device: str,
+    overrides: Sequence[str],
+    limit: float,
+) -> Iterator[dict[str, Any]]:
+    """Measure the variants one after the other; a variant that fails gives its error."""
+    began, longest = time.monotonic(), 0.0
+    for name in names:
+        left = limit - (time.monotonic() - began)
+        line: dict[str, Any] = {"benchmark": "pretrain_gpu", "variant": name}
+        if left < longest:
+            yield {**line, "skipped": f"{left:.0f} s are left, and one took {longest:.0f} s"}
+            continue
+        start = time.monotonic()
+        try:
+            line |= measure(home / name, path, VARIANTS[name], steps, device, overrides)
+        except InputError as error:
+            line["error"] = str(error)
+        took = time.monotonic() - start
+        longest = max(longest, took)
+        yield {**line, "took": round(took, 1)}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -237,35 +272,63 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="benchmarks.pretrain_gpu", description="Time the 1B model's training on one GPU."
     )
-    parser.add_argument(
-        "--overlay", type=Path, default=Path("maxtext_configs/tinymathreason_1b_gpu.yml")
-    )
-    parser.add_argument("--steps", type=int, default=50, help="at least 3")
+    parser.add_argument("--overlay", type=Path, help="default: tinymathreason_1b_gpu.yml")
+    parser.add_argument("--steps", type=int, default=24, help="at least 3; a third is to warm up")
+    parser.add_argument("--parts", type=int, default=1, help="micro-batches of a step")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument(
-        "--recompute", action="store_true", help="the peer recomputes activations to save memory"
-    )
+    parser.add_argument("--data", type=Path, help="real text: the folder of `make realdata`")
+    parser.add_argument("--only", help=f"variants, with commas, of: {', '.join(VARIANTS)}")
+    parser.add_argument("--limit-seconds", type=float, default=float("inf"), help="for all")
     parser.add_argument(
         "--home", type=Path, default=HOME / "pretrain_gpu", help="working folder; it is emptied"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace MaxText's value")
     arguments = parser.parse_args(argv)
-    if arguments.steps < 3:
-        raise InputError(f"--steps {arguments.steps}: a third is to warm up; expected at least 3")
-    if arguments.device == "cuda":
+    steps, home, device = arguments.steps, arguments.home.absolute(), arguments.device
+    if steps < 3:
+        raise InputError(f"--steps {steps}: a third is to warm up; expected at least 3")
+    names = arguments.only.split(",") if arguments.only else list(VARIANTS)
+    for name in names:
+        if name not in VARIANTS:
+            raise InputError(f"--only: {nearest(name, VARIANTS)}")
+    if device == "cuda":
         jax_peak_tflops()
-    home, device = arguments.home, arguments.device
+    path = arguments.overlay or Path("maxtext_configs") / (
+        "tinymathreason_1b_gpu.yml" if device == "cuda" else "quickstart.yml"
+    )
+    overrides = [f"gradient_accumulation_steps={arguments.parts}"]
+    if device == "cpu" and not arguments.overlay:
+        overrides += TINY
+        names = names if arguments.only else ["as_it_is", "torch"]
+    overrides += arguments.overrides
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    config = write_overlay(
-        home,
-        arguments.overlay,
-        arguments.steps,
-        arguments.overrides,
-        hardware="gpu" if device == "cuda" else "cpu",
-        enable_checkpointing=False,
+    overrides += records(home / "records", path, overrides, steps, arguments.data)
+    for line in sweep(home, path, names, steps, device, overrides, arguments.limit_seconds):
+        print(
+            json.dumps({**line, "device": smi("name") if device == "cuda" else "cpu"}), flush=True
+        )
+
+
+def records(
+    folder: Path, path: Path, overrides: Sequence[str], steps: int, data: Path | None
+) -> list[str]:
+    """The keys of data: none where the overlay's mixture is there, else those of new records."""
+    from benchmarks import made_records
+
+    values = overlay.load(path, overrides)
+    if not data and Path(values["grain_train_mixture_config_path"] or ".").is_file():
+        return []
+    vocabulary, length = values["vocab_size"], values["max_target_length"]
+    found = (
+        made_records.of_text(data, vocabulary)
+        if data
+        else made_records.made_up(vocabulary, 8 * length)
     )
-    print(json.dumps(measure(home, config, arguments.steps, device, arguments.recompute)))
+    # Half more rows than a step of 12 rows reads: MaxText reads ahead.
+    tokens = max(tokens_per_step(values), 12 * length) * (steps + 8) * 3 // 2
+    keys = made_records.write(folder, found, tokens, vocabulary)
+    return [f"{key}={value}" for key, value in keys.items()]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ class EvalConfig:
     """Longest answer in tokens; None takes the task's own, at most half of the context."""
     backend: str = "transformers"
     """``transformers`` or ``vllm``."""
-    batch_size: int = 64
-    """Prompts that are answered at once."""
+    batch_size: int | None = None
+    """Prompts that are answered at once; None takes 64 on a CPU, and on a GPU as many as fit its
+    memory."""
     seed: int = 0
     """Seed of the sampling."""

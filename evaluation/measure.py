@@ -5,13 +5,13 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evaluation import catalogue, decoding, model
+from evaluation import catalogue, decoding, memory, model
 from evaluation.config import EvalConfig
 from evaluation.interval import wilson
 from evaluation.pass_at_k import majority, pass_at_k
@@ -20,6 +20,9 @@ from evaluation.scoring import checker
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.records.evaluation import Dataset, Decoding, MetricEstimate, SampleRecord
+
+VLLM_REQUESTS = 2048
+"""Requests of one call of vLLM."""
 
 
 def evaluate(
@@ -36,7 +39,7 @@ def evaluate(
     """
     benchmark = catalogue.find(config.task)
     started = time.monotonic()
-    lm = model.open_lm(folder, config.backend, config.batch_size)
+    lm = model.open_lm(folder, config.backend, config.batch_size or memory.MOST)
     # Published figures for multiple choice use plain text, for tuned models too.
     usual = "plain" if benchmark.chat == benchmark.plain else None
     form = model.check_form(lm.tokenizer, config.form or usual, folder)
@@ -52,7 +55,7 @@ def evaluate(
             tokenizer_name=lm.tokenizer_name if form == "chat" else "",
         )
     requests = [request for task in tasks for request in task.instances]
-    responses, too_long = _respond(lm, requests, tasks[0], config, journal, identity)
+    responses, too_long, size = _respond(lm, requests, tasks[0], config, journal, identity)
     samples = _samples(tasks, requests, responses, benchmark.metric)
     metrics = _metrics(samples)
     documents = [request.doc for request in requests]
@@ -77,7 +80,7 @@ def evaluate(
             **_decoding(tasks[0]),
             samples=config.samples,
             seed=config.seed,
-            batch_size=config.batch_size,
+            batch_size=size,
             backend=config.backend,
             dtype=model.device_and_dtype()[1],
         ),
@@ -120,8 +123,8 @@ def _respond(
     config: EvalConfig,
     journal: Path | None,
     identity: dict[str, Any] | None,
-) -> tuple[list[list[Any]], int]:
-    """The responses to each request, and how many prompts were cut to the context."""
+) -> tuple[list[list[Any]], int, int]:
+    """The responses to each request, how many prompts were cut, and the size of the first batch."""
     texts = [request.args[0] for request in requests]
     lengths = [len(lm.tok_encode(text)) for text in texts]
     room = 0
@@ -133,17 +136,29 @@ def _respond(
         lengths = [length + end - 1 for length, end in zip(lengths, ends, strict=True)]
     shots = task.get_config("num_fewshot")
     too_long = check_lengths(lengths, lm.max_length - room, shots, room, lm.max_length)
-    # vLLM makes its own batches; the requests of one call are what a kill can lose.
-    size = config.batch_size if config.backend == "transformers" else 2048
+    size = _batch_size(lm, config, room)
     prompts = [(text, request.args[1]) for text, request in zip(texts, requests, strict=True)]
     key = (identity, asdict(config), prompts, model.device_and_dtype())
     known = hashlib.sha256(repr(key).encode()).hexdigest()
     kept = Journal(journal, known) if journal else None
     try:
-        return respond(lm, requests, lengths, config.samples, size, config.seed, kept), too_long
+        responses = respond(lm, requests, lengths, config.samples, size, config.seed, kept)
+        return responses, too_long, size(max(lengths))
     finally:
         if kept:
             kept.close()
+
+
+def _batch_size(lm: Any, config: EvalConfig, room: int) -> Callable[[int], int]:
+    """How many prompts of at most so many tokens are answered at once, with ``room`` for each."""
+    if config.backend == "vllm":
+        # vLLM makes its own batches; the requests of one call are what a kill can lose.
+        return lambda length: VLLM_REQUESTS
+    on_gpu = model.device_and_dtype()[0] == "cuda"
+    rows = memory.rows_of(lm.model) if on_gpu and config.batch_size is None else None
+    if rows is None:
+        return lambda length: config.batch_size or memory.ON_CPU
+    return lambda length: rows.fit(min(length, lm.max_length - room), room, choices=room == 0)
 
 
 def _samples(

@@ -1,6 +1,7 @@
 """Opens a model, from its folder or from the hub, for lm-eval."""
 
 import logging
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -77,21 +78,37 @@ def device_and_dtype() -> tuple[str, str]:
     return ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
 
 
+VLLM = "0.31.0"
+"""The version of vLLM that the code was written for, by its interface; nobody has run it yet. It is
+the newest one that TRL 1.16 supports; lm-eval 0.4.13 needs 0.18 or newer."""
+
+
+def check_vllm(key: str) -> None:
+    """Raise `InputError`, naming the ``key`` that asks for it, unless `VLLM` is installed."""
+    try:
+        found = version("vllm")
+    except PackageNotFoundError as error:
+        raise InputError(
+            f"{key}: vLLM is not installed; it is installed by itself, on a machine with a GPU: "
+            f"pip install vllm=={VLLM}"
+        ) from error
+    if found.partition("+")[0] != VLLM:
+        raise InputError(f"{key}: this was written for vLLM {VLLM}; installed is {found}")
+
+
 def open_lm(path: Path, backend: str, batch_size: int) -> Any:
     """lm-eval's model of a folder, with what `decoding.configured` returns as ``configured``.
 
-    Raises `InputError` when vLLM is missing, and when model and tokenizer do not fit.
+    Raises `InputError` when vLLM is missing or of another version than `VLLM`, and when model and
+    tokenizer do not fit.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     device, dtype = device_and_dtype()
     if backend == "vllm":
-        try:
-            from lm_eval.models.vllm_causallms import VLLM
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"backend: {error}; vLLM is installed by itself, on a machine with a GPU"
-            ) from error
-        lm = VLLM(
+        check_vllm("backend")
+        from lm_eval.models import vllm_causallms
+
+        lm = vllm_causallms.VLLM(
             str(path), dtype=dtype, batch_size="auto", load_format="safetensors",
             generation_config="vllm",
         )  # fmt: skip

@@ -1,12 +1,12 @@
 """Answers lm-eval's requests in batches of similar length, and stores each batch when it is done.
 
 A batch has the same requests and the same seed whatever was answered before it, so an evaluation
-that was killed and continued gives the same bytes.
+that was killed and continued gives the same bytes. On a GPU the size of a batch follows from the
+free memory; greedy answers do not depend on it, except for the rounding of bfloat16.
 """
 
-import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str) -> None:
-        self.batches: dict[int, list[Response]] = {}
-        """Responses by the number of the batch."""
+        self.responses: list[Response] = []
+        """Of all finished batches, in the order in which they were asked."""
         whole = self._read(path, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The last line of a killed process may be cut short; it is overwritten.
@@ -34,10 +34,11 @@ class Journal:
         if not whole:
             self._write({"key": key})
 
-    def add(self, batch: int, responses: Sequence[Response]) -> None:
-        """Store the responses of a batch."""
-        self.batches[batch] = list(responses)
-        self._write({"batch": batch, "responses": responses})
+    def add(self, responses: Sequence[Response]) -> None:
+        """Store the responses of the next batch."""
+        first = len(self.responses)
+        self.responses += responses
+        self._write({"first": first, "responses": responses})
 
     def close(self) -> None:
         """Close the file."""
@@ -60,7 +61,9 @@ class Journal:
             if whole == 0 and record != {"key": key}:
                 return 0
             if whole:
-                self.batches[record["batch"]] = record["responses"]
+                if record.get("first") != len(self.responses):
+                    break  # an earlier line is missing, or an older program wrote it
+                self.responses += record["responses"]
             whole += len(line)
         return whole
 
@@ -70,13 +73,17 @@ def respond(
     requests: Sequence[Any],
     lengths: Sequence[int],
     samples: int,
-    batch_size: int,
+    batch_size: Callable[[int], int],
     seed: int,
     journal: Journal | None,
 ) -> list[list[Response]]:
     """The ``samples`` responses to each of lm-eval's requests, which are all of one type.
 
-    ``lengths`` are those of the requests in tokens. A bar shows the rate and the remaining time.
+    ``lengths`` are those of the requests in tokens; ``batch_size`` is asked how many requests, of
+    at most so many tokens, are answered at once. When the GPU's memory runs out, the batch and all
+    after it are halved. Raises `InputError` when it runs out with one request.
+
+    A bar shows the rate and the remaining time.
     """
     import torch
     from tqdm import tqdm
@@ -84,23 +91,51 @@ def respond(
     # Longest first: batches have little padding, and memory runs out in the first one or never.
     order = sorted(range(len(requests)), key=lambda i: -lengths[i])
     units = [i for i in order for _ in range(samples)]
-    answered: list[list[Response]] = [[] for _ in requests]
-    kept = journal.batches if journal else {}
-    with tqdm(total=len(units), desc="requests") as progress:
-        for number, batch in enumerate(itertools.batched(units, batch_size)):
-            if number in kept:
-                responses = kept[number]
-                progress.initial += len(batch)  # so that the rate is only that of this process
-            else:
-                torch.manual_seed((seed << 32) + number)  # different for every seed and batch
-                ask = getattr(lm, requests[0].request_type)
-                responses = ask([requests[i] for i in batch], disable_tqdm=True)
-                if journal:
-                    journal.add(number, responses)
-            for i, response in zip(batch, responses, strict=True):
-                answered[i].append(response)
+    responses = list(journal.responses) if journal else []
+    most = len(units)
+    # As the initial number, so that the rate is only that of this process.
+    with tqdm(total=len(units), desc="requests", initial=len(responses)) as progress:
+        while len(responses) < len(units):
+            first = len(responses)
+            size = min(most, batch_size(lengths[units[first]]))
+            batch = units[first : first + size]
+            torch.manual_seed((seed << 32) + first)  # different for every seed and batch
+            answers = _ask(lm, [requests[i] for i in batch])
+            if answers is None:
+                if len(batch) == 1:
+                    raise InputError(
+                        f"the GPU's memory does not suffice for one prompt of "
+                        f"{lengths[batch[0]]} tokens; free some of it, or give a smaller "
+                        "--max-new-tokens"
+                    )
+                most = len(batch) // 2
+                progress.write(f"out of memory with {len(batch)} prompts at once; now {most}")
+                torch.cuda.empty_cache()
+                continue
+            if journal:
+                journal.add(answers)
+            responses += answers
             progress.update(len(batch))
+    answered: list[list[Response]] = [[] for _ in requests]
+    for i, response in zip(units, responses, strict=True):
+        answered[i].append(response)
     return answered
+
+
+def _ask(lm: Any, requests: list[Any]) -> list[Response] | None:
+    """The responses to a batch; None when the GPU's memory does not suffice.
+
+    The error is not passed on, since its traceback would keep the batch in the memory.
+    """
+    import torch
+
+    try:
+        responses: list[Response] = getattr(lm, requests[0].request_type)(
+            requests, disable_tqdm=True
+        )
+    except torch.OutOfMemoryError:
+        return None
+    return responses
 
 
 def check_lengths(lengths: Sequence[int], most: int, shots: int, room: int, context: int) -> int:

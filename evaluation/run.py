@@ -52,6 +52,9 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[Results, b
         if not (output / "results.json").is_file():
             raise InputError(f"{output}: exists and has no result; name another folder")
         results = Results.load(output / "results.json")
+        if config.batch_size is None:  # any is right
+            known = results.request.batch_size
+            inputs["request"] = inputs["request"].model_copy(update={"batch_size": known})
         if {key: getattr(results, key) for key in inputs} != inputs:
             raise InputError(f"{output} holds the result of another evaluation; name another")
         return results, True
@@ -125,7 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--temperature", type=float, default=0.7, help="of several samples")
     parser.add_argument("--seed", type=int, default=0, help="of several samples")
     parser.add_argument("--max-new-tokens", type=_positive, help="longest answer")
-    parser.add_argument("--batch-size", type=_positive, default=64)
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        help="prompts answered at once; default: 64 on a CPU, what fits its memory on a GPU",
+    )
     parser.add_argument("--backend", choices=BACKENDS, default="transformers")
     parser.add_argument("--output", type=Path, help="folder for results.json and samples.jsonl")
     return parser

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Make .venv with every package of requirements.txt, checked by hash, or say in one line what is
-# missing. uv, which installs in a tenth of pip's time, is fetched with pip unless it is on the path.
+# missing. With another lock as its argument, add its packages to the .venv that is there. uv, which installs in a tenth of pip's time, is fetched with pip unless it is on the path.
 set -euo pipefail
-SIZE=9000 # megabytes of .venv
+LOCK=${1:-requirements.txt}
+case $LOCK in
+  requirements.txt) SIZE=9000 ;; # megabytes of .venv
+  *) SIZE=1000 ;;                # megabytes that the other lock adds
+esac
 
 fail() { echo "error: $1" >&2 && exit 2; }
 
@@ -48,8 +52,9 @@ minor=${libc#glibc 2.}
 [[ $libc == "glibc 2."* && ${minor%%[!0-9]*} -ge ${glibc#2.} ]] ||
   fail "the packages need glibc $glibc or newer, and this system has $libc"
 
-echo "Setting up .venv: 9 GB of packages, one to a few minutes"
-try "no .venv can be made here" "$python" -m venv --clear .venv
+echo "Setting up .venv: $((SIZE / 1000)) GB of packages, one to a few minutes"
+[ "$LOCK" != requirements.txt ] ||
+  try "no .venv can be made here" "$python" -m venv --clear .venv
 export PATH="$PWD/.venv/bin:$PATH"
 if ! command -v uv >/dev/null; then
   # The lines of requirements.txt that pin uv and its hashes.
@@ -76,10 +81,11 @@ if [ -n "$absent" ]; then
 fi
 install=(uv pip install --cache-dir "$cache" --python .venv/bin/python --require-hashes
   --requirement requirements.txt ${absent:+--excludes .venv/absent.txt})
+[ "$LOCK" = requirements.txt ] || install+=(--requirement "$LOCK")
 plan=$("${install[@]}" --dry-run 2>&1) || fail "not every package can be had: $(words "$plan")"
 new=0
 [[ ! $plan =~ "Would download "([0-9]+) ]] || new=${BASH_REMATCH[1]}
-all=$(grep -c '^[^ #]*==' requirements.txt)
+all=$(grep -c '^[^ #]*==' "$LOCK")
 
 # room FOLDER MEGABYTES: fail unless they are free there.
 filesystem() { df -Pk "$1" | awk 'NR == 2 {print $NF}'; }

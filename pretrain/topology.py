@@ -125,7 +125,7 @@ def find(name: str) -> Topology:
         if not has_cuda():
             raise InputError(
                 "topology gpu: jax cannot compile for a GPU without its CUDA plugin and a GPU; "
-                "install jax[cuda12] on a machine with one"
+                "run make setup-gpu on a machine with one"
             )
         return Topology(name=name, platform="cuda", chip=None, chips=1)
     card, count = _card(name)

@@ -1,6 +1,6 @@
 """Command: train with MaxText, after checks that find wrong input within a second.
 
-python -m maxtext.train OVERLAY.yml [--key value ...]
+python -m maxtext.train OVERLAY.yml [--blocks search] [--key value ...]
 
 Exit status: 0 when the last step is saved; 75 when a SIGTERM made the run save and stop before its
 last step; 2 for wrong input, which includes data that ran out; 1 after a crash.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import mixture, overlay, padding, run, start
+from pretrain import attention, blocks, mixture, overlay, padding, run, start
 from tinymathreason import vocabulary
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
@@ -37,6 +37,7 @@ def check_inputs(config: dict[str, Any]) -> None:
     """
     if not config["run_name"] or not config["base_output_directory"]:
         raise InputError("run_name and base_output_directory must be set")
+    attention.check(config)
     if config["dataset_type"] != "grain":
         return
     path = config[mixture.MIXTURE]
@@ -123,8 +124,10 @@ def handled_sigterm(config: dict[str, Any]) -> Iterator[None]:
         jax.distributed.shutdown()
 
 
-def train(path: Path, overrides: Sequence[str]) -> None:
+def train(path: Path, overrides: Sequence[str], block_sizes: str = blocks.MODES[0]) -> None:
     """Train with an overlay, from the last checkpoint if there is one, and end the process.
+
+    ``block_sizes`` is one of `blocks.MODES`.
 
     Returns at once when the last step is saved already. Importing MaxText takes half a minute.
     Raises `InputError` for wrong input, and when MaxText returns before the last step.
@@ -145,9 +148,9 @@ def train(path: Path, overrides: Sequence[str]) -> None:
         run.check_parameters(config, step)
     if not saved:
         start.check(config)
-    if on_cpu:
+    if config["hardware"] != "tpu":
         # Otherwise jax searches for a TPU for ten seconds.
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        os.environ.setdefault("JAX_PLATFORMS", "cpu" if on_cpu else "cuda,cpu")
     mixture.check(config)
     if "://" not in config["base_output_directory"]:
         check_room(Path(directory))
@@ -163,10 +166,13 @@ def train(path: Path, overrides: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, handled_sigterm(config):
         arguments += mixture.arguments(config, Path(folder))
         arguments += padding.arguments(config, Path(folder))
-        app.run(functools.partial(_train, config), argv=["maxtext.train", str(path), *arguments])
+        app.run(
+            functools.partial(_train, config, block_sizes),
+            argv=["maxtext.train", str(path), *arguments],
+        )
 
 
-def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
+def _train(config: dict[str, Any], block_sizes: str, argv: Sequence[str]) -> int:
     """Run MaxText's main function and record the start and the end; the exit status."""
     import jax
     from jax.experimental import multihost_utils
@@ -187,7 +193,7 @@ def _train(config: dict[str, Any], argv: Sequence[str]) -> int:
     if jax.process_count() > 1:
         # The other hosts must not see checkpoints that are being renamed.
         multihost_utils.sync_global_devices("run directory")
-    with recorded(config, writer):
+    with recorded(config, writer), blocks.chosen(config, block_sizes):
         trainer.record_goodput(recorder, trainer.RECORD_JOB_START_TIME)
         with trainer.maybe_monitor_goodput(resolved):
             trainer.get_train_func(resolved, recorder, argv)()
@@ -275,7 +281,13 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("overlay", type=Path, help="YAML file, such as one of maxtext_configs")
     parser.add_argument(
+        "--blocks",
+        choices=blocks.MODES,
+        default=blocks.MODES[0],
+        help="block sizes of the attention kernel on a GPU",
+    )
+    parser.add_argument(
         "overrides", nargs="*", metavar="--key value", help="override a MaxText key"
     )
     arguments = parse_arguments(parser, argv)
-    train(arguments.overlay, arguments.overrides)
+    train(arguments.overlay, arguments.overrides, arguments.blocks)

@@ -153,8 +153,13 @@ class Sampling:
     """Nucleus sampling: draw from the most likely tokens that together have this probability."""
     max_new_tokens: int = 256
     """Most tokens of a completion; one that has not ended by then is in no pair."""
-    batch_size: int = 128
-    """Completions sampled in one batch."""
+    batch_size: int | None = None
+    """Completions sampled in one batch; by default 128 on a CPU, and on a GPU as many as fit its
+    memory."""
+    cache: Literal["auto", "dynamic", "static"] = "auto"
+    """Keys and values of the tokens so far: ``dynamic`` grows with each token; ``static`` has a
+    fixed size, so that the step can be compiled. ``auto`` is ``static`` on a GPU for batches of up
+    to 256 completions, else ``dynamic``."""
     seed: int = 0
     """Random seed; the same seed gives the same completions on the same machine."""
 
@@ -163,7 +168,7 @@ class Sampling:
             raise ValueError(f"samples must be at least 2, for a pair (got {self.samples})")
         if not (self.temperature > 0 and 0 < self.top_p <= 1):
             raise ValueError("temperature must be above 0, and top_p too and at most 1")
-        if self.max_new_tokens < 1 or self.batch_size < 1:
+        if self.max_new_tokens < 1 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError("max_new_tokens and batch_size must be at least 1")
 
 

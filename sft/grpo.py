@@ -4,15 +4,16 @@ python -m sft.grpo --config sft/configs/NAME.yaml [--learning_rate 1e-6 ...]
 """
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluation.answers import Checker
+from evaluation.model import check_vllm
 from sft import command
 from sft.checkpoints import WholeCheckpoints
 from sft.config import GrpoData
+from sft.logprobs import LogsGap
 from sft.model import loading, set_stop
 from sft.session import Algorithm, Examples, Session
 from sft.speed import CountsLater
@@ -42,8 +43,15 @@ class Grpo(Algorithm[GrpoData]):
         training = settings.training
         if training.reward_weights is not None:
             raise InputError("reward_weights: our key is rewards, a weight by name")
-        if training.use_vllm and importlib.util.find_spec("vllm") is None:
-            raise InputError("use_vllm: true needs: pip install 'trl[vllm]'")
+        if training.use_vllm:
+            check_vllm("use_vllm")
+        weights = settings.model.dtype or "float32"
+        cast = "bfloat16" if training.bf16 else "float16" if training.fp16 else weights
+        if training.use_transformers_continuous_batching and cast != weights:
+            raise InputError(
+                f"use_transformers_continuous_batching: TRL converts the {weights} weights that "
+                f"are trained to {cast} for it; leave it out"
+            )
         # A checkpoint has no completions: a run that resumes between two samplings would sample
         # once more than an uninterrupted one.
         cycle = training.steps_per_generation * training.num_iterations
@@ -82,8 +90,9 @@ class Grpo(Algorithm[GrpoData]):
         from trl import GRPOTrainer, get_quantization_config
 
         from sft.rewards import Reward
+        from sft.sampler import cache_kind
 
-        class Trainer(CountsLater, WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
+        class Trainer(LogsGap, CountsLater, WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             def _get_train_sampler(self, dataset: Any = None) -> Any:
                 sampler = super()._get_train_sampler(dataset)
                 if sampler.shuffle:
@@ -93,6 +102,10 @@ class Grpo(Algorithm[GrpoData]):
 
         training, model = session.settings.training, session.settings.model
         rewards = session.settings.data.rewards
+        if training.cache_implementation is None:
+            rows = training.per_device_train_batch_size * training.steps_per_generation
+            if cache_kind("auto", training.device.type, rows) == "static":
+                training.cache_implementation = "static"
         training.reward_weights = list(rewards.values())
         options = training.model_init_kwargs
         with loading(model.model_name_or_path):

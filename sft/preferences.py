@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from sft import command
-from sft.sampler import Sample, Sampler
+from sft.sampler import Sample, Sampler, batch_size
 from sft.settings import parse
 from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
@@ -110,12 +110,16 @@ def prepare(
             left_out["too_long"] += 1
         else:
             selected.append((problems[i].question, number))
+    longest = max(len(prompt.ids) for prompt in prompts)
+    size = batch_size(start, data.sampling, longest)
+    sampling = dataclasses.asdict(data.sampling) | {"batch_size": size}
+    del sampling["cache"]  # decides only the speed
     inputs = SamplingInputs(
         problems=hashlib.sha256(json.dumps(selected).encode()).hexdigest(),
         tokenizer=tokenizer_hash(tokenizer),
         model=model_hash(start),
         asking=asking_hash(start),  # determines the tokens that end an answer
-        sampling=dataclasses.asdict(data.sampling),
+        sampling=sampling,
     )
     sampled = inputs.model_dump()
     work = folder.with_name(f"{folder.name}.sampling")
@@ -135,7 +139,7 @@ def prepare(
                 for path in work.iterdir():
                     path.unlink()
                 write_json(work / MANIFEST, sampled)
-            answered = list(_sample(work, selected, start, chat, data.sampling))
+            answered = list(_sample(work, selected, start, chat, data.sampling, size))
             with new_directory(folder, replace=True) as aside:
                 counts = _write(aside, answered, data.pairs_per_problem)
                 counts["left_out"] = left_out
@@ -161,7 +165,12 @@ def read_pairs(folder: Path) -> bytes:
 
 
 def _sample(
-    work: Path, problems: list[tuple[str, str]], model: Path, chat: "Chat", sampling: "Sampling"
+    work: Path,
+    problems: list[tuple[str, str]],
+    model: Path,
+    chat: "Chat",
+    sampling: "Sampling",
+    batch_size: int,
 ) -> Iterator[SampledProblem]:
     """All problems with their samples; finished batches are stored in ``work``."""
     from tqdm import tqdm
@@ -169,7 +178,7 @@ def _sample(
     sampler = None
     correct = done = 0
     with tqdm(total=len(problems), desc="sampled", unit=" problems") as progress:
-        together = max(1, sampling.batch_size // sampling.samples)
+        together = max(1, batch_size // sampling.samples)
         for number, batch in enumerate(itertools.batched(problems, together)):
             path = work / f"{number:06}.json"
             if not path.is_file():

@@ -13,6 +13,48 @@ if TYPE_CHECKING:
     from tinymathreason.chat import Chat
 
 
+ON_CPU = 128
+"""Completions of a batch on a CPU."""
+MOST = 2048
+"""Most completions of a batch on a GPU."""
+STATIC = 256
+"""Most completions of a batch whose cache is static by default.
+
+A step of few rows waits for the launch of its kernels, which compiling removes. A step of many rows
+waits for the memory, where a static cache costs more: it is read to its end in every step, and the
+compiled attention repeats it for each query head."""
+
+
+def cache_kind(wanted: str, device: str, rows: int) -> str:
+    """The cache of a batch of ``rows``: ``dynamic`` or ``static``; ``wanted`` may be ``auto``."""
+    if wanted != "auto":
+        return wanted
+    return "static" if device == "cuda" and rows <= STATIC else "dynamic"
+
+
+def batch_size(folder: Path, sampling: "Sampling", longest: int) -> int:
+    """Completions of a batch for prompts of at most ``longest`` tokens.
+
+    On a GPU it follows from the whole memory of the card, so that it is the same in every process.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from evaluation import memory
+
+    if sampling.batch_size is not None:
+        return sampling.batch_size
+    if not torch.cuda.is_available():
+        return ON_CPU
+    sizes = memory.sizes_of(AutoConfig.from_pretrained(folder))
+    if sizes is None:
+        return ON_CPU
+    total = torch.cuda.get_device_properties(0).total_memory
+    width = torch.bfloat16.itemsize
+    rows = memory.Rows(sizes, total - width * sizes.parameters, width)
+    return rows.fit(longest, sampling.max_new_tokens, most=MOST)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One answer of the model to a problem."""
@@ -27,7 +69,7 @@ class Sample:
 
 
 class Sampler:
-    """Samples answers from a tuned model.
+    """Samples answers from a tuned model, in halves of a batch where memory runs out.
 
     Raises `InputError` if ``folder`` contains no model.
     """
@@ -54,19 +96,41 @@ class Sampler:
             num_return_sequences=sampling.samples,
             max_new_tokens=sampling.max_new_tokens,
         )
+        self._cache = sampling.cache
+        self._together = 0
+        self.generated = 0
+        """Tokens of the last answers, without padding."""
 
     def __call__(self, questions: Sequence[str], seed: int) -> list[list[Sample]]:
         """The samples of every question; equal questions and seeds give equal samples."""
+        from evaluation.memory import halving
+
+        self.generated = 0
+        asked = list(enumerate(questions))
+        # A half has a seed of its own, by its first question.
+        return halving(asked, lambda part: self._sample([q for _, q in part], seed + part[0][0]))
+
+    def _sample(self, questions: list[str], seed: int) -> list[list[Sample]]:
         import torch
 
-        prompts = [e.ids for e in self._chat.encode([conversation(q) for q in questions], True)]
+        device = self._model.device
+        kind = cache_kind(self._cache, device.type, len(questions) * self._samples)
+        asked = questions
+        if kind == "static" and device.type == "cuda":
+            # The step is compiled for one number of rows: the last batch is filled up to it.
+            asked = questions + questions[-1:] * (self._together - len(questions))
+        prompts = [e.ids for e in self._chat.encode([conversation(q) for q in asked], True)]
         inputs = self._chat.tokenizer.pad(
             {"input_ids": prompts}, padding_side="left", return_tensors="pt"
-        ).to(self._model.device)
+        ).to(device)
+        self._model.generation_config.cache_implementation = kind
         torch.manual_seed(seed)
         with torch.inference_mode():
             tokens = self._model.generate(**inputs)
-        rows = iter(tokens[:, inputs["input_ids"].shape[1] :].tolist())
+        self._together = len(asked)
+        new = tokens[: len(questions) * self._samples, inputs["input_ids"].shape[1] :]
+        self.generated += int((new != self._chat.tokenizer.pad_token_id).sum())
+        rows = iter(new.tolist())
         return [[self._read(q, next(rows)) for _ in range(self._samples)] for q in questions]
 
     def _read(self, question: str, ids: list[int]) -> Sample:

@@ -82,7 +82,7 @@ def test_make_targets_exist(line: str) -> None:
     )
 
 
-MEASURING = (" benchmarks.", " pretrain.calibration")
+MEASURING = (" benchmarks.", " pretrain.calibration", " pretrain.isolation")
 """Commands that take minutes: they are started with an argument that stops them."""
 COMMANDS = [
     line

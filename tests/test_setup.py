@@ -113,10 +113,10 @@ class Machine:
         """What uv was asked for, with the two settings it was given."""
         return Path(self.environment["ASKED"]).read_text().splitlines()
 
-    def setup(self, **environment: str) -> tuple[int, str]:
+    def setup(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Exit status and stderr of set-up."""
         result = subprocess.run(
-            [self.bin / "bash", SCRIPT],
+            [self.bin / "bash", SCRIPT, *arguments],
             cwd=self.project,
             env={**self.environment, **environment},
             capture_output=True,
@@ -237,6 +237,38 @@ def test_every_package_is_installed(machine, tmp_path) -> None:
     packages = "pip install --cache-dir {} --python .venv/bin/python --require-hashes --requirement"
     packages = packages.format(tmp_path / "cache") + " requirements.txt"
     assert machine.asked() == ["  cache dir", f"  {packages} --dry-run", f"  {packages} --quiet"]
+
+
+def test_the_packages_for_a_gpu_are_added_to_what_is_there(machine, tmp_path) -> None:
+    """And take room for themselves alone: 1,000 MB for the two of them, of which one is new."""
+    machine.program("uv", UV)
+    machine.program("df", DF.replace("/home", "/"))
+    (machine.project / "requirements-gpu.txt").write_text(
+        "c==3 \\\n --hash=d\ne==4 \\\n --hash=f\n"
+    )
+    assert machine.setup() == (0, "")
+    (machine.project / ".venv/marker").touch()
+    assert machine.setup("requirements-gpu.txt", NEW="1", FREE="600000") == (0, "")
+    assert (machine.project / ".venv/marker").exists()
+    for line in machine.asked()[-2:]:
+        assert "--requirement requirements.txt --requirement requirements-gpu.txt" in line
+    status, message = machine.setup("requirements-gpu.txt", NEW="2", FREE="600000")
+    assert (status, "the packages need 1000 MB there, and 600 MB are free" in message) == (2, True)
+
+
+def test_the_lock_for_a_gpu_shares_its_libraries_with_torch() -> None:
+    """Every package is in one of the two locks, and jax's plugin is of jax's version."""
+    common, gpu = (
+        dict(re.findall(r"^([^ =]+)==(\S+)", Path(name).read_text(), re.MULTILINE))
+        for name in ("requirements.txt", "requirements-gpu.txt")
+    )
+    assert not common.keys() & gpu.keys()
+    assert gpu["jax-cuda13-plugin"] == gpu["jax-cuda13-pjrt"] == common["jax"]
+    assert {"nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-nccl-cu13"} <= common.keys()
+    # The compiler is of the toolkit with which torch was built.
+    assert gpu["nvidia-cuda-nvcc"].split(".")[:2] == common["cuda-toolkit"].split(".")[:2]
+    for name in ("requirements.txt", "requirements-gpu.txt"):
+        assert "://" not in Path(name).read_text()
 
 
 def test_arm_goes_without_what_has_no_wheel(machine) -> None:

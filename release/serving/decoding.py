@@ -1,6 +1,6 @@
-"""Generates the tokens that continue a prompt, and decodes them to text as they come."""
+"""What a request asks for, how its next token is chosen, and how tokens become text."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,23 +75,3 @@ def sample(logits: Any, temperature: float, top_p: float, generator: Any) -> int
     probabilities, tokens = scaled.softmax(-1).sort(descending=True, stable=True)
     probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
     return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
-
-
-def tokens(model: Any, request: GenerationRequest) -> Iterator[int]:
-    """The tokens that continue a prompt, without end; each is generated when it is taken."""
-    import torch
-
-    generator = torch.Generator(model.device)
-    if request.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(request.seed)
-    new, cache = list(request.ids), None
-    while True:
-        # Not across the yield: the mode belongs to the thread, which other requests use meanwhile.
-        with torch.inference_mode():
-            inputs = torch.tensor([new], device=model.device)
-            out = model(inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            token = sample(out.logits[0, -1], request.temperature, request.top_p, generator)
-        new, cache = [token], out.past_key_values
-        yield token

@@ -1,20 +1,22 @@
 """Answers the requests of several users with one model, token by token.
 
-One thread owns the model. It generates one token for each active request in turn, so that all users
-see their answers grow. Every request has its own cache and random numbers, so that no answer can
-depend on another request.
+One thread owns the model. It takes one token for each active request in turn, so that all users see
+their answers grow; one step of the model makes the tokens of all (`release.serving.batch`). Every
+request has its own rows of the cache and random numbers, so that no answer depends on another one.
 """
 
+import contextlib
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from release.serving.decoding import GenerationRequest, Text, tokens
+from release.serving.batch import Batch, tokens
+from release.serving.decoding import GenerationRequest, Text
 from release.serving.prompt import least_tokens
 from tinymathreason.chatml import Messages
 from tinymathreason.cli import InputError
@@ -62,7 +64,7 @@ class TooLongError(Exception):
 class Job:
     """A request that waits or is being answered."""
 
-    events: Iterator[Event]
+    events: Generator[Event]
     listen: Callable[[Event], None]
     cancelled: bool = False
 
@@ -78,7 +80,7 @@ class Engine:
         from evaluation import decoding
         from tinymathreason.chat import Chat
 
-        self._model = model
+        self._batch = Batch(model)
         self._chat = Chat(tokenizer, tokenizer.chat_template)
         self._least_tokens = least_tokens(tokenizer.backend_tokenizer)
         # The encoder's cache must not be read while another thread writes to it.
@@ -189,6 +191,7 @@ class Engine:
             while self._ready():
                 for job in list(self._active):
                     if job.cancelled or not self._turn(job):
+                        job.events.close()
                         with self._changed:
                             self._active.remove(job)
         finally:
@@ -221,21 +224,22 @@ class Engine:
             job.listen(event)
         return isinstance(event, Piece)
 
-    def _events(self, request: GenerationRequest) -> Iterator[Event]:
+    def _events(self, request: GenerationRequest) -> Generator[Event]:
         """A piece for every token, empty where its text is not certain yet, and the end."""
         started = time.monotonic()
         text = Text(self._chat.tokenizer.backend_tokenizer.decode, request.stop)
         count, reason = 0, "length"
         limit = min(request.max_tokens, self.context - len(request.ids))
-        for token in tokens(self._model, request):
-            if token in self._ends:
-                reason = "stop"
-                break
-            count += 1
-            self._generated += 1
-            yield Piece(text.add(token))
-            if text.stopped or count == limit:
-                break
+        with contextlib.closing(tokens(self._batch, request)) as continued:
+            for token in continued:
+                if token in self._ends:
+                    reason = "stop"
+                    break
+                count += 1
+                self._generated += 1
+                yield Piece(text.add(token))
+                if text.stopped or count == limit:
+                    break
         if not text.stopped:
             yield Piece(text.end())
         yield Done("stop" if text.stopped else reason, count, time.monotonic() - started)

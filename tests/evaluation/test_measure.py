@@ -207,11 +207,16 @@ def test_parquet_and_the_hubs_layout_are_read_too(ask, data, tmp_path) -> None:
 
 
 def test_vllm_answers_where_it_is_installed(ask, monkeypatch, model_dir) -> None:
-    with pytest.raises(InputError, match="backend: No module named 'vllm'"):
+    with pytest.raises(InputError, match="backend: vLLM is not installed"):
         model.open_lm(model_dir, "vllm", 1)
+    monkeypatch.setattr(model, "version", lambda name: "0.30.2+cu129")
+    with pytest.raises(InputError, match=rf"written for vLLM {model.VLLM}; installed is 0.30.2"):
+        model.open_lm(model_dir, "vllm", 1)
+    monkeypatch.setattr(model, "version", lambda name: f"{model.VLLM}+cu129")
     stand_in = ModuleType("lm_eval.models.vllm_causallms")
     stand_in.VLLM = lambda path, **kwargs: SimpleNamespace(path=path, kwargs=kwargs)
     monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", stand_in)
+    monkeypatch.setattr("lm_eval.models.vllm_causallms", stand_in, raising=False)
     lm = model.open_lm(model_dir, "vllm", 1)
     assert lm.path == str(model_dir)
     assert lm.kwargs == {

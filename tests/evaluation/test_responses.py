@@ -37,7 +37,7 @@ def requests():
 
 
 def ask(model, journal=None, samples=2):
-    return respond(model, requests(), LENGTHS, samples, 5, 0, journal)
+    return respond(model, requests(), LENGTHS, samples, lambda _: 5, 0, journal)
 
 
 def test_requests_are_batched_by_length_and_come_back_in_order() -> None:
@@ -64,45 +64,98 @@ def test_a_cut_evaluation_continues_to_the_same_responses(tmp_path, breaks_at) -
     journal.close()
 
 
+SAID = (["a", "\u2028\n"], [[-1.5, True]], ["c"])
+
+
 @given(cut=st.integers(0, 200))
 def test_a_journal_cut_anywhere_keeps_its_whole_lines(tmp_path_factory, cut) -> None:
     path = tmp_path_factory.mktemp("journal") / "responses.jsonl"
     journal = Journal(path, "k")
-    for number, said in enumerate((["a", "\u2028\n"], [[-1.5, True]], ["c"])):
-        journal.add(number, said)
+    for said in SAID:
+        journal.add(said)
     journal.close()
     whole = path.read_bytes()
-    kept = whole[: len(whole) - cut]
+    kept = whole[: max(0, len(whole) - cut)]
     path.write_bytes(kept)
     journal = Journal(path, "k")
-    assert len(journal.batches) == max(0, kept.count(b"\n") - 1)
-    for number, said in enumerate((["a", "\u2028\n"], [[-1.5, True]], ["c"])):
-        if number not in journal.batches:
-            journal.add(number, said)
+    batches = max(0, kept.count(b"\n") - 1)
+    assert journal.responses == [response for said in SAID[:batches] for response in said]
+    for said in SAID[batches:]:
+        journal.add(said)
     journal.close()
     assert path.read_bytes() == whole
 
 
 def test_a_damaged_line_and_what_follows_are_asked_again(tmp_path) -> None:
     path = tmp_path / "responses.jsonl"
-    journal = Journal(path, "k")
-    journal.add(0, ["a"])
-    journal.close()
-    path.write_bytes(path.read_bytes() + b'{"batch"\n{"batch": 1, "responses": []}\n')
-    journal = Journal(path, "k")
-    assert journal.batches == {0: ["a"]}
-    journal.close()
+    for damage in (
+        b'{"first"\n{"first": 1, "responses": []}\n',
+        b'{"first": 2, "responses": []}\n',
+    ):
+        journal = Journal(path, "k")
+        journal.responses or journal.add(["a"])
+        journal.close()
+        path.write_bytes(path.read_bytes() + damage)
+        journal = Journal(path, "k")
+        assert journal.responses == ["a"]
+        journal.close()
 
 
 def test_what_another_evaluation_left_is_not_used(tmp_path) -> None:
     path = tmp_path / "responses.jsonl"
     journal = Journal(path, "one")
-    journal.add(0, ["a"])
+    journal.add(["a"])
     journal.close()
     journal = Journal(path, "other")
-    assert journal.batches == {}
+    assert journal.responses == []
     journal.close()
     assert json.loads(path.read_text()) == {"key": "other"}
+
+
+class Small(Draws):
+    """A model whose memory holds two rows; its answers depend on the request alone."""
+
+    def generate_until(self, requests, disable_tqdm):
+        import torch
+
+        if len(requests) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        super().generate_until(requests, disable_tqdm)
+        return [request.text * 2 for request in requests]
+
+
+@pytest.mark.parametrize("breaks_at", [None, 0, 1, 2, 5])
+def test_a_batch_that_does_not_fit_the_memory_is_halved(tmp_path, breaks_at) -> None:
+    path, expected = tmp_path / "responses.jsonl", [[f"{i}" * 2] * 2 for i in range(len(LENGTHS))]
+    model, journal = Small(breaks_at), Journal(path, "k")
+    if breaks_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            ask(model, journal)
+        journal.close()
+        model, journal = Small(), Journal(path, "k")
+        assert len(journal.responses) == 2 * breaks_at
+    assert ask(model, journal) == expected
+    assert [len(batch) for batch in model.asked] == [2] * (6 - (breaks_at or 0))
+    journal.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    assert [line["first"] for line in lines] == list(range(0, 12, 2))
+
+
+def test_a_prompt_that_never_fits_ends_in_one_line(monkeypatch) -> None:
+    import torch
+
+    def none(self, requests, disable_tqdm):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Draws, "generate_until", none)
+    with pytest.raises(InputError, match="does not suffice for one prompt of 9 tokens"):
+        ask(Draws())
+
+
+def test_shorter_requests_are_answered_in_larger_batches() -> None:
+    model = Draws()
+    respond(model, requests(), LENGTHS, 1, lambda length: 2 if length > 3 else 4, 0, None)
+    assert model.asked == [["1", "3"], ["4", "0"], ["5", "2"]]
 
 
 def test_shots_that_do_not_fit_are_refused_and_long_problems_counted() -> None:

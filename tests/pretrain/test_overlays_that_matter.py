@@ -24,6 +24,7 @@ HARDWARE = {
     "tinymathreason_1b_v5p_16.yml": 8,
     "tinymathreason_1b_v6e_16.yml": 16,
     "tinymathreason_1b_gpu.yml": 1,
+    "tinymathreason_1b_gpu_8.yml": 8,
 }
 SCHEDULES = ["tinymathreason_1b_wsd_v4_32.yml", "tinymathreason_1b_anneal_v4_32.yml"]
 LADDER = {"20m": 20_614_400, "85m": 85_005_440, "300m": 302_027_904}
@@ -196,6 +197,40 @@ def test_the_ladder_has_the_models_shape_at_other_sizes(size: str) -> None:
     sequences = 4 * config["per_device_batch_size"] * config["gradient_accumulation_steps"]
     tokens = config["steps"] * sequences * config["max_target_length"]
     assert tokens / model.parameters == pytest.approx(20, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", ["85m", "300m"])
+def test_the_ladder_on_one_gpu_is_the_same_training(size: str) -> None:
+    base, gpu = (overlay.load(CONFIGS / f"tinymathreason_{size}{end}.yml") for end in ("", "_gpu"))
+
+    def sequences(config, devices: int) -> int:
+        return devices * config["per_device_batch_size"] * config["gradient_accumulation_steps"]
+
+    assert sequences(gpu, 1) == sequences(base, 4)
+    for key, value in base.items():
+        if key.startswith(OPTIMISATION) and key != "base_output_directory":
+            assert gpu[key] == value, key
+
+
+def test_xlas_options_for_a_gpu_are_known_to_the_installed_xla() -> None:
+    """XLA knows the options of all platforms, and refuses another name or a wrong value."""
+    import jax
+    from maxtext.utils.max_utils import parse_libtpu_flags_to_dict
+
+    from benchmarks.pretrain_gpu import VARIANTS
+
+    overlays = [(path, ()) for path in sorted(CONFIGS.glob("*_gpu*.yml"))]
+    variants = [
+        (CONFIGS / "tinymathreason_1b_gpu.yml", variant.keys) for variant in VARIANTS.values()
+    ]
+    flags = {overlay.load(path, keys)["compile_xla_flags"] for path, keys in overlays + variants}
+    assert len(flags) > 3
+    step = jax.jit(lambda x: x + 1).lower(1.0)
+    for line in flags:
+        options = parse_libtpu_flags_to_dict(line)
+        assert step.compile(compiler_options=options)(1.0) == 2.0
+        with pytest.raises(jax.errors.JaxRuntimeError):
+            step.compile(compiler_options={**options, "xla_gpu_no_such_option": "True"})
 
 
 def test_evaluation_mixes_sources_as_the_recipe_does() -> None:

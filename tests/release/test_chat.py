@@ -87,7 +87,7 @@ def client(engine):
 def slow(engine, monkeypatch):
     """An engine that says a letter every few milliseconds, for minutes."""
 
-    def tokens(model, request):
+    def tokens(batch, request):
         (letter,) = engine._chat.tokenizer.convert_tokens_to_ids(["a"])
         for token in itertools.repeat(letter):
             time.sleep(0.003)

@@ -63,8 +63,8 @@ def gate(monkeypatch):
     """Tokens of the letters a, b, c, one each time the gate is opened."""
     gate = threading.Semaphore(0)
 
-    def tokens(model, request):
-        for token in itertools.cycle(model.letters):
+    def tokens(batch, request):
+        for token in itertools.cycle(batch.model.letters):
             assert gate.acquire(timeout=DEADLINE)
             yield token
 
@@ -158,8 +158,8 @@ def test_two_at_once_are_as_each_alone(engine, monkeypatch) -> None:
     order = []
     tokens = engines.tokens
 
-    def noted(model, request):
-        for token in tokens(model, request):
+    def noted(batch, request):
+        for token in tokens(batch, request):
             order.append(tuple(request.ids))
             yield token
 
@@ -200,7 +200,7 @@ def test_a_prompt_without_room_is_reported_in_tokens(engine) -> None:
 @pytest.mark.parametrize("end", [STOP, SPECIAL_TOKENS.index(EOS)])
 def test_an_answer_ends_at_its_control_token(engine, parts, monkeypatch, end) -> None:
     said = [*parts[1].convert_tokens_to_ids(["a", "b"]), end, 50]
-    monkeypatch.setattr(engines, "tokens", lambda model, request: iter(said))
+    monkeypatch.setattr(engines, "tokens", lambda batch, request: (token for token in said))
     text, done = hear(ask(engine, "2?")[1])
     assert (text, done.reason, done.tokens) == ("ab", "stop", 2)
 
@@ -251,11 +251,11 @@ def test_one_failure_is_of_one_request(engine, gate, monkeypatch) -> None:
 
     tokens = engines.tokens
 
-    def failing(model, request):
-        yield from itertools.islice(tokens(model, request), 2)
+    def failing(batch, request):
+        yield from itertools.islice(tokens(batch, request), 2)
         if request.seed == 1:
             raise torch.OutOfMemoryError("no memory left\nand a long trace")
-        yield from tokens(model, request)
+        yield from tokens(batch, request)
 
     monkeypatch.setattr(engines, "tokens", failing)
     (_, bad), (_, good) = (ask(engine, "2?", max_tokens=5, seed=seed) for seed in (1, 2))
@@ -276,7 +276,7 @@ def test_broken_weights_are_reported(temperature) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_leaves_nobody_waiting(engine, monkeypatch) -> None:
-    def broken(model, request):
+    def broken(batch, request):
         raise LookupError
         yield
 

@@ -11,6 +11,7 @@ from sft.checkpoints import MODEL
 from sft.checks import check_settings
 from sft.config import GrpoData
 from sft.grpo import rows
+from sft.logprobs import METRIC
 from sft.problems import Problem
 from sft.rewards import REWARDS
 from sft.session import train
@@ -227,7 +228,7 @@ def check(settings) -> None:
     ("arguments", "words"),
     [
         (["--reward_weights", "1", "1"], "our key is rewards"),
-        (["--use_vllm", "true"], "pip install 'trl"),
+        (["--use_vllm", "true"], "pip install vllm=="),
         (["--eval_strategy", "steps", "--eval_steps", "1"], "use our key accuracy"),
         (["--per_device_train_batch_size", "200"], "40 problems, but a batch needs 100"),
         (["--steps_per_generation", "3", "--save_steps", "2"], "must be a multiple of 3"),
@@ -240,3 +241,26 @@ def test_options_that_break_a_run_are_refused(model_dir, tmp_path, arguments, wo
     with pytest.raises(InputError, match=words) as error:
         check(found)
     assert "\n" not in str(error.value)
+
+
+def test_the_gap_between_sampler_and_trainer_is_logged(whole) -> None:
+    """At the first step of ten; both compute in float32 here, so that only rounding remains."""
+    record = GrpoRecord.load(whole / MODEL / "grpo.json")
+    history = [entry.model_dump() for entry in record.history]
+    found = [
+        (e["step"], e[f"{METRIC}/mean"], e[f"{METRIC}/max"])
+        for e in history
+        if f"{METRIC}/mean" in e
+    ]
+    ((step, mean, most),) = found
+    assert step == 1
+    assert 0 < mean <= most < 1e-4
+
+
+def test_weights_are_not_converted_for_continuous_batching(model_dir, tmp_path) -> None:
+    path = write(tmp_path / "a.yaml", model_dir, tmp_path / "out")
+    settings = parse(path, ["use_transformers_continuous_batching=true"], GrpoData, "GRPOConfig")
+    grpo.Grpo().check(settings)
+    settings.training.bf16 = True
+    with pytest.raises(InputError, match=r"converts the float32 weights .* to bfloat16"):
+        grpo.Grpo().check(settings)

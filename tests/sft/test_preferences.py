@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -100,6 +101,59 @@ def test_samples_end_as_the_template_does_and_obey_no_setting_of_the_folder(
     assert sampler(["Is it 4?", "So, is it 5?", "8!"], 0) == expected
     assert [sampler([question], 1)[0] for question in ("Is it 4?", "So, is it 5?")] == expected[:2]
     assert "min_new_tokens 25, no_repeat_ngram_size 1, top_k 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cache", ["dynamic", "static"])
+def test_samples_are_the_same_with_each_cache_and_in_halves(
+    model_dir, tmp_path, monkeypatch, cache
+) -> None:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from sft.config import Sampling
+    from sft.model import load_tokenizer
+
+    folder = scripted.write(model_dir, tmp_path / "model")
+    tokenizer = load_tokenizer(str(folder), TEMPLATE)
+    sampling = Sampling(samples=2, temperature=1e-3, max_new_tokens=30, cache=cache)
+    sampler = Sampler(folder, Chat(tokenizer, tokenizer.chat_template), sampling)
+    expected = [[Sample(text)] * 2 for text in ("4DCBA", "5CBA", "8HGFEDCBA")]
+    assert sampler(["Is it 4?", "So, is it 5?", "8!"], 0) == expected
+    assert sampler.generated == 2 * sum(len(row[0].text) + 1 for row in expected)
+    generate, caches, rows = LlamaForCausalLM.generate, [], []
+
+    def short(model, input_ids, **inputs):
+        rows.append(len(input_ids))
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError
+        caches.append(model.generation_config.cache_implementation)
+        return generate(model, input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(LlamaForCausalLM, "generate", short)
+    assert sampler(["Is it 4?", "So, is it 5?", "8!"], 0) == expected
+    assert rows == [3, 2, 1, 1, 1]
+    assert caches == [cache] * 3
+
+
+def test_the_cache_and_the_batch_follow_the_device(model_dir, monkeypatch) -> None:
+    import torch
+
+    from sft.config import Sampling
+    from sft.sampler import MOST, ON_CPU, STATIC, batch_size, cache_kind
+
+    assert cache_kind("auto", "cpu", 8) == cache_kind("auto", "cuda", STATIC + 1) == "dynamic"
+    assert cache_kind("auto", "cuda", STATIC) == cache_kind("static", "cpu", 8) == "static"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert batch_size(model_dir, Sampling(), 50) == ON_CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for memory, rows in ((8 * 10**10, [MOST, MOST]), (2 * 10**8, [568, 88])):
+        card = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, card=card: card)
+        assert [
+            batch_size(model_dir, Sampling(), 50),
+            batch_size(model_dir, Sampling(), 500),
+        ] == rows
+    assert batch_size(model_dir, Sampling(batch_size=7), 50) == 7
 
 
 def test_a_sample_ends_with_the_token_of_its_own_template(model_dir, tmp_path) -> None:

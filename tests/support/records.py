@@ -3,7 +3,7 @@
 from typing import Any
 
 from tinymathreason.records.base import Part, Record
-from tinymathreason.records.conversion import Conversion, ParityRecord
+from tinymathreason.records.conversion import Conversion, OpenModel, ParityRecord
 from tinymathreason.records.evaluation import (
     Dataset,
     Decoding,
@@ -234,6 +234,20 @@ def conversion(**values: Any) -> Conversion:
             trimmed_vocabulary_rows=0,
             model_sha256=SHA,
             parity=parity(),
+            provenance=provenance(),
+        ),
+        **values,
+    )
+
+
+def open_model(**values: Any) -> OpenModel:
+    return change(
+        OpenModel(
+            name="org/model@c0ffee",
+            folder="models/open",
+            model_sha256=SHA,
+            parameters=1000,
+            maxtext={"decoder_block": "llama2"},
             provenance=provenance(),
         ),
         **values,
@@ -495,6 +509,7 @@ EVERY: tuple[Record, ...] = (
     starts(),
     configuration(),
     conversion(),
+    open_model(),
     results(),
     sample(),
     examples(),

@@ -54,8 +54,8 @@ class EvalRequest(Part):
     """Longest answer in tokens; null for the task's own."""
     backend: str
     """``transformers`` or ``vllm``."""
-    batch_size: Positive
-    """Prompts that are answered at once."""
+    batch_size: Positive | None
+    """Prompts that are answered at once; null for as many as the device takes."""
     seed: Count
     """Of the drawing."""
 
@@ -81,7 +81,7 @@ class Decoding(OpenPart):
     seed: Count
     """Of the drawing."""
     batch_size: Positive
-    """Prompts that were answered at once."""
+    """Most prompts that were to be answered at once."""
     backend: str
     """``transformers`` or ``vllm``."""
     dtype: str
