@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pretrain_gpu import smi
+from benchmarks.pretrain_gpu import VARIANTS, smi
 from tinymathreason import processor, provenance
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -59,18 +59,35 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
         command = module(of, *common, *arguments)
         return GpuPart(name=name, command=command, weight=weight, least=least)
 
-    # First the attention that the hardware chooses, then the others.
-    attention = "auto,sdpa,flex_attention" if gpu else "auto"
-    short = ["--steps", 9, "--limit", 30]  # so few that TRL's side takes them all
+    if gpu:
+        # First what is compared: MaxText as it is and tuned, and PyTorch with and without a mask.
+        compared = ["--only", "as_it_is,searched_unscanned,torch_documents,torch"]
+        others = [
+            "--only",
+            ",".join(name for name in VARIANTS if name not in compared[1].split(",")),
+        ]
+        attention = "auto,sdpa,flex_attention"  # first the one that the hardware chooses
+    else:
+        compared, others, attention = ["--only", "as_it_is,torch"], ["--only", "unscanned"], "sdpa"
     # Half of GSM8K's problems on a GPU: all of them may take as long as the whole run.
     problems, limit = (660, 70) if gpu else (24, 120)
     evaluation = ["--whole", problems, "--problems", 0, "--limit", limit]
     return [
-        part("pretraining", "benchmarks.pretrain_gpu", 195, least=45),
-        part("fine-tuning", "benchmarks.sft", 95, "--attention", attention, *short, least=45),
+        part("pretraining", "benchmarks.pretrain_gpu", 160, *compared, least=45),
+        part(
+            "fine-tuning", "benchmarks.sft", 95, "--attention", attention, "--limit", 15, least=45
+        ),
         part("evaluation", "benchmarks.evaluation", 75, *evaluation, least=30),
         part("sampling", "benchmarks.sampling", 50, "--limit", 6 if gpu else 2, least=30),
+        GpuPart(
+            name="attention",
+            command=module("pretrain.isolation", "--hardware", "gpu" if gpu else "cpu"),
+            weight=35,
+            least=20,
+        ),
         part("chat", "benchmarks.chat", 30, "--limit", 6 if gpu else 2, least=15),
+        # Then whatever the time allows.
+        part("pretraining-variants", "benchmarks.pretrain_gpu", 45, *others, least=40),
     ]
 
 

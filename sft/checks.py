@@ -41,6 +41,21 @@ def check_settings(settings: "Settings[Any]") -> None:
         tasks.load(accuracy.task, accuracy.data, accuracy.problems)
 
 
+def check_new_tokens(settings: "Settings[Any]", tokenizer: Any) -> None:
+    """Raise `InputError` if tokens that the model lacks would not be learnt."""
+    if not tokenizer.new_tokens:
+        return
+    token = tokenizer.convert_ids_to_tokens(tokenizer.new_tokens[0])
+    what = f"the tokenizer of {settings.model.model_name_or_path} has no {token}"
+    if not settings.data.HOLDS_OUT:
+        raise InputError(f"{what}, so the model has not learnt the template; run sft.run first")
+    if settings.model.use_peft:
+        raise InputError(
+            f"use_peft: {what}, and an adapter does not learn a token's embedding; set use_peft: "
+            "false, or a chat_template whose tokens the model has"
+        )
+
+
 def check_packing(training: Any) -> None:
     """Raise `InputError` for options of an SFTConfig that break a run, naming what to set."""
     if training.packing and training.packing_strategy != "bfd":

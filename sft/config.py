@@ -8,6 +8,9 @@ from data_prep.recipe import BenchmarkQuestions
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.config import config, nearest
 
+CHATML = Path("chatml")
+"""Value of ``chat_template`` that names the project's template."""
+
 
 @config
 class QuestionSource:
@@ -27,7 +30,8 @@ class QuestionSource:
     without the columns of question and answer, ``messages``, ``conversations`` or ``conversation``;
     without these, ``prompt`` and ``completion``, which are texts or messages."""
     turns: Literal["all", "last"] = "all"
-    """Which of the assistant's turns the loss sees."""
+    """Which of the assistant's turns the loss sees: all, or the last. Those of a ``prompt`` are not
+    seen."""
     final_line: bool | None = None
     """Whether the last answer must tell a final answer, which then gets a line of its own:
     ``#### 42``. Default: true for questions with answers, false for messages and prompts."""
@@ -94,19 +98,25 @@ class TuningData:
     data_seed: int = 0
     """Seed of the problem generator and of the choice of held-out questions."""
     chat_template: Path | None = None
-    """File with the Jinja template of the conversations. Default: the model's own, or the project's
-    (``tinymathreason/chat_templates/chatml.jinja``) for a model without one. If the template has
+    """Jinja file with the template of the conversations; ``chatml`` is the project's. Default: the
+    model's own, or the project's for a model without one. DPO and GRPO need the template that the
+    model was fine-tuned with. If the template has
     generation blocks, the loss sees the text in them; else the answers with their stop tokens."""
+    keep_adapter: bool = False
+    """Whether a trained adapter is also written by itself, to ``adapter`` under output_dir. The
+    model always has it merged."""
     accuracy: Accuracy | None = None
     """Accuracy to measure during training; none by default."""
 
     def __post_init__(self) -> None:
+        if self.chat_template == CHATML:
+            self.chat_template = TEMPLATE
         if not self.sources:
             raise ValueError("sources must name at least one source")
         if not 0 <= self.data_seed < 2**64:
             raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
         if self.chat_template is not None and not self.chat_template.is_file():
-            raise ValueError(f"no template {self.chat_template}; shipped: {TEMPLATE}")
+            raise ValueError(f"no template {self.chat_template}; accepted: {CHATML} or a file")
         if self.accuracy is not None and self.accuracy.task is None and not self.HOLDS_OUT:
             raise ValueError("accuracy: there are no held-out examples here; name a task")
 

@@ -22,6 +22,9 @@ COLUMNS = ("messages", "conversations", "conversation")
 """Columns in which a conversation is looked for."""
 
 
+_FIRST = {"role": "user", "content": "?"}
+
+
 class UnusableError(Exception):
     """A row that cannot be an example, with the reason as it is counted and in words."""
 
@@ -55,8 +58,10 @@ class Form:
         pair = ("prompt", "completion")
         return cls(pair) if set(pair) <= set(present) else None
 
-    def read(self, row: Mapping[str, Any]) -> Messages:
-        """The conversation of a row, normalised: `tidy` of its messages.
+    def read(self, row: Mapping[str, Any]) -> tuple[Messages, int]:
+        """The conversation of a row: `tidy` of its messages, and how many answers a prompt has.
+
+        Of a prompt's answers the loss sees none, as in TRL.
 
         Raises `UnusableError` for a row without one.
         """
@@ -66,10 +71,20 @@ class Form:
                 present = "it is null" if column in row else f"it has {', '.join(sorted(row))}"
                 raise UnusableError("empty", f"has no {column!r}; {present}")
         if len(values) == 1:
-            return tidy(_turns(values[0]))
-        if any(isinstance(value, list) for value in values):
-            return tidy([turn for value in values for turn in _turns(value)])
-        return tidy(conversation(*map(_text, values)))
+            return tidy(_turns(values[0])), 0
+        if not any(isinstance(value, list) for value in values):
+            return tidy(conversation(*map(_text, values))), 0
+        pairs = zip(("user", "assistant"), values, strict=True)
+        prompt, completion = (
+            [{"role": role, "content": value}] if isinstance(value, str) else _turns(value)
+            for role, value in pairs
+        )
+        messages = tidy([*prompt, *completion])
+        if not any(turn["role"] == "assistant" for turn in completion):
+            raise UnusableError("no_answer", "has no answer in its completion")
+        later = tidy([_FIRST, *completion])
+        answers = [sum(m["role"] == "assistant" for m in turns) for turns in (messages, later)]
+        return messages, answers[0] - answers[1]
 
 
 def _turns(value: Any) -> Messages:
@@ -109,8 +124,9 @@ def _text(value: Any) -> str:
 def tidy(messages: Messages) -> Messages:
     """The messages with normalised texts, as templates and the loss need them.
 
-    An empty system message is left out, and so is what follows the last answer. Messages of one
-    role in a row become one, with a blank line between their texts. Raises `UnusableError` for an
+    Left out are an empty system message, what follows the last answer, and answers before the first
+    message of a user. Messages of one role in a row, except of tools, become one, with a blank line
+    between their texts. Raises `UnusableError` for an
     empty message, a text that is not Unicode, and a conversation without an answer.
     """
     turns: Messages = []
@@ -123,12 +139,14 @@ def tidy(messages: Messages) -> Messages:
             continue
         if not content:
             raise UnusableError("empty", f"has an empty text of the {role}")
-        if turns and turns[-1]["role"] == role:
+        if role == "assistant" and not any(turn["role"] == "user" for turn in turns):
+            continue
+        if turns and turns[-1]["role"] == role != "tool":
             turns[-1]["content"] += f"\n\n{content}"
         else:
             turns.append({"role": role, "content": content})
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
     if not turns:
-        raise UnusableError("no_answer", "has no answer of the assistant")
+        raise UnusableError("no_answer", "has no answer of the assistant to a user")
     return turns

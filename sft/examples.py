@@ -31,10 +31,14 @@ class Example:
     """A text that is the same in all variants of a question."""
     messages: Messages
     """The conversation, normalised; empty if the row has none."""
+    prompted: int = 0
+    """How many of its first answers are part of a prompt, which the loss does not see."""
     reason: str | None = None
     """Why it is rejected."""
     duplicate_of: str | None = None
     """The question of an earlier source, or of a benchmark, that it repeats."""
+    why: str | None = None
+    """The reason in words, where the row itself or the template is why."""
 
     @classmethod
     def of(
@@ -117,7 +121,7 @@ def _examples(name: str, source: QuestionSource, seed: int) -> Iterator[Example]
                 fault = Row(file.path, row.number, (), error.reason, error.why, row.line)
                 if source.strict or error.reason == "unreadable_file":
                     raise fault.error from error
-                yield Example(name, *_raw(form, row), "", [], error.reason)
+                yield Example(name, *_raw(form, row), "", [], reason=error.reason, why=error.why)
 
 
 def _form(file: str, source: QuestionSource) -> Form:
@@ -139,13 +143,16 @@ def _example(name: str, source: QuestionSource, form: Form, row: RawRow) -> Exam
     for column, pattern in source.where.items():
         value = row.value.get(column)
         if value is None or not fnmatch.fnmatchcase(str(value), pattern):
-            return Example(name, *_raw(form, row), "", [], "not_selected")
+            return Example(name, *_raw(form, row), "", [], reason="not_selected")
     group = row.value.get(source.group) if source.group else None
     group = "" if group is None else str(group)
     if not is_unicode(group):
         raise UnusableError("invalid_unicode", f"has an unpaired surrogate in {source.group!r}")
     final_line = form.is_questions if source.final_line is None else source.final_line
-    return Example.of(name, form.read(row.value), normalise(group), final_line)
+    messages, prompted = form.read(row.value)
+    example = Example.of(name, messages, normalise(group), final_line)
+    example.prompted = prompted
+    return example
 
 
 def _raw(form: Form, row: RawRow) -> tuple[str, str]:

@@ -162,12 +162,19 @@ def set_stop(model: Any, tokenizer: Any) -> None:
         print(note, flush=True)
 
 
-def save(trainer: Any, tokenizer: Any, base: dict[str, Any], folder: Path) -> None:
+def save(
+    trainer: Any,
+    tokenizer: Any,
+    base: dict[str, Any],
+    folder: Path,
+    kept: Path | None = None,
+) -> None:
     """Fill ``folder`` with the trained model, its tokenizer and the chat template.
 
     ``base`` are the arguments of AutoModelForCausalLM.from_pretrained; an adapter is merged into
-    that model, so the weights of a quantised base are written unquantised. Every process must call
-    this, because sharded weights are gathered; the main one writes. Raises `OSError` or the
+    that model, so the weights of a quantised base are written unquantised. ``kept`` is a folder for
+    the adapter by itself, with the tokenizer. Every process must call this, because sharded weights
+    are gathered; the main one writes. Raises `OSError` or the
     library's own error when the disk is full.
     """
     from peft import PeftModel
@@ -179,6 +186,9 @@ def save(trainer: Any, tokenizer: Any, base: dict[str, Any], folder: Path) -> No
     if isinstance(model, PeftModel):
         adapter = folder / "adapter"
         model.save_pretrained(adapter, state_dict=state)
+        if kept is not None:
+            shutil.copytree(adapter, kept, dirs_exist_ok=True)
+            tokenizer.save_pretrained(kept)
         model, state = merge(adapter, base), None
         shutil.rmtree(adapter)
     set_stop(model, tokenizer)

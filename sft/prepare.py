@@ -189,7 +189,8 @@ def _write(
             columns: dict[str, dict[str, list[Any]]] = {
                 split: {name: [] for name in SCHEMA.names} for split in SPLITS
             }
-            for example, encoded in zip(batch, _encoded(chat, batch), strict=True):
+            skipped = [_skipped(example, data.sources[example.source].turns) for example in batch]
+            for example, encoded in zip(batch, _encoded(chat, batch, skipped), strict=True):
                 if encoded is None:
                     example.reason = "template"
                 elif max_length is not None and len(encoded.ids) > max_length:
@@ -197,8 +198,6 @@ def _write(
                 if encoded is None or example.reason:
                     rejected.append(example)
                     continue
-                if data.sources[example.source].turns == "last":
-                    encoded = encoded.last_turn
                 split = SPLITS[is_held_out(example.group, data.eval_fraction, data.data_seed)]
                 row = (encoded.ids, encoded.labels, example.messages, example.source)
                 for name, value in zip(SCHEMA.names, row, strict=True):
@@ -223,29 +222,43 @@ def _write(
             eval=kept[name]["eval"],
             tokens=kept[name]["tokens"],
         )
-    _check(counts)
+    _check(counts, rejected)
     return counts
 
 
-def _encoded(chat: "Chat", batch: Sequence["Example"]) -> list["Encoded | None"]:
-    """The tokens of each conversation; None for one that the template does not accept."""
+def _skipped(example: "Example", turns: str) -> int:
+    """How many of the first answers of a conversation the loss does not see."""
+    answers = sum(message["role"] == "assistant" for message in example.messages)
+    return answers - 1 if turns == "last" else example.prompted
+
+
+def _encoded(
+    chat: "Chat", batch: Sequence["Example"], skipped: Sequence[int]
+) -> list["Encoded | None"]:
+    """The tokens of each conversation; None, and why, for one that the template does not accept."""
     from tinymathreason.chat import TemplateError
 
     try:
-        return list(chat.encode([example.messages for example in batch]))
-    except TemplateError:
+        return list(chat.encode([example.messages for example in batch], skipped=skipped))
+    except TemplateError as error:
         if len(batch) == 1:
+            batch[0].why = str(error)
             return [None]
-        return [encoded for example in batch for encoded in _encoded(chat, [example])]
+        pairs = zip(batch, skipped, strict=True)
+        return [one for example, number in pairs for one in _encoded(chat, [example], [number])]
 
 
-def _check(counts: dict[str, ExampleCounts]) -> None:
+def _check(counts: dict[str, ExampleCounts], rejected: Sequence["Example"]) -> None:
     """Raise `InputError` when a source gives nothing, or a split is empty."""
     for name, entry in counts.items():
         # All of a source may be contained in earlier ones.
         elsewhere = sum(n for why, n in entry.rejected.items() if "duplicate" in why)
         if not entry.kept and not elsewhere:
-            raise InputError(f"sources.{name}: no example is left: {_reasons(entry)}")
+            words = (example.why for example in rejected if example.source == name and example.why)
+            why = next(words, "")
+            raise InputError(
+                f"sources.{name}: no example is left: {_reasons(entry)}{why and f'; {why}'}"
+            )
     train = sum(entry.train for entry in counts.values())
     held_out = sum(entry.eval for entry in counts.values())
     if not train or not held_out:

@@ -87,6 +87,9 @@ class Session[D: TuningData]:
             )
         if self.tokenizer.new_tokens:
             add_rows(trainer.model, self.tokenizer.new_tokens)
+            if training.distributed_state.is_main_process:
+                new = self.tokenizer.convert_ids_to_tokens(self.tokenizer.new_tokens)
+                print(f"new tokens: {', '.join(new)}; their rows are the mean of the others")
         rows = trainer.model.get_input_embeddings().num_embeddings
         unused = check_vocabulary(self.tokenizer, rows)
         if unused and training.distributed_state.is_main_process:
@@ -166,6 +169,7 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         tokenizer = load_tokenizer(
             model.model_name_or_path, settings.data.chat_template, model.model_revision
         )
+        checks.check_new_tokens(settings, tokenizer)
         session = Session(settings, tokenizer, resources, started)
         examples = algorithm.load(session)
         training.model_init_kwargs = {
@@ -193,4 +197,5 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         checkpoints.train(trainer, output, settings.inputs | identity, state)
         fields = {**identity, **examples.record, **algorithm.record()}
         kind = algorithm.record_class
-        return finish(trainer, tokenizer, model, output, kind, fields, started)
+        kept = settings.data.keep_adapter
+        return finish(trainer, tokenizer, model, output, kind, fields, started, kept)

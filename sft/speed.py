@@ -43,7 +43,11 @@ class CountsLater:
         if "attention_mask" in inputs:
             tokens = inputs["attention_mask"].sum()
         elif "input_ids" in inputs:
-            tokens = (inputs["input_ids"] != trainer.processing_class.pad_token_id).sum()
+            # Padding may be the token that ends a turn too: only what fills up a row is padding.
+            used = inputs["input_ids"] != trainer.processing_class.pad_token_id
+            if "labels" in inputs:
+                used |= inputs["labels"] != -100
+            tokens = (used.flip(-1).cumsum(-1) > 0).sum()
         else:
             return
         vars(self).setdefault("_uncounted", []).append(

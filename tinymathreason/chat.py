@@ -23,7 +23,6 @@ _CACHED = 1_000_000  # token ids
 _BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _QUESTION, _ANSWER = "What is 6 x 7?", "6 x 7 = 42.\n#### 42"
 _PROBE = conversation(_QUESTION, _ANSWER)
-_TAIL = 20  # characters of an answer's end that must be found in its part
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +38,6 @@ class Encoded:
     def labels(self) -> list[int]:
         """The assistant's ids, which the loss is computed on, and -100 elsewhere."""
         return [i if own else -100 for i, own in zip(self.ids, self.assistant_mask, strict=True)]
-
-    @property
-    def last_turn(self) -> "Encoded":
-        """The same conversation, in which only the assistant's last turn is marked."""
-        mask = list(self.assistant_mask)
-        end = len(mask) - mask[::-1].index(True) if True in mask else 0
-        start = end
-        while start and mask[start - 1]:
-            start -= 1
-        return Encoded(self.ids, [start <= place < end for place in range(len(mask))])
 
 
 class TemplateError(InputError):
@@ -107,9 +96,21 @@ class Chat:
                 "use a byte-level tokenizer"
             )
 
-    def encode(self, conversations: Sequence[Messages], prompt: bool = False) -> list[Encoded]:
-        """The conversations as token ids; with ``prompt``, up to the assistant's next answer."""
-        cut = [self._cut(messages, prompt) for messages in conversations]
+    def encode(
+        self,
+        conversations: Sequence[Messages],
+        prompt: bool = False,
+        skipped: Sequence[int] = (),
+    ) -> list[Encoded]:
+        """The conversations as token ids; with ``prompt``, up to the assistant's next answer.
+
+        ``skipped`` is the number of answers of each conversation, from its first, that are not
+        marked. Raises `TemplateError` for a conversation that the template refuses, or in which it
+        does not show the other answers.
+        """
+        counts = skipped or [0] * len(conversations)
+        pairs = zip(conversations, counts, strict=True)
+        cut = [self._cut(messages, prompt, count) for messages, count in pairs]
         self._learn(text for pieces in cut for text, _, control in pieces if not control)
         encoded = []
         for pieces in cut:
@@ -122,7 +123,7 @@ class Chat:
             encoded.append(Encoded(ids, mask))
         return encoded
 
-    def _cut(self, messages: Messages, prompt: bool) -> list[tuple[str, bool, bool]]:
+    def _cut(self, messages: Messages, prompt: bool, skipped: int) -> list[tuple[str, bool, bool]]:
         """The rendered text in pieces: text, whether the assistant's, whether control."""
         everything = "".join(value for message in messages for value in message.values())
         mark = next((char for char in _PRIVATE if char not in everything), None)
@@ -131,7 +132,10 @@ class Chat:
         marked = [self._marked(message, mark) for message in messages]
         text, spans = self._render(marked, prompt)
         if not self._has_blocks:
-            spans = list(self._answers(marked, text))
+            spans = list(self._answers(marked, text, prompt, skipped))
+        elif skipped and len(spans) != sum(m["role"] == "assistant" for m in messages):
+            raise TemplateError("the chat template has not one generation block for each answer")
+        marks = set(spans[skipped:] if self._has_blocks else spans)
         pieces = []
         places = {0, len(text)} | {place for span in spans for place in span}
         controls = {match.span() for match in self._control.finditer(text)}
@@ -140,7 +144,7 @@ class Chat:
         for start, end in itertools.pairwise(sorted(places)):
             while ahead and ahead[-1][1] <= start:
                 ahead.pop()
-            is_assistant = bool(ahead) and ahead[-1][0] <= start
+            is_assistant = bool(ahead) and ahead[-1][0] <= start and ahead[-1] in marks
             piece = text[start:end].replace(mark, "")
             pieces.append((piece, is_assistant, (start, end) in controls))
         return pieces
@@ -174,24 +178,33 @@ class Chat:
     def _text(self, messages: Messages, prompt: bool) -> str:
         return self._render(messages, prompt)[0]
 
-    def _answers(self, messages: Messages, text: str) -> Iterator[tuple[int, int]]:
+    def _answers(
+        self, messages: Messages, text: str, is_prompt: bool, skipped: int
+    ) -> Iterator[tuple[int, int]]:
         """The assistant's parts of a rendered conversation, by the prompts for them.
 
-        In the texts of the messages no name of a control token is whole, see `_marked`.
+        The first ``skipped`` ones are left out, and in a prompt, of which nothing is learnt, so are
+        those that are not shown. In the texts of the messages no name of a control token is whole,
+        see `_marked`.
         """
-        for number, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
+        turns = [
+            number for number, message in enumerate(messages) if message["role"] == "assistant"
+        ]
+        for number in turns[skipped:]:
             prompt = self._text(messages[:number], True)
             end = text.find(self._stop_text, len(prompt))
-            tail = message["content"].strip()[-_TAIL:]
-            part = text[len(prompt) : end].rstrip()
-            if end < 0 or not text.startswith(prompt) or not part.endswith(tail):
+            # Templates may trim a text, but some remove its thinking: the model would learn to
+            # answer without.
+            content = "".join(messages[number]["content"].split())
+            part = "".join(text[len(prompt) : end].split())
+            if end >= 0 and text.startswith(prompt) and part.endswith(content):
+                yield len(prompt), end + len(self._stop_text)
+            elif not is_prompt:
                 raise TemplateError(
-                    "the chat template does not show where an answer begins and ends; "
-                    "put a generation block around it, or take another template"
+                    f"the chat template does not show answer {turns.index(number) + 1} of "
+                    f"{len(turns)} whole between its prompt and its end; learn only the last one "
+                    "(turns: last), put a generation block around it, or take another template"
                 )
-            yield len(prompt), end + len(self._stop_text)
 
     def _learn(self, texts: Iterable[str]) -> None:
         """Encode the texts that are not cached, all in one call, so that all cores are used."""

@@ -87,6 +87,34 @@ def test_conversations_of_a_batch(row) -> None:
     assert list(checks.conversations(packed, 0)) == [row, short]
 
 
+def test_new_tokens_must_be_learnt() -> None:
+    tokenizer = SimpleNamespace(new_tokens=[7], convert_ids_to_tokens=lambda i: IM_END)
+    plain = settings(model_name_or_path="m")
+    checks.check_new_tokens(plain, tokenizer)
+    with pytest.raises(InputError, match=r"use_peft: .* has no <\|im_end\|>, and an adapter"):
+        checks.check_new_tokens(settings(model_name_or_path="m", use_peft=True), tokenizer)
+    plain.data.HOLDS_OUT = False
+    with pytest.raises(InputError, match=r"run sft\.run first"):
+        checks.check_new_tokens(plain, tokenizer)
+    tokenizer.new_tokens = []
+    checks.check_new_tokens(plain, tokenizer)
+
+
+def test_padding_that_ends_turns_too_is_counted_where_it_ends_one() -> None:
+    import torch
+
+    from sft.speed import CountsLater
+
+    trainer = CountsLater()
+    trainer.args = SimpleNamespace(include_num_input_tokens_seen="non_padding")
+    trainer.processing_class = SimpleNamespace(pad_token_id=2)
+    trainer.state = SimpleNamespace(global_step=0)
+    ids = torch.tensor([[5, 2, 6, 2, 2, 2]])  # a question, its end, an answer, its end, padding
+    labels = torch.tensor([[-100, -100, 6, 2, -100, -100]])
+    trainer._track_num_input_tokens({"input_ids": ids, "labels": labels})
+    assert trainer._uncounted[0][1] == 4
+
+
 def test_rows_are_spread_over_the_set() -> None:
     assert checks.rows(range(5)) == [0, 1, 2, 3, 4]
     assert len(checks.rows(range(1000))) <= checks.ROWS

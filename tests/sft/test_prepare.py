@@ -10,6 +10,7 @@ import pytest
 
 from sft import prepare
 from sft.config import SftData
+from sft.conversations import Form, UnusableError
 from sft.dataset import held_out_problems, load, manifest
 from tests.support import records
 from tests.support.names import NAMES
@@ -319,7 +320,7 @@ def test_an_empty_source_is_named(tmp_path, model_dir) -> None:
         ),
         (
             {"sources": {"a": {"format": "json", "path": "x"}}, "chat_template": "none.jinja"},
-            "no template none.jinja; shipped: ",
+            "no template none.jinja; accepted: chatml or a file",
         ),
         (
             {
@@ -399,8 +400,54 @@ def test_conversations_are_learnt_turn_by_turn(tmp_path, model_dir, form, turns)
         number = int(row["messages"][1]["content"]) - 1
         assert row["messages"] == talk(number)
         seen = tokenizer.decode([label for label in row["labels"] if label != -100])
-        first = f"{number + 1}<|im_end|>" if turns == "all" else ""
+        # Of a prompt nothing is learnt.
+        first = f"{number + 1}<|im_end|>" if turns == "all" and "prompt" not in form(0) else ""
         assert seen == f"{first}{2 * number + 2}<|im_end|>"
+
+
+def test_harmless_differences_of_messages_are_taken(tmp_path, model_dir) -> None:
+    asked, said = "What is 1 + 1?", "2"
+    plain = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    forms = [
+        [{"role": "system", "content": ""}, *plain],
+        [{"role": "assistant", "content": "Hello!"}, *plain],
+        [*plain, {"role": "user", "content": "Thanks."}],
+        [plain[0], {**plain[1], "tool_calls": [], "name": None, "weight": 1}],
+        [{"role": "user", "content": [{"type": "text", "text": asked}]}, plain[1]],
+        [{"from": "Human", "value": asked}, {"from": "bot", "value": said}],
+    ]
+    for form in forms:
+        assert Form(("messages",)).read({"messages": form, "id": 1}) == (plain, 0)
+    several = [{"role": "user", "content": "Tell me."}, *plain, plain[1]]
+    (first, last), _ = Form(("messages",)).read({"messages": several})
+    assert first["content"] == f"Tell me.\n\n{asked}"
+    assert last["content"] == "2\n\n2"
+    tool = {"role": "tool", "content": "7"}
+    messages, _ = Form(("messages",)).read({"messages": [*plain, tool, tool, plain[1]]})
+    assert [message["role"] for message in messages][2:4] == ["tool", "tool"]
+    row = {"prompt": [*plain, plain[0]], "completion": [plain[1]]}
+    assert Form(("prompt", "completion")).read(row) == ([*plain, *plain], 1)
+    assert Form(("prompt", "completion")).read({**row, "completion": said})[1] == 1
+    with pytest.raises(UnusableError, match="no answer in its completion"):
+        Form(("prompt", "completion")).read({**row, "completion": [plain[0]]})
+
+
+def test_what_a_template_refuses_is_counted_and_told(tmp_path, model_dir) -> None:
+    template = tmp_path / "no_system.jinja"
+    template.write_text(
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}"
+        "{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    system = {"role": "system", "content": "Be short."}
+    bad = [{"messages": [system, *talk(i)]} for i in range(60, 63)]
+    good = [{"messages": talk(i)} for i in range(60)]
+    more = {"chat_template": template, "near_duplicates": False}
+    folder, counts = made(tmp_path, model_dir, {"a": good + bad}, **more)
+    assert (counts["a"]["kept"], counts["a"]["rejected"]) == (60, {"template": 3})
+    assert "no system role" in (folder / prepare.REJECTED).read_text()
+    with pytest.raises(InputError, match=r"3 template; the chat template .*: no system role"):
+        made(tmp_path, model_dir, {"a": bad}, **more)
 
 
 def test_nothing_left_is_reported(tmp_path, model_dir) -> None:

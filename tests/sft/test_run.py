@@ -8,6 +8,8 @@ import safetensors.numpy
 
 from sft import run
 from sft.checkpoints import INPUTS, MODEL
+from sft.finish import ADAPTER
+from sft.model import merge
 from tests.support import records
 from tests.support.tuning import record, weights, write
 from tinymathreason.chatml import IM_END
@@ -104,7 +106,8 @@ def test_the_same_run_at_the_same_time_is_refused(model_dir, tmp_path) -> None:
 @pytest.mark.processor
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path, dtype) -> None:
-    more = f"use_peft: true\nlora_r: 4\nlora_target_modules: all-linear\ndtype: {dtype}\n"
+    more = "use_peft: true\nkeep_adapter: true\nlora_r: 4\nlora_target_modules: all-linear\n"
+    more += f"dtype: {dtype}\n"
     config = write(tmp_path / "a.yaml", model_dir, tmp_path / "out", more)
     run.main(["--config", str(config), "--max_steps", "2"])
     if dtype == "bfloat16":
@@ -116,6 +119,13 @@ def test_lora_is_merged_into_a_plain_model(model_dir, tmp_path, dtype) -> None:
     assert found.keys() == start.keys()
     changed = {name for name in found if (found[name] != start[name]).any()}
     assert changed == {name for name in found if "_proj" in name}
+    again = merge(tmp_path / "out" / ADAPTER, base_of(model_dir)).state_dict()
+    assert all((again[name].numpy() == found[name]).all() for name in found)
+    assert (tmp_path / "out" / ADAPTER / "chat_template.jinja").is_file()
+
+
+def base_of(folder):
+    return {"pretrained_model_name_or_path": str(folder), "dtype": "auto"}
 
 
 @pytest.mark.processor
@@ -124,9 +134,7 @@ def test_a_merged_adapter_says_what_it_said_before(model_dir, tmp_path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from sft.model import merge
-
-    base = {"pretrained_model_name_or_path": str(model_dir), "dtype": "auto"}
+    base = base_of(model_dir)
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_pretrained(model_dir)
     model = get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights=False))

@@ -218,22 +218,41 @@ TURNS = [
         (HEADERS, ["{0}<|reserved_2|>", "6<|reserved_2|>"]),
         (BRACKETS, [" {0}<|endoftext|>", " 6<|endoftext|>"]),
         (RENAMED, ["{0}<|reserved_3|>", "6<|reserved_3|>"]),
-        (THINKING, ["It is 5 <|reserved_2|><|im_end|>", "<hm>\n\n</hm>\n\n6<|im_end|>"]),
     ],
-    ids=["system", "headers", "brackets", "renamed", "thinking"],
+    ids=["system", "headers", "brackets", "renamed"],
 )
 def test_answers_are_found_in_open_models_templates(chat, template, parts) -> None:
     other = Chat(chat.tokenizer, template)
     encoded = other.encode([TURNS])[0]
-    runs = itertools.groupby(
-        zip(encoded.ids, encoded.assistant_mask, strict=True), key=lambda pair: pair[1]
-    )
-    texts = [chat.tokenizer.decode([i for i, _ in run]) for said, run in runs if said]
+    texts = marked(chat, encoded)
     assert texts == [part.format(TURNS[1]["content"]) for part in parts]
-    labels = [label for label in encoded.last_turn.labels if label != -100]
-    assert chat.tokenizer.decode(labels) == texts[1]
-    assert labels[-1] == other.stop
+    last = other.encode([TURNS], skipped=[1])[0]
+    assert last.ids == encoded.ids
+    assert marked(chat, last) == texts[1:]
+    assert [label for label in last.labels if label != -100][-1] == other.stop
     assert encoded.ids[: len(prompt := other.encode([TURNS[:3]], True)[0].ids)] == prompt
+
+
+def test_a_turn_without_its_thinking_is_not_learnt(chat) -> None:
+    other = Chat(chat.tokenizer, THINKING)
+    with pytest.raises(TemplateError, match=r"answer 1 of 2 whole .* \(turns: last\)"):
+        other.encode([TURNS])
+    last = other.encode([TURNS], skipped=[1])[0]
+    assert marked(chat, last) == ["<hm>\n\n</hm>\n\n6<|im_end|>"]
+    assert last.ids[: len(prompt := other.encode([TURNS[:3]], True)[0].ids)] == prompt
+
+
+def test_skipped_answers_are_in_blocks_too(chat) -> None:
+    whole, last = chat.encode([TURNS])[0], chat.encode([TURNS], skipped=[1])[0]
+    assert last.ids == whole.ids
+    assert marked(chat, last) == marked(chat, whole)[1:] == ["6<|im_end|>"]
+
+
+def marked(chat, encoded):
+    """The texts of the marked parts."""
+    pairs = zip(encoded.ids, encoded.assistant_mask, strict=True)
+    runs = itertools.groupby(pairs, key=lambda pair: pair[1])
+    return [chat.tokenizer.decode([i for i, _ in run]) for said, run in runs if said]
 
 
 def test_a_conversation_of_which_a_template_does_not_show_the_answers_is_refused(chat) -> None:
