@@ -22,7 +22,8 @@ import tensorstore
 import zstandard
 
 from conversion.architecture import Architecture
-from conversion.mapping import DTYPES, Region, check_types, differences, stored
+from conversion.mapping import DTYPES, check_types, differences, stored
+from conversion.weight import Region
 from tinymathreason.checkpoints import MAXTEXT_FILES, METADATA, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from conversion import export, to_maxtext
 from conversion.architecture import LLAMA3_ROPE, Architecture
-from conversion.mapping import DTYPES, hf_rows, hf_tensors, sizes_of, stored, unscale, weights
+from conversion.mapping import DTYPES, hf_tensors, sizes_of, stored, weights
+from conversion.weight import hf_rows, unscale
 from tests.support.checkpoints import FAMILIES, SHAPES, SIZES, random_arrays
 from tinymathreason.cli import InputError
 
