@@ -5,7 +5,6 @@ numbered by a hash, which fits any vocabulary, and made-up documents have random
 follow the log-normal law that web text follows roughly (median 600 tokens).
 """
 
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinymathreason.chatml import EOS, SPECIAL_TOKENS
+from tinymathreason.files import write_json
 
 MEDIAN = 600
 SPREAD = 1.1
@@ -64,14 +64,14 @@ def write(
         written += len(ids)
     shard.close()
     mixture = folder / "mixture.json"
-    mixture.write_text(json.dumps({"made": {"path": f"{folder}/train-*", "weight": 1.0}}))
+    write_json(mixture, {"made": {"path": f"{folder}/train-*", "weight": 1.0}})
     # MaxText opens the tokenizer, although the records need none.
     names = [*SPECIAL_TOKENS, *(f"w{k}" for k in range(vocabulary - len(SPECIAL_TOKENS)))]
     model = models.WordLevel({name: k for k, name in enumerate(names)}, unk_token=names[0])
     (folder / "tokenizer").mkdir()
     Tokenizer(model).save(str(folder / "tokenizer" / "tokenizer.json"))
     special = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": EOS}
-    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(special))
+    write_json(folder / "tokenizer" / "tokenizer_config.json", special)
     return {
         "grain_train_mixture_config_path": str(mixture),
         "tokenizer_path": str(folder / "tokenizer"),

@@ -13,7 +13,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 
 
-class Documents(Enum):
+class Isolation(Enum):
     """What an attention does with the documents of a packed row."""
 
     APART = "apart"
@@ -31,27 +31,29 @@ class Shown(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class AttentionEntry:
     """What one value of the key ``attention`` does on one kind of hardware, in training."""
 
-    documents: Documents
+    documents: Isolation
     shown: Shown
     how: str
     """What runs, or why it does not."""
 
 
-_PRODUCT = Entry(Documents.APART, Shown.CPU, "products with a mask of [rows, 1, length, length]")
-_PRODUCT_SOURCE = Entry(Documents.APART, Shown.SOURCE, _PRODUCT.how)
-_SPLASH = Entry(Documents.APART, Shown.READ, "Splash attention with segment ids")
-_TRITON = Entry(
-    Documents.APART, Shown.KERNEL, "tokamax's Triton kernel with a mask of causality and segments"
+_PRODUCT = AttentionEntry(
+    Isolation.APART, Shown.CPU, "products with a mask of [rows, 1, length, length]"
 )
-_NO_TRITON = Entry(Documents.NOT_RUN, Shown.CPU, "tokamax's kernel needs a GPU")
+_PRODUCT_SOURCE = AttentionEntry(Isolation.APART, Shown.SOURCE, _PRODUCT.how)
+_SPLASH = AttentionEntry(Isolation.APART, Shown.READ, "Splash attention with segment ids")
+_TRITON = AttentionEntry(
+    Isolation.APART, Shown.KERNEL, "tokamax's Triton kernel with a mask of causality and segments"
+)
+_NO_TRITON = AttentionEntry(Isolation.NOT_RUN, Shown.CPU, "tokamax's kernel needs a GPU")
 _CUDNN = "cuDNN with a causal mask only; segment ids are ignored without a word"
-_NO_CUDNN = Entry(Documents.NOT_RUN, Shown.CPU, "cuDNN needs a GPU")
-_NO_TE = Entry(Documents.NOT_RUN, Shown.CPU, "transformer_engine needs a GPU")
+_NO_CUDNN = AttentionEntry(Isolation.NOT_RUN, Shown.CPU, "cuDNN needs a GPU")
+_NO_TE = AttentionEntry(Isolation.NOT_RUN, Shown.CPU, "transformer_engine needs a GPU")
 
-TABLE: dict[str, dict[str, Entry]] = {
+TABLE: dict[str, dict[str, AttentionEntry]] = {
     "cpu": {
         "dot_product": _PRODUCT,
         "autoselected": _PRODUCT,
@@ -61,21 +63,21 @@ TABLE: dict[str, dict[str, Entry]] = {
     },
     "gpu": {
         "dot_product": _PRODUCT_SOURCE,
-        "autoselected": Entry(Documents.APART, Shown.SOURCE, _TRITON.how),
+        "autoselected": AttentionEntry(Isolation.APART, Shown.SOURCE, _TRITON.how),
         "flash": _TRITON,
-        "cudnn_flash_te": Entry(
-            Documents.APART,
+        "cudnn_flash_te": AttentionEntry(
+            Isolation.APART,
             Shown.SOURCE,
             "Transformer Engine on packed rows; max_segments_per_seq bounds their documents",
         ),
-        "cudnn_flash_jax": Entry(Documents.MIXED, Shown.SOURCE, _CUDNN),
+        "cudnn_flash_jax": AttentionEntry(Isolation.MIXED, Shown.SOURCE, _CUDNN),
     },
     "tpu": {
-        "dot_product": Entry(Documents.APART, Shown.READ, _PRODUCT.how),
+        "dot_product": AttentionEntry(Isolation.APART, Shown.READ, _PRODUCT.how),
         "autoselected": _SPLASH,
         "flash": _SPLASH,
-        "cudnn_flash_te": Entry(Documents.NOT_RUN, Shown.READ, _NO_TE.how),
-        "cudnn_flash_jax": Entry(Documents.NOT_RUN, Shown.READ, _NO_CUDNN.how),
+        "cudnn_flash_te": AttentionEntry(Isolation.NOT_RUN, Shown.READ, _NO_TE.how),
+        "cudnn_flash_jax": AttentionEntry(Isolation.NOT_RUN, Shown.READ, _NO_CUDNN.how),
     },
 }
 """The entries by hardware, then by the value of ``attention``.
@@ -85,7 +87,7 @@ MaxText accepts three more values, `SERVING`, whose kernels are for serving.
 SERVING = ("paged", "vllm_rpa", "vllm_batched_rpa")
 
 
-def entry(attention: str, hardware: str) -> Entry:
+def entry(attention: str, hardware: str) -> AttentionEntry:
     """The entry for a value of ``attention`` and of ``hardware``; `InputError` for an unknown one.
 
     ``gpu_multiprocess`` is a GPU.
@@ -107,13 +109,13 @@ def check(config: dict[str, Any]) -> None:
     attention, hardware = config["attention"], config["hardware"]
     found = entry(attention, hardware)
     where = f"attention: {attention} on {hardware}"
-    if found.documents is Documents.NOT_RUN:
+    if found.documents is Isolation.NOT_RUN:
         raise InputError(f"{where}: {found.how}; {_accepted(hardware)}")
     if attention == "cudnn_flash_te" and importlib.util.find_spec("transformer_engine") is None:
         raise InputError(f"{where}: transformer_engine is not installed; {_accepted(hardware)}")
     if not config["packing"]:
         return
-    if found.documents is Documents.MIXED:
+    if found.documents is Isolation.MIXED:
         raise InputError(
             f"{where} would attend across the documents of a row: {found.how}; "
             f"{_accepted(hardware)}"
@@ -132,7 +134,7 @@ def _kind(hardware: str) -> str:
 
 def _accepted(hardware: str) -> str:
     apart = [
-        name for name, found in TABLE[_kind(hardware)].items() if found.documents is Documents.APART
+        name for name, found in TABLE[_kind(hardware)].items() if found.documents is Isolation.APART
     ]
     return f"accepted: {', '.join(apart)}"
 

@@ -100,10 +100,10 @@ def probe(value: str, hardware: str) -> dict[str, Any]:
     try:
         own, other = moved(logits)
     except Exception as error:  # whatever MaxText, jax or a kernel raises is the finding
-        found = attention.Documents.NOT_RUN
+        found = attention.Isolation.NOT_RUN
         figures: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"[:300]}
     else:
-        found = attention.Documents.MIXED if other else attention.Documents.APART
+        found = attention.Isolation.MIXED if other else attention.Isolation.APART
         figures = {"own_document": own, "other_document": other}
         if not own:
             raise AssertionError(f"{value}: the changed token moved no logit of its own document")

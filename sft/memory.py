@@ -19,7 +19,7 @@ others keep two numbers as wide as the weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class MemoryEstimate:
     """Bytes of a step."""
 
     weights: float
@@ -39,7 +39,7 @@ class Memory:
         return fixed + rows * (self.row + self.layer)
 
 
-def estimate(config: Any, training: Any, model: Any, compiled: bool) -> Memory:
+def estimate(config: Any, training: Any, model: Any, compiled: bool) -> MemoryEstimate:
     """The memory of a step for the transformers model of ``config``.
 
     ``training`` and ``model`` are TRL's configurations, ``compiled`` is whether the layers are
@@ -79,7 +79,7 @@ def estimate(config: Any, training: Any, model: Any, compiled: bool) -> Memory:
         kept *= COMPILED
     again = bool(training.activation_checkpointing)
     tokens = training.max_length
-    return Memory(
+    return MemoryEstimate(
         weights=count * stored + (2.0 * matrices if wide and stored == width else 0.0),
         gradients=trained * width,
         states=trained * states,
@@ -101,14 +101,14 @@ def _adapter(model: Any, linear: dict[str, Any]) -> int:
     return sum(rank * (module.in_features + module.out_features) for module in chosen)
 
 
-def fit(memory: Memory, rows: int, free: float) -> int:
+def fit(memory: MemoryEstimate, rows: int, free: float) -> int:
     """The largest part of ``rows``, halved as often as needed, whose step fits into ``free``."""
     while rows > 1 and rows % 2 == 0 and memory.total(rows) > MARGIN * free:
         rows //= 2
     return rows
 
 
-def summary(memory: Memory, rows: int, free: float) -> str:
+def summary(memory: MemoryEstimate, rows: int, free: float) -> str:
     """The estimate in one line, with what to do if it does not fit."""
     line = (
         f"memory, an estimate: {memory.total(rows) / 1e9:.0f} GB of {free / 1e9:.0f} GB free "

@@ -6,7 +6,7 @@ import pytest
 from tabulate import tabulate
 
 from pretrain import attention, isolation, overlay
-from pretrain.attention import Documents
+from pretrain.attention import Isolation
 from pretrain.train import check_inputs
 from tinymathreason.cli import InputError
 
@@ -81,4 +81,4 @@ def test_every_value_has_an_entry_for_all_hardware() -> None:
     for rows in attention.TABLE.values():
         assert rows.keys() == attention.TABLE["gpu"].keys()
     gpu = attention.TABLE["gpu"]
-    assert {name for name in gpu if gpu[name].documents is Documents.MIXED} == {"cudnn_flash_jax"}
+    assert {name for name in gpu if gpu[name].documents is Isolation.MIXED} == {"cudnn_flash_jax"}
