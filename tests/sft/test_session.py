@@ -187,7 +187,7 @@ def test_one_token_may_end_texts_and_turns_and_pad(name, model_dir, tmp_path) ->
     [
         (["--load_in_4bit", "true"], "quantised weights cannot be trained; add an adapter"),
         (["--accuracy.task", "gsm9k"], "unknown 'gsm9k'"),
-        (["--chat_template", "none.jinja"], "no template none.jinja; shipped: "),
+        (["--chat_template", "none.jinja"], "no template none.jinja; accepted: chatml or a file"),
         (["--model_name_or_path", "/nowhere"], "/nowhere: no model there"),
         (["--model_name_or_path", "org/none"], "org/none"),
     ],
