@@ -40,6 +40,11 @@ class Example:
     why: str | None = None
     """The reason in words, where the row itself or the template is why."""
 
+    def skipped(self, turns: str) -> int:
+        """How many of its first answers the loss does not see; ``turns`` is its source's key."""
+        answers = sum(message["role"] == "assistant" for message in self.messages)
+        return answers - 1 if turns == "last" else self.prompted
+
     @classmethod
     def of(
         cls, source: str, messages: Messages, group: str = "", final_line: bool = True
@@ -64,6 +69,27 @@ class Example:
             example.solution = line
             example.messages = [*messages[:-1], {"role": "assistant", "content": line}]
         return example
+
+
+def select(data: TuningData) -> tuple[list[Example], list[Example]]:
+    """The examples to keep, and the rejected ones with their reasons."""
+    from sft.duplicates import of_earlier_sources
+
+    examples: list[Example] = []
+    rejected: list[Example] = []
+    for example in read(data):
+        (examples if example.reason is None else rejected).append(example)
+    order = {name: number for number, name in enumerate(data.sources)}
+    repeated = of_earlier_sources(
+        [example.question for example in examples],
+        [order[example.source] for example in examples],
+        data.near_duplicates,
+    )
+    for number, (reason, first) in repeated.items():
+        examples[number].reason = reason
+        examples[number].duplicate_of = examples[first].question
+        rejected.append(examples[number])
+    return [example for example in examples if example.reason is None], rejected
 
 
 def read(data: TuningData) -> Iterator[Example]:

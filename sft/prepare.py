@@ -30,7 +30,7 @@ from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
-    from sft.config import SftData, TuningData
+    from sft.config import SftData
     from sft.examples import Example
     from tinymathreason.chat import Chat, Encoded
 
@@ -56,6 +56,7 @@ def prepare(
     """
     from data_prep.mixture import describe
     from sft.dataset import MANIFEST, SPLITS, manifest
+    from sft.examples import select
     from sft.model import load_tokenizer
     from tinymathreason.chat import Chat
     from tinymathreason.listing import is_remote
@@ -84,28 +85,6 @@ def prepare(
             provenance=provenance.record(),
         ).write(aside / MANIFEST)
     return folder
-
-
-def select(data: "TuningData") -> tuple[list["Example"], list["Example"]]:
-    """The examples to keep, and the rejected ones with their reasons."""
-    from sft.duplicates import of_earlier_sources
-    from sft.examples import Example, read
-
-    examples: list[Example] = []
-    rejected: list[Example] = []
-    for example in read(data):
-        (examples if example.reason is None else rejected).append(example)
-    order = {name: number for number, name in enumerate(data.sources)}
-    repeated = of_earlier_sources(
-        [example.question for example in examples],
-        [order[example.source] for example in examples],
-        data.near_duplicates,
-    )
-    for number, (reason, first) in repeated.items():
-        examples[number].reason = reason
-        examples[number].duplicate_of = examples[first].question
-        rejected.append(examples[number])
-    return [example for example in examples if example.reason is None], rejected
 
 
 def _inputs(
@@ -189,7 +168,7 @@ def _write(
             columns: dict[str, dict[str, list[Any]]] = {
                 split: {name: [] for name in SCHEMA.names} for split in SPLITS
             }
-            skipped = [_skipped(example, data.sources[example.source].turns) for example in batch]
+            skipped = [example.skipped(data.sources[example.source].turns) for example in batch]
             for example, encoded in zip(batch, _encoded(chat, batch, skipped), strict=True):
                 if encoded is None:
                     example.reason = "template"
@@ -224,12 +203,6 @@ def _write(
         )
     _check(counts, rejected)
     return counts
-
-
-def _skipped(example: "Example", turns: str) -> int:
-    """How many of the first answers of a conversation the loss does not see."""
-    answers = sum(message["role"] == "assistant" for message in example.messages)
-    return answers - 1 if turns == "last" else example.prompted
 
 
 def _encoded(

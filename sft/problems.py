@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from sft.config import TuningData
-from sft.examples import Example
-from sft.prepare import select
+from sft.examples import Example, select
 from tinymathreason.answers import PREFIX, ContradictionError, canonical
 from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.cli import InputError
