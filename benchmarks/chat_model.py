@@ -74,7 +74,7 @@ def peak_gb(device: str) -> float | None:
 
 def describe(device: str) -> dict[str, str]:
     """The device of a line; `InputError` when there is no GPU for ``cuda``."""
-    from benchmarks.pretrain_gpu import smi
+    from benchmarks.card import smi
 
     return {"device": smi("name") if device == "cuda" else "cpu"}
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pretrain_gpu import VARIANTS, smi
+from benchmarks.card import smi
+from benchmarks.pretrain_gpu import VARIANTS
 from tinymathreason import processor, provenance
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
@@ -71,12 +72,12 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
         compared, others, attention = ["--only", "as_it_is,torch"], ["--only", "unscanned"], "sdpa"
     # Half of GSM8K's problems on a GPU: all of them may take as long as the whole run.
     problems, limit = (660, 70) if gpu else (24, 120)
+    # Few steps, so that TRL's side also reaches its last one, where the losses are compared.
+    tuning = ["--attention", attention, "--steps", 9, "--limit", 30 if gpu else 15]
     evaluation = ["--whole", problems, "--problems", 0, "--limit", limit]
     return [
-        part("pretraining", "benchmarks.pretrain_gpu", 160, *compared, least=45),
-        part(
-            "fine-tuning", "benchmarks.sft", 95, "--attention", attention, "--limit", 15, least=45
-        ),
+        part("pretraining", "benchmarks.pretrain_gpu", 150, *compared, least=45),
+        part("fine-tuning", "benchmarks.sft", 140, *tuning, least=45),
         part("evaluation", "benchmarks.evaluation", 75, *evaluation, least=30),
         part("sampling", "benchmarks.sampling", 50, "--limit", 6 if gpu else 2, least=30),
         GpuPart(

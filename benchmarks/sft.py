@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pretrain_gpu
+from benchmarks import card
 from benchmarks.corpus import HOME, call
 from benchmarks.sft_prepare import WHOLE
 from benchmarks.sft_sides import CONVERSATIONS, VOCABULARY
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.steps < 6:
         parser.error(f"--steps: must be at least 6 (got {arguments.steps})")
     gpu = arguments.device == "cuda"
-    peak = pretrain_gpu.peak_tflops() if gpu else None
+    peak = card.peak_tflops() if gpu else None
     sizes = arguments.overlay or (FULL if gpu else PROXY)
     values = overlay.load(sizes)
     home = arguments.home.absolute()
@@ -192,7 +192,7 @@ def main(argv: Sequence[str]) -> None:
     config["max_length"] = length
     common = {
         "benchmark": "sft",
-        "device": pretrain_gpu.smi("name") if gpu else "cpu",
+        "device": card.smi("name") if gpu else "cpu",
         "overlay": str(sizes),
         "tokens_per_example": round(mean, 1),
     }

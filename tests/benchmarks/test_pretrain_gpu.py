@@ -3,15 +3,16 @@
 import json
 import math
 import os
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from benchmarks import pretrain_gpu, torch_peer
+from benchmarks import card, pretrain_gpu, torch_peer
+from benchmarks.card import Memory
 from benchmarks.pretrain_gpu import (
     VARIANTS,
-    Memory,
     main,
     maxtext_seconds,
     sweep,
@@ -190,7 +191,7 @@ def test_an_unknown_gpu_and_a_jax_without_cuda_are_reported(gpu, monkeypatch) ->
     with pytest.raises(InputError, match="run make setup-gpu"):
         main([])
     monkeypatch.setattr(topology, "has_cuda", lambda: True)
-    assert pretrain_gpu.peak_tflops() == 989
+    assert card.peak_tflops() == 989
 
 
 @pytest.mark.clock
@@ -199,7 +200,7 @@ def test_memory_is_the_most_that_was_used_meanwhile(gpu, tmp_path) -> None:
     memory = Memory()
     with memory.watched():
         while len((tmp_path / "asked").read_text().splitlines()) < 3:
-            pretrain_gpu.time.sleep(0.05)
+            time.sleep(0.05)
     later = len((tmp_path / "asked").read_text().splitlines()) - 1
     assert memory.peak_gb == 1000 * later * 2**20 / 1e9
 

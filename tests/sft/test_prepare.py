@@ -8,7 +8,7 @@ import fsspec
 import pyarrow.parquet
 import pytest
 
-from sft import prepare
+from sft import examples, prepare
 from sft.config import SftData
 from sft.conversations import Form, UnusableError
 from sft.dataset import held_out_problems, load, manifest
@@ -165,7 +165,7 @@ def test_what_is_ready_is_used_and_what_is_stale_made_anew(
     content = rows(60)
     folder = again()
     before, time = files(folder), (folder / "manifest.json").stat().st_mtime_ns
-    monkeypatch.setattr(prepare, "select", None)  # it must not be asked again
+    monkeypatch.setattr(examples, "select", None)  # it must not be asked again
     monkeypatch.setattr("tests.sft.test_prepare.write", lambda path, rows: str(path))
     assert again() == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == time
