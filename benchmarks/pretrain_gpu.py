@@ -238,11 +238,12 @@ def main(argv: Sequence[str]) -> None:
 def records(
     folder: Path, path: Path, overrides: Sequence[str], steps: int, data: Path | None
 ) -> list[str]:
-    """The keys of data: none where the overlay's mixture is there, else those of new records."""
+    """The keys of data: none where the overlay's mixture is there and fits, else of new records."""
     from benchmarks import made_records
 
     values = overlay.load(path, overrides)
-    if not data and Path(values["grain_train_mixture_config_path"] or ".").is_file():
+    fits = values["vocab_size"] == overlay.load(path)["vocab_size"]
+    if not data and fits and Path(values["grain_train_mixture_config_path"] or ".").is_file():
         return []
     vocabulary, length = values["vocab_size"], values["max_target_length"]
     found = (
