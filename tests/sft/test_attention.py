@@ -102,9 +102,12 @@ def test_compiled_layers_compute_the_same_and_are_made_once(model) -> None:
     torch.compiler.reset()
 
 
-def trainer(model, fixed: int | None = None):
+def trainer(model, fixed: int | None = None, again: bool = False):
     accelerator = SimpleNamespace(autocast=contextlib.nullcontext, device=torch.device("cpu"))
-    return SimpleNamespace(model=model, data_collator=collator(fixed), accelerator=accelerator)
+    args = SimpleNamespace(activation_checkpointing=again, activation_checkpointing_kwargs=None)
+    return SimpleNamespace(
+        model=model, data_collator=collator(fixed), accelerator=accelerator, args=args
+    )
 
 
 @pytest.mark.parametrize("layers_compiled", [False, True])
@@ -123,6 +126,14 @@ def test_the_check_runs_the_attention_itself(model, layers_compiled) -> None:
     torch.compiler.reset()
     with pytest.raises(InputError, match=r"attn_implementation varlen: .* would see one another"):
         isolation.check_isolation(trainer(model, fixed))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_check_needs_no_more_memory_than_a_step(model, again) -> None:
+    isolation.check_isolation(trainer(model, again=again))
+    # Three runs, and in the backward pass of the last one each layer once more.
+    assert len(varlen.calls) == (4 if again else 3) * model.config.num_hidden_layers
+    assert not any(module.training for module in model.modules())
 
 
 def test_logits_unlike_those_of_sdpa_are_refused(model, monkeypatch) -> None:
