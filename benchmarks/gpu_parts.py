@@ -23,7 +23,7 @@ CARD = (
     "name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem",
     "power.limit", "compute_cap",
 )  # fmt: skip
-"""What nvidia-smi is asked: MiB, MHz and watts."""
+"""The values of nvidia-smi that describe the card: MiB, MHz and watts."""
 PACKAGES = (
     "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "tokamax", "maxtext", "flax",
     "transformer-engine-jax", "torch", "triton", "flash-attn", "transformers", "trl", "peft",
@@ -41,7 +41,7 @@ class GpuPart:
     weight: float
     """Its share of the time: the seconds that it should need on one H100."""
     least: float = 0.0
-    """Seconds without which it could not tell anything."""
+    """Seconds below which it could not measure anything."""
     environment: dict[str, str] = field(default_factory=dict)
 
 

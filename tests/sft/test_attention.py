@@ -178,17 +178,17 @@ def test_filling_up_adds_no_target_and_no_conversation() -> None:
     assert packed(32).keys() == plain.keys()
 
 
-def choice(monkeypatch, asked=None, packing=True, device="cuda", capability=(9, 0), bf16=True,
+def choice(monkeypatch, name=None, packing=True, device="cuda", capability=(9, 0), bf16=True,
            dtype=None, config=None):  # fmt: skip
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     training = SimpleNamespace(packing=packing, device=torch.device(device), bf16=bf16, fp16=False)
-    model = SimpleNamespace(attn_implementation=asked, dtype=dtype)
+    model = SimpleNamespace(attn_implementation=name, dtype=dtype)
     return attention.choose(training, model, config or LlamaConfig())
 
 
 def test_the_hardware_and_the_model_choose(monkeypatch) -> None:
-    for asked in (None, "auto", "varlen"):
-        assert choice(monkeypatch, asked) == attention.Choice("varlen")
+    for name in (None, "auto", "varlen"):
+        assert choice(monkeypatch, name) == attention.Choice("varlen")
     assert choice(monkeypatch, bf16=False, dtype="bfloat16").name == "varlen"
     assert choice(monkeypatch, "flash_attention_2").name == "flash_attention_2"
     assert choice(monkeypatch, packing=False) == attention.Choice(None)
