@@ -7,6 +7,12 @@ is split where the assistant's part begins, as it is when the model answers a pr
 A template tells the assistant's parts by its generation blocks. Of a template without such blocks
 they are found: a part begins where the prompt for it ends, and it ends with the token that ends an
 answer. What the template makes of a conversation must show that, or the conversation is refused.
+
+Some tokenizers encode a text differently after another one: SentencePiece's, such as Llama 2's, put
+a space before the first word. For these a conversation is encoded as a whole. The text up to a
+border of an answer, encoded by itself, must give the first tokens of the whole: then no token lies
+across the border, and the prompt is how the conversation begins. A conversation that does not fit,
+or whose texts name a control token, is refused.
 """
 
 import itertools
@@ -44,12 +50,24 @@ class TemplateError(InputError):
     """The template cannot render a conversation, or does not show where its answers are."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """The text of a conversation, with ``mark`` in each name of a control token in a message."""
+
+    text: str
+    mark: str
+    spans: list[tuple[int, int]]
+    """The assistant's parts, where the text is cut."""
+    learnt: set[tuple[int, int]]
+    """Those that are marked."""
+
+
 class Chat:
     """A tokenizer with a chat template.
 
     Raises `InputError` when the template cannot be rendered or puts no control token after an
-    answer, when the tokenizer's ids of plain text depend on the text before a control token, or
-    when a control token is a single character.
+    answer, when a token lies across the beginning of an answer, or when a control token is a
+    single character.
     """
 
     stop: int
@@ -68,9 +86,11 @@ class Chat:
             raise InputError(
                 "the tokenizer has a control token of one character, which text cannot avoid"
             )
+        self._ids = frozenset(self._special.values())
         longest_first = sorted(self._special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._has_blocks = bool(_BLOCK.search(template))
+        self._whole = False
         self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._plain.encode_special_tokens = True
         self._plain.no_truncation()
@@ -91,10 +111,21 @@ class Chat:
         self.start = self._special[begin[0]] if begin else None
         expected = tokenizer(self._text(_PROBE, False), add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
-            raise InputError(
-                "the tokenizer encodes text after a control token differently from text alone; "
-                "use a byte-level tokenizer"
-            )
+            self._whole = True
+            self._plain.encode_special_tokens = False
+            self._known.clear()
+            ids = self.encode([_PROBE])[0].ids
+            if ids != expected:
+                raise InputError(
+                    "the tokenizer does not give a conversation the ids of its own tokenizer.json; "
+                    "remove split_special_tokens from tokenizer_config.json"
+                )
+            prefix = self.encode([question], prompt=True)[0].ids
+            if ids[: len(prefix)] != prefix:
+                raise TemplateError(
+                    "with this tokenizer a conversation does not begin with the tokens of its "
+                    "prompt; take another template or a byte-level tokenizer"
+                )
 
     def encode(
         self,
@@ -106,11 +137,15 @@ class Chat:
 
         ``skipped`` is the number of answers of each conversation, from its first, that are not
         marked. Raises `TemplateError` for a conversation that the template refuses, or in which it
-        does not show the other answers.
+        does not show the other answers. With a tokenizer whose ids of a text depend on what is
+        before it, also for one that names a control token or has a token across a border.
         """
         counts = skipped or [0] * len(conversations)
         pairs = zip(conversations, counts, strict=True)
-        cut = [self._cut(messages, prompt, count) for messages, count in pairs]
+        rendered = [self._rendered(messages, prompt, count) for messages, count in pairs]
+        if self._whole:
+            return self._encode_whole(rendered, prompt)
+        cut = [self._cut(one) for one in rendered]
         self._learn(text for pieces in cut for text, _, control in pieces if not control)
         encoded = []
         for pieces in cut:
@@ -123,19 +158,57 @@ class Chat:
             encoded.append(Encoded(ids, mask))
         return encoded
 
-    def _cut(self, messages: Messages, prompt: bool, skipped: int) -> list[tuple[str, bool, bool]]:
-        """The rendered text in pieces: text, whether the assistant's, whether control."""
+    def _encode_whole(self, rendered: Sequence[_Rendered], prompt: bool) -> list[Encoded]:
+        """The conversations without a cut, for a tokenizer whose ids depend on the text before."""
+        self._learn(
+            one.text[:place]
+            for one in rendered
+            for place in (len(one.text), *itertools.chain(*one.learnt))
+        )
+        encoded = []
+        for one in rendered:
+            ids = self._known[one.text]
+            written = [self._special[name] for name in self._control.findall(one.text)]
+            # The unknown token stands for a character, unless it ends answers too.
+            control = self._ids - ({self.tokenizer.unk_token_id} - {self.stop})
+            if [i for i in ids if i in control] != [i for i in written if i in control]:
+                raise TemplateError("the tokenizer makes a control token of a message's text")
+            mask = [False] * len(ids)
+            for span in one.learnt:
+                before, until = (self._known[one.text[:place]] for place in span)
+                if ids[: len(before)] == before and ids[: len(until)] == until:
+                    mask[len(before) : len(until)] = [True] * (len(until) - len(before))
+                elif not prompt:
+                    raise TemplateError(
+                        "the tokenizer joins the beginning or the end of an answer with the text "
+                        "beside it, so the answer would begin otherwise than after its prompt; "
+                        "take another template or a byte-level tokenizer"
+                    )
+            encoded.append(Encoded(ids, mask))
+        return encoded
+
+    def _rendered(self, messages: Messages, prompt: bool, skipped: int) -> _Rendered:
+        """A conversation as the template renders it, and where its answers are."""
         everything = "".join(value for message in messages for value in message.values())
         mark = next((char for char in _PRIVATE if char not in everything), None)
         if mark is None:
             raise InputError("a message has every character of Unicode's private use area")
         marked = [self._marked(message, mark) for message in messages]
+        if self._whole and marked != messages:
+            raise TemplateError(
+                "a message names a control token, which this tokenizer cannot encode as text"
+            )
         text, spans = self._render(marked, prompt)
         if not self._has_blocks:
             spans = list(self._answers(marked, text, prompt, skipped))
         elif skipped and len(spans) != sum(m["role"] == "assistant" for m in messages):
             raise TemplateError("the chat template has not one generation block for each answer")
-        marks = set(spans[skipped:] if self._has_blocks else spans)
+        learnt = set(spans[skipped:] if self._has_blocks else spans)
+        return _Rendered(text, mark, spans, learnt)
+
+    def _cut(self, one: _Rendered) -> list[tuple[str, bool, bool]]:
+        """The text in pieces: text, whether the assistant's, whether control."""
+        text, mark, spans = one.text, one.mark, one.spans
         pieces = []
         places = {0, len(text)} | {place for span in spans for place in span}
         controls = {match.span() for match in self._control.finditer(text)}
@@ -144,7 +217,7 @@ class Chat:
         for start, end in itertools.pairwise(sorted(places)):
             while ahead and ahead[-1][1] <= start:
                 ahead.pop()
-            is_assistant = bool(ahead) and ahead[-1][0] <= start and ahead[-1] in marks
+            is_assistant = bool(ahead) and ahead[-1][0] <= start and ahead[-1] in one.learnt
             piece = text[start:end].replace(mark, "")
             pieces.append((piece, is_assistant, (start, end) in controls))
         return pieces

@@ -138,19 +138,16 @@ def test_a_template_that_cannot_be_rendered_is_refused(chat, template) -> None:
         Chat(chat.tokenizer, template)
 
 
-def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
-    import tokenizers
+def test_a_tokenizer_that_splits_its_control_tokens_is_refused(chat) -> None:
     from transformers import PreTrainedTokenizerFast
 
-    spaced = tokenizers.Tokenizer.from_str(chat.tokenizer.backend_tokenizer.to_str())
-    spaced.normalizer = tokenizers.normalizers.Prepend("x")
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=spaced)
-    split = (
-        "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}"
-        "<|im_end|>{% endfor %}"
+    backend = chat.tokenizer.backend_tokenizer.to_str()
+    split = PreTrainedTokenizerFast(
+        tokenizer_object=type(chat.tokenizer.backend_tokenizer).from_str(backend),
+        split_special_tokens=True,
     )
-    with pytest.raises(InputError, match="use a byte-level tokenizer"):
-        Chat(wrapped, split)
+    with pytest.raises(InputError, match="remove split_special_tokens"):
+        Chat(split, chat.template)
 
 
 BARE = re.sub(r"\{%- (end)?generation %\}", "", TEMPLATE.read_text())
