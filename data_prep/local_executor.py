@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from datatrove.executor.local import LocalPipelineExecutor
 
@@ -37,7 +38,7 @@ class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["data_prep.executors"])
         others = multiprocessing.active_children()
-        with ProcessPoolExecutor(self.workers, context, initializer=_start_worker) as pool:
+        with _pool(self.workers, context) as pool:
             running: set[Future[None]] = set()
             try:
                 for rank in ranks:
@@ -57,6 +58,17 @@ class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
                         "continue; executor.workers=1 needs the least memory"
                     ) from error
                 raise
+
+
+def _pool(workers: int, context: Any) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    except PermissionError as error:
+        # Of a semaphore, whose error names no file.
+        raise InputError(
+            "several workers need to write in /dev/shm, which is not allowed here; "
+            "have its mode changed to 1777, or set executor.workers=1"
+        ) from error
 
 
 def _wait_for_one(running: set[Future[None]]) -> set[Future[None]]:

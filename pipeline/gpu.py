@@ -61,8 +61,8 @@ def seen(package: str) -> tuple[str, int]:
 
 def summary() -> str:
     """One line about the cards, the driver, and jax and torch; `InputError` for what is missing."""
-    found = cards()
-    name, driver, memory = found[0]
+    installed = cards()
+    name, driver, memory = installed[0]
     if (branch := re.match(r"\d+", driver)) and int(branch[0]) < OLDEST_DRIVER:
         raise InputError(
             f"{name}: driver {driver} is too old for CUDA 13; install {OLDEST_DRIVER} or newer"
@@ -70,14 +70,13 @@ def summary() -> str:
     versions = []
     for package in PROBES:
         version, count = seen(package)
-        if count != len(found):
-            raise InputError(f"{package} sees {count} of {len(found)} GPUs (CUDA_VISIBLE_DEVICES?)")
-        versions.append(f"{package} {version}")
-    gigabytes = float(memory) * 2**20 / 1e9
-    return (
-        f"{len(found)} x {name}, {gigabytes:.0f} GB each, driver {driver}; "
-        f"{' and '.join(versions)} see {'it' if len(found) == 1 else 'them all'}"
-    )
+        # The user may show the programs only some of the cards.
+        if count != len(installed) and "CUDA_VISIBLE_DEVICES" not in os.environ:
+            raise InputError(f"{package} sees {count} of {len(installed)} GPUs")
+        versions.append(f"{package} {version} sees {count}")
+    # A card that shares the machine's memory has none of its own.
+    size = f", {float(memory) * 2**20 / 1e9:.0f} GB each" if memory.isdigit() else ""
+    return f"{len(installed)} x {name}{size}, driver {driver}; {', '.join(versions)}"
 
 
 def _last_line(text: str) -> str:

@@ -5,6 +5,7 @@ whether the logits of another one move.
 """
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -85,6 +86,9 @@ TABLE: dict[str, dict[str, AttentionEntry]] = {
 MaxText accepts three more values, `SERVING`, whose kernels are for serving.
 """
 SERVING = ("paged", "vllm_rpa", "vllm_batched_rpa")
+ONE_CARD = ("flash", "autoselected")
+"""Attention that only one GPU can use: MaxText calls tokamax's kernel outside of ``shard_map``, so
+that XLA would gather the rows of all cards on each."""
 
 
 def entry(attention: str, hardware: str) -> AttentionEntry:
@@ -125,6 +129,15 @@ def check(config: dict[str, Any]) -> None:
         raise InputError(
             f"{where}: max_segments_per_seq must be the most documents that a row may hold "
             f"(got {config['max_segments_per_seq']})"
+        )
+
+
+def check_cards(config: Mapping[str, Any], cards: int, where: str) -> None:
+    """Raise `InputError` when a training's attention is for fewer than ``cards`` GPUs."""
+    if _kind(config["hardware"]) == "gpu" and cards > 1 and config["attention"] in ONE_CARD:
+        raise InputError(
+            f"attention: {config['attention']} is for one card, not for {where}; MaxText "
+            "would gather the rows of all cards on each: use dot_product or cudnn_flash_te"
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain import overlay
+from pretrain.attention import ONE_CARD
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
@@ -50,7 +51,7 @@ BACKWARD = {
 
 def uses_kernel(config: dict[str, Any]) -> bool:
     """Whether a training computes attention with tokamax's kernel."""
-    return config["hardware"] == "gpu" and config["attention"] in ("flash", "autoselected")
+    return config["hardware"] == "gpu" and config["attention"] in ONE_CARD
 
 
 def shapes(config: dict[str, Any], devices: int) -> tuple[int, int, int, int, int]:

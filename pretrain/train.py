@@ -180,6 +180,7 @@ def _train(config: dict[str, Any], block_sizes: str, argv: Sequence[str]) -> int
     trainer = _trainer(config)
     resolved, recorder = trainer.initialize(argv)
     run.check_resumable(config, jax.process_count(), jax.device_count())
+    attention.check_cards(config, jax.device_count(), f"{jax.device_count()} (see nvidia-smi)")
     writer = None
     if jax.process_index() == 0:
         run.set_aside_incomplete(config)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pretrain import gpus, topology
+from pretrain import attention, gpus, topology
 from pretrain.gpus import CARDS, CARDS_PER_NODE
 from pretrain.preflight import gpu_step
 from pretrain.preflight.forecast import Forecast, steps
@@ -22,9 +22,6 @@ SPARE = 0.05
 """Share of a card's memory that a step must leave free, for the error of the estimate."""
 WORTH = 0.005
 """A smaller share of the speed than this is not worth more memory."""
-ONE_CARD = ("flash", "autoselected")
-"""Attention that only one card can use: MaxText calls tokamax's kernel outside of ``shard_map``, so
-that XLA would gather the rows of all cards on each."""
 ON_NODES = ("dot_product", "cudnn_flash_te")
 """Attention that works on several cards; the second one needs transformer_engine."""
 COLUMNS = (
@@ -43,11 +40,7 @@ def forecast(
     card = target.card
     if card is None:
         raise InputError(f"{target.name}: the figures of this card are not known")
-    if target.chips > 1 and config["attention"] in ONE_CARD:
-        raise InputError(
-            f"attention: {config['attention']} is for one card, not for {target.name}; MaxText "
-            "would gather the rows of all cards on each: use dot_product or cudnn_flash_te"
-        )
+    attention.check_cards(config, target.chips, target.name)
     step = gpu_step.step(config, target.chips)
     estimate = step.time(card)
     model = step.model
@@ -100,7 +93,7 @@ def comparison(path: Path, config: Mapping[str, Any], cards: int) -> str:
 def _attentions(config: Mapping[str, Any], chips: int) -> tuple[str, ...]:
     """What is compared: the overlay's attention, or on several cards what works there."""
     own = str(config["attention"])
-    return ON_NODES if chips > 1 and own in ONE_CARD else (own,)
+    return ON_NODES if chips > 1 and own in attention.ONE_CARD else (own,)
 
 
 def _best(

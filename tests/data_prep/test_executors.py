@@ -284,6 +284,16 @@ def test_a_worker_that_dies_ends_the_stage_with_one_error(tmp_path, ending, word
     assert sorted((tmp_path / "ran").read_text().split()) == list("00123345")
 
 
+def test_processes_without_shared_memory_are_one_line(tmp_path, monkeypatch) -> None:
+    def refused(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("data_prep.local_executor.ProcessPoolExecutor", refused)
+    executor = LocalExecutor([Counted(tmp_path, {})], 2, 2, logging_dir=str(tmp_path / "logs"))
+    with pytest.raises(InputError, match=r"write in /dev/shm.* executor\.workers=1"):
+        executor.run()
+
+
 def children(pid: int) -> list[int]:
     """All descendants of a process."""
     found = []

@@ -36,7 +36,19 @@ def test_what_was_found_is_one_line(card, capsys) -> None:
     gpu.main([])
     assert capsys.readouterr().out == (
         "2 x NVIDIA H100 80GB HBM3, 86 GB each, driver 580.95.05; "
-        "jax 0.12 and torch 2.15 see them all\n"
+        "jax 0.12 sees 2, torch 2.15 sees 2\n"
+    )
+
+
+def test_a_user_may_hide_cards_and_a_card_may_have_no_memory_of_its_own(
+    card, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    one = TWO.replace("81559", "[N/A]"), "print('0.12', 1)", "print('2.15', 1)"
+    card(*one)
+    gpu.main([])
+    assert capsys.readouterr().out == (
+        "2 x NVIDIA H100 80GB HBM3, driver 580.95.05; jax 0.12 sees 1, torch 2.15 sees 1\n"
     )
 
 

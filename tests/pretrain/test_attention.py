@@ -82,3 +82,14 @@ def test_every_value_has_an_entry_for_all_hardware() -> None:
         assert rows.keys() == attention.TABLE["gpu"].keys()
     gpu = attention.TABLE["gpu"]
     assert {name for name in gpu if gpu[name].documents is Isolation.MIXED} == {"cudnn_flash_jax"}
+
+
+def test_a_kernel_for_one_card_is_refused_on_several() -> None:
+    for kind in ("gpu", "gpu_multiprocess"):
+        for name in attention.ONE_CARD:
+            config = {"hardware": kind, "attention": name}
+            attention.check_cards(config, 1, "1")
+            with pytest.raises(InputError, match=f"{name} is for one card, not for 8 cards"):
+                attention.check_cards(config, 8, "8 cards")
+    attention.check_cards({"hardware": "gpu", "attention": "dot_product"}, 8, "8")
+    attention.check_cards({"hardware": "tpu", "attention": "autoselected"}, 8, "8")
