@@ -106,20 +106,20 @@ class Sampler:
         from evaluation.memory import halving
 
         self.generated = 0
-        asked = list(enumerate(questions))
+        numbered = list(enumerate(questions))
         # A half has a seed of its own, by its first question.
-        return halving(asked, lambda part: self._sample([q for _, q in part], seed + part[0][0]))
+        return halving(numbered, lambda part: self._sample([q for _, q in part], seed + part[0][0]))
 
     def _sample(self, questions: list[str], seed: int) -> list[list[Sample]]:
         import torch
 
         device = self._model.device
         kind = cache_kind(self._cache, device.type, len(questions) * self._samples)
-        asked = questions
+        batch = questions
         if kind == "static" and device.type == "cuda":
             # The step is compiled for one number of rows: the last batch is filled up to it.
-            asked = questions + questions[-1:] * (self._together - len(questions))
-        prompts = [e.ids for e in self._chat.encode([conversation(q) for q in asked], True)]
+            batch = questions + questions[-1:] * (self._together - len(questions))
+        prompts = [e.ids for e in self._chat.encode([conversation(q) for q in batch], True)]
         inputs = self._chat.tokenizer.pad(
             {"input_ids": prompts}, padding_side="left", return_tensors="pt"
         ).to(device)
@@ -127,7 +127,7 @@ class Sampler:
         torch.manual_seed(seed)
         with torch.inference_mode():
             tokens = self._model.generate(**inputs)
-        self._together = len(asked)
+        self._together = len(batch)
         new = tokens[: len(questions) * self._samples, inputs["input_ids"].shape[1] :]
         self.generated += int((new != self._chat.tokenizer.pad_token_id).sum())
         rows = iter(new.tolist())

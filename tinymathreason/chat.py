@@ -10,6 +10,7 @@ answer. What the template makes of a conversation must show that, or the convers
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class Chat:
     """A tokenizer with a chat template.
 
     Raises `InputError` when the template cannot be rendered or puts no control token after an
-    answer, when the tokenizer's ids of plain text depend on the text before a control token, or
-    when a control token is a single character.
+    answer, when the tokenizer's ids of a text depend on the text around it (but for the space that
+    SentencePiece's put before a text), or when a control token is a single character.
     """
 
     stop: int
@@ -71,11 +72,17 @@ class Chat:
         longest_first = sorted(self._special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._has_blocks = bool(_BLOCK.search(template))
-        self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._plain.encode_special_tokens = True
-        self._plain.no_truncation()
-        self._plain.no_padding()
-        self._known: dict[str, list[int]] = {}
+        content = json.loads(tokenizer.backend_tokenizer.to_str())
+        within = _unprefixed(content)
+        self._has_prefix = within != content
+        self._is_first_prefixed = _schemes(content) == {"first"}
+        # By whether the text follows other text.
+        self._encoders = [tokenizers.Tokenizer.from_str(json.dumps(c)) for c in (content, within)]
+        for encoder in self._encoders:
+            encoder.encode_special_tokens = True
+            encoder.no_truncation()
+            encoder.no_padding()
+        self._known: dict[tuple[str, bool], list[int]] = {}
         self._held = 0
         text = self._text([*_PROBE, *conversation(_QUESTION)], False)
         end = self._control.search(text.rpartition(_ANSWER)[2])
@@ -92,8 +99,8 @@ class Chat:
         expected = tokenizer(self._text(_PROBE, False), add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
             raise InputError(
-                "the tokenizer encodes text after a control token differently from text alone; "
-                "use a byte-level tokenizer"
+                "the tokenizer encodes text after other text differently from text alone; "
+                "use a byte-level or a SentencePiece tokenizer"
             )
 
     def encode(
@@ -111,20 +118,30 @@ class Chat:
         counts = skipped or [0] * len(conversations)
         pairs = zip(conversations, counts, strict=True)
         cut = [self._cut(messages, prompt, count) for messages, count in pairs]
-        self._learn(text for pieces in cut for text, _, control in pieces if not control)
+        self._learn(
+            (text, is_within)
+            for pieces in cut
+            for text, _, is_within in pieces
+            if is_within is not None
+        )
         encoded = []
         for pieces in cut:
             ids: list[int] = []
             mask: list[bool] = []
-            for text, is_assistant, control in pieces:
-                new = [self._special[text]] if control else self._known[text]
+            for text, is_assistant, within in pieces:
+                new = [self._special[text]] if within is None else self._known[text, within]
                 ids += new
                 mask += [is_assistant] * len(new)
             encoded.append(Encoded(ids, mask))
         return encoded
 
-    def _cut(self, messages: Messages, prompt: bool, skipped: int) -> list[tuple[str, bool, bool]]:
-        """The rendered text in pieces: text, whether the assistant's, whether control."""
+    def _cut(
+        self, messages: Messages, prompt: bool, skipped: int
+    ) -> list[tuple[str, bool, bool | None]]:
+        """The rendered text in pieces: text, whether it is the assistant's, whether it is `within`.
+
+        A text is within if no space is put before it; None stands for a control token.
+        """
         everything = "".join(value for message in messages for value in message.values())
         mark = next((char for char in _PRIVATE if char not in everything), None)
         if mark is None:
@@ -140,14 +157,22 @@ class Chat:
         places = {0, len(text)} | {place for span in spans for place in span}
         controls = {match.span() for match in self._control.finditer(text)}
         places |= {place for span in controls for place in span}
+        ends = {end for _, end in controls}
         ahead = sorted(spans, reverse=True)
         for start, end in itertools.pairwise(sorted(places)):
             while ahead and ahead[-1][1] <= start:
                 ahead.pop()
             is_assistant = bool(ahead) and ahead[-1][0] <= start and ahead[-1] in marks
             piece = text[start:end].replace(mark, "")
-            pieces.append((piece, is_assistant, (start, end) in controls))
+            within = self._is_within(start, start in ends) if (start, end) not in controls else None
+            pieces.append((piece, is_assistant, within))
         return pieces
+
+    def _is_within(self, start: int, after_control: bool) -> bool:
+        """Whether the tokenizer puts no space before the text at ``start``, unlike at the first."""
+        if start == 0 or not self._has_prefix:
+            return False
+        return self._is_first_prefixed or not after_control
 
     def _marked(self, message: dict[str, str], mark: str) -> dict[str, str]:
         """A message with ``mark`` inserted into each name of a control token in its text."""
@@ -206,13 +231,48 @@ class Chat:
                     "(turns: last), put a generation block around it, or take another template"
                 )
 
-    def _learn(self, texts: Iterable[str]) -> None:
+    def _learn(self, texts: Iterable[tuple[str, bool]]) -> None:
         """Encode the texts that are not cached, all in one call, so that all cores are used."""
         if self._held > _CACHED:
             self._known.clear()
             self._held = 0
         wanted = list(dict.fromkeys(texts))
         new = [text for text in wanted if text not in self._known]
-        encoded = self._plain.encode_batch_fast(new, add_special_tokens=False)
-        self._known.update((text, e.ids) for text, e in zip(new, encoded, strict=True))
-        self._held += sum(len(e.ids) for e in encoded)
+        for is_within, encoder in enumerate(self._encoders):
+            part = [key for key in new if key[1] == is_within]
+            encoded = encoder.encode_batch_fast(
+                [text for text, _ in part], add_special_tokens=False
+            )
+            self._known.update((key, e.ids) for key, e in zip(part, encoded, strict=True))
+            self._held += sum(len(e.ids) for e in encoded)
+
+
+def _unprefixed(content: Any) -> Any:
+    """The content of a tokenizer.json, or a part of it, without the space put before a text."""
+    if isinstance(content, list):
+        return [_unprefixed(part) for part in content if not _is_prepend(part)]
+    if not isinstance(content, dict):
+        return content
+    changes = {"prepend_scheme": "never", "add_prefix_space": False}
+    parts = {"normalizer", "normalizers", "pre_tokenizer", "pretokenizers"}
+    return {
+        key: changes[key]
+        if key in changes
+        else None
+        if key in parts and _is_prepend(value)
+        else _unprefixed(value)
+        if key in parts
+        else value
+        for key, value in content.items()
+    }
+
+
+def _is_prepend(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "Prepend"
+
+
+def _schemes(content: dict[str, Any]) -> set[str]:
+    """Where a tokenizer.json puts a space: before the ``first`` text, or before each."""
+    before = content["pre_tokenizer"] or {}
+    parts = before.get("pretokenizers", [before])
+    return {part["prepend_scheme"] for part in parts if "prepend_scheme" in part}
