@@ -167,8 +167,11 @@ def check_equal(
 def whole(home) -> dict[int, float]:
     """The losses of an undisturbed run, which evaluates and writes TensorBoard events."""
     command = [sys.executable, "-m", *words(home, "whole", "eval_interval=100")]
+    environment = {**os.environ, "DECOUPLE_GCLOUD": "FALSE"}  # others set it, and then no events
     with (home / "whole.0.log").open("wb") as log:
-        ended = subprocess.run(command, cwd=home, stdout=log, stderr=log, check=False)
+        ended = subprocess.run(
+            command, cwd=home, env=environment, stdout=log, stderr=log, check=False
+        )
     assert ended.returncode == 0, tail(home, "whole")
     train, _, _ = pretrain_curves(home / "whole")
     assert [step for step, _ in train] == list(range(STEPS))
