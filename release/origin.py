@@ -1,7 +1,7 @@
 """The open model of others that a model comes from: its name, revision and licence.
 
 The record of the fine-tuning names a model of the hub, that of a continued pretraining the model
-that `conversion.to_maxtext` was told. The folder of a model has no name and no revision, so that
+that `conversion.to_maxtext` converted. The folder of a model has no name and no revision, so that
 the user gives them. The licence is that of the model's own card.
 """
 

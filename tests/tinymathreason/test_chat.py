@@ -159,7 +159,7 @@ def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
         "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}"
         "<|im_end|>{% endfor %}"
     )
-    with pytest.raises(InputError, match="use a byte-level or a SentencePiece tokenizer"):
+    with pytest.raises(InputError, match="encodes an answer after its prompt differently"):
         Chat(wrapped, split)
 
 
