@@ -99,9 +99,9 @@ class Chat:
         expected = tokenizer(self._text(_PROBE, False), add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
             raise InputError(
-                "the tokenizer encodes an answer after its prompt differently from one alone; use a "
-                "byte-level or a SentencePiece tokenizer, and a prompt that does not end with a "
-                "space"
+                "the tokenizer encodes an answer after its prompt differently from one alone; use "
+                "a byte-level or a SentencePiece tokenizer, and a template whose prompt does not "
+                "end with a space"
             )
 
     def encode(
