@@ -90,20 +90,20 @@ def opened(arguments: Any, home: Path) -> Iterator[tuple[Path, list[str]]]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks for devices
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    asked = questions(arguments.data, 1024)
+    prompts = questions(arguments.data, 1024)
     model = arguments.model
     if model is None:
         model = home / "model"
         sizes = arguments.overlay or SIZES[arguments.device]
-        count = write(model, sizes, arguments.device, asked)
+        count = write(model, sizes, arguments.device, prompts)
         print(f"a made model of {count:,} parameters", file=sys.stderr)
     try:
-        yield model, asked
+        yield model, prompts
     finally:
         shutil.rmtree(home)
 
 
-def longest(model: Path, asked: list[str]) -> int:
+def longest(model: Path, prompts: list[str]) -> int:
     """Tokens of the longest prompt."""
     from evaluation.model import load_tokenizer
     from tinymathreason.chat import Chat
@@ -111,4 +111,4 @@ def longest(model: Path, asked: list[str]) -> int:
 
     tokenizer = load_tokenizer(model)
     chat = Chat(tokenizer, tokenizer.chat_template)
-    return max(len(e.ids) for e in chat.encode([conversation(q) for q in asked], prompt=True))
+    return max(len(e.ids) for e in chat.encode([conversation(q) for q in prompts], prompt=True))

@@ -4,8 +4,8 @@ python -m benchmarks.gpu [--data DIR] [--minutes 8] [--device cuda|cpu] [--only 
 
 The parts of `benchmarks.gpu_parts` run one after the other, the most important first, each in a
 process of its own. Every line that a part prints is printed at once, as JSON with the part's name,
-and appended to ``--output``, so that a run that is cut short has told what it knew. The first line
-describes the card, the driver and the versions.
+and appended to ``--output``, so that a run that is cut short loses nothing that it
+measured. The first line describes the card, the driver and the versions.
 
 Each part may take its share of the time that is left; what earlier parts did not need is shared
 among the later ones. A part that takes longer is stopped with all its processes. A part that fails
@@ -66,7 +66,7 @@ class JsonLines:
         return time.monotonic() - self._began
 
     def line(self, part: str, **figures: Any) -> None:
-        """Tell one thing about a part."""
+        """Print and append a line about a part."""
         text = json.dumps({"part": part, "at": round(self.elapsed, 1), **figures})
         with self._lock:
             print(text, flush=True)
@@ -101,7 +101,7 @@ def run(parts: Sequence[GpuPart], seconds: float, report: JsonLines, logs: Path)
         log = logs / f"{part.name}.log"
         try:
             status, error = _run_one(part, allowed, report, log)
-        except BaseException:  # Ctrl-C or SIGTERM: what is known so far has been told
+        except BaseException:  # Ctrl-C or SIGTERM: what was measured has been printed
             report.line(part.name, status="interrupted", took=round(time.monotonic() - began, 1))
             raise
         took = round(time.monotonic() - began, 1)

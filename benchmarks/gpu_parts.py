@@ -23,7 +23,7 @@ CARD = (
     "name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem",
     "power.limit", "compute_cap",
 )  # fmt: skip
-"""What nvidia-smi is asked: MiB, MHz and watts."""
+"""The values of nvidia-smi that describe the card: MiB, MHz and watts."""
 PACKAGES = (
     "jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "tokamax", "maxtext", "flax",
     "transformer-engine-jax", "torch", "triton", "flash-attn", "transformers", "trl", "peft",
@@ -41,7 +41,7 @@ class GpuPart:
     weight: float
     """Its share of the time: the seconds that it should need on one H100."""
     least: float = 0.0
-    """Seconds without which it could not tell anything."""
+    """Seconds below which it could not measure anything."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -61,8 +61,9 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
         return GpuPart(name=name, command=command, weight=weight, least=least)
 
     if gpu:
-        # First what is compared: MaxText as it is and tuned, and PyTorch with and without a mask.
-        compared = ["--only", "as_it_is,searched_unscanned,torch_documents,torch"]
+        # First what is compared, MaxText and PyTorch under a mask of documents; a search of block
+        # sizes may take the rest of the time.
+        compared = ["--only", "as_it_is,torch_documents,searched_unscanned,torch"]
         others = [
             "--only",
             ",".join(name for name in VARIANTS if name not in compared[1].split(",")),

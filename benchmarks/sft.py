@@ -199,7 +199,7 @@ def main(argv: Sequence[str]) -> None:
     shape = Model.from_config(values)
     results = []
 
-    def tell(contestant: str, figures: dict[str, Any]) -> None:
+    def report(contestant: str, figures: dict[str, Any]) -> None:
         rate = figures.get("useful_tokens_per_second")
         if peak is not None and rate:
             figures["mfu"] = round(rate * shape.flops_per_token / (peak * 1e12), 4)
@@ -213,14 +213,14 @@ def main(argv: Sequence[str]) -> None:
     for number, how in enumerate(arguments.attention.split(",")):
         shutil.rmtree(home / "ours", ignore_errors=True)
         write_json(home / "ours.yaml", config | {"attn_implementation": how})
-        figures = {"asked_attention": how, **train("ours", arguments.limit, home)}
-        tell("ours", figures)
+        figures = {"attn_implementation": how, **train("ours", arguments.limit, home)}
+        report("ours", figures)
         if number == 0 and not arguments.no_peer:
             run("write_steps", PREPARATION, home)
             theirs = train("peer", arguments.limit, home, arguments.device, LEARNING_RATE)
-            tell("trl", theirs)
+            report("trl", theirs)
         if "error" not in figures and "error" not in theirs:
-            compared = {"asked_attention": how, **compare(figures, theirs)}
+            compared = {"attn_implementation": how, **compare(figures, theirs)}
             print(json.dumps({**common, "contestant": "both", **compared}), flush=True)
     shutil.rmtree(home)
     if any("error" in figures for figures in results):

@@ -80,7 +80,7 @@ def rows_of(model: Any) -> Rows | None:
 
 
 def halving[Item, Answer](
-    items: list[Item], ask: Callable[[list[Item]], list[Answer]]
+    items: list[Item], answer: Callable[[list[Item]], list[Answer]]
 ) -> list[Answer]:
     """The answers to all items at once; in halves, and halves of them, when memory runs out.
 
@@ -89,7 +89,7 @@ def halving[Item, Answer](
     import torch
 
     try:
-        return ask(items)
+        return answer(items)
     except torch.OutOfMemoryError:
         if len(items) == 1:
             raise
@@ -97,4 +97,4 @@ def halving[Item, Answer](
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = -(-len(items) // 2)
-    return [*halving(items[:half], ask), *halving(items[half:], ask)]
+    return [*halving(items[:half], answer), *halving(items[half:], answer)]

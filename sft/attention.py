@@ -31,7 +31,7 @@ class Choice:
     """Why packed rows use a dense mask, in words; empty where they use none."""
 
 
-def asked(model: Any) -> str | None:
+def requested(model: Any) -> str | None:
     """The implementation that the user asked for in TRL's ModelConfig; None for `AUTO`."""
     name: str | None = model.attn_implementation
     return None if name == AUTO else name
@@ -45,7 +45,7 @@ def choose(training: Any, model: Any, config: Any) -> Choice:
     allow it, else the one that transformers chooses. Raises `InputError` where the user asked for
     `VARLEN` and it does not serve.
     """
-    name = asked(model)
+    name = requested(model)
     if name not in (None, VARLEN):
         return Choice(name)
     if not training.packing:

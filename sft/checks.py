@@ -24,18 +24,23 @@ def check_settings(settings: "Settings[Any]") -> None:
     """Raise `InputError` for options that break a run of any algorithm, naming what to set."""
     from evaluation import tasks
 
-    model, accuracy = settings.model, settings.data.accuracy
+    model, accuracy, training = settings.model, settings.data.accuracy, settings.training
+    if training.n_gpu > 1 and "device_map" not in (training.model_init_kwargs or {}):
+        raise InputError(
+            f"one process sees {training.n_gpu} GPUs; show it one (CUDA_VISIBLE_DEVICES=0), or "
+            "start a process for each with accelerate launch: docs/fine-tuning.md"
+        )
     if model.load_in_4bit or model.load_in_8bit:
         if not model.use_peft:
             raise InputError("quantised weights cannot be trained; add an adapter: use_peft: true")
         if importlib.util.find_spec("bitsandbytes") is None:
             raise InputError("load_in_4bit and load_in_8bit need: pip install bitsandbytes")
-    optimiser = str(getattr(settings.training.optim, "value", settings.training.optim))
+    optimiser = str(getattr(training.optim, "value", training.optim))
     small = any(part in optimiser for part in ("4bit", "8bit", "paged", "bnb"))
     package = "torchao" if "_torch_" in optimiser else "bitsandbytes"
     if small and importlib.util.find_spec(package) is None:
         raise InputError(f"optim: {optimiser} needs: pip install {package}")
-    if settings.training.eval_strategy != "no" and not settings.data.HOLDS_OUT:
+    if training.eval_strategy != "no" and not settings.data.HOLDS_OUT:
         raise InputError("eval_strategy: there are no held-out examples here; use our key accuracy")
     if accuracy is not None and accuracy.task is not None:
         tasks.load(accuracy.task, accuracy.data, accuracy.problems)

@@ -7,13 +7,13 @@ from typing import Any
 from sft.attention import VARLEN
 
 
-def wanted(asked: bool | None, trainer: Any) -> bool:
-    """Whether the layers are compiled: what the user ``asked`` for, else where it is known to help.
+def wanted(setting: bool | None, trainer: Any) -> bool:
+    """Whether the layers are compiled: the user's ``setting``, else where it is known to help.
 
     That is beside `VARLEN` attention, which torch.compile knows, with whole weights.
     """
-    if asked is not None:
-        return asked
+    if setting is not None:
+        return setting
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     quantised = getattr(trainer.model, "is_quantized", False)
     return trainer.model.config._attn_implementation == VARLEN and not (sharded or quantised)

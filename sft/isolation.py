@@ -29,6 +29,8 @@ def check_isolation(trainer: Any) -> None:
     second = list(range(3, 3 + LENGTH))
     training = model.training
     model.eval()
+    if trainer.args.activation_checkpointing and model is trainer.model:
+        _compute_again(model, trainer.args)
     try:
         logits = [_run(trainer, model, [[first] * LENGTH, second])[0].detach() for first in (1, 2)]
         found, embedded = _run(trainer, model, [[1] * LENGTH, second], gradient=True)
@@ -80,6 +82,26 @@ def _run(
         hook.remove()
     # A copy: the logits of the whole batch need not stay.
     return logits[0, len(ids) - lengths[-1] : len(ids)].clone(), embedded[0]
+
+
+def _compute_again(model: Any, training: Any) -> None:
+    """Turn on what the trainer turns on when the training begins; ``training`` is its options.
+
+    A batch of compiled layers is as long as a step's, whose activations need not fit otherwise.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    options = dict(training.activation_checkpointing_kwargs or {})
+    if options.get("use_reentrant"):
+        return  # it has no gradient of single tensors
+    model.activation_checkpointing_enable(
+        every_n_layers=options.pop("every_n_layers", 1),
+        offload=options.pop("offload", False),
+        activation_checkpointing_kwargs=options or None,
+    )
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True  # of the layer alone: the modules in it have no dropout
 
 
 def _small(model: Any, device: Any) -> Any:

@@ -3,6 +3,7 @@
 python -m sft.run --config sft/configs/NAME.yaml [--learning_rate 1e-5 ...]
 """
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ class Sft(Algorithm[SftData]):
         Packed rows are tried on the device. If an attention that was chosen by itself fails there,
         the trainer is made again with the one that transformers chooses.
         """
+        import torch
         from transformers import AutoConfig
 
         training, model = session.settings.training, session.settings.model
@@ -97,6 +99,8 @@ class Sft(Algorithm[SftData]):
             if model.attn_implementation == attention.VARLEN:
                 raise InputError(f"attn_implementation: {choice.name}: {reason}") from error
         if trainer is None:
+            gc.collect()  # the parts of the first trainer refer to each other
+            torch.cuda.empty_cache()
             trainer = self._trainer(session, examples, attention.Choice(None, reason))
         if training.distributed_state.is_main_process:
             check_rows(trainer, session.tokenizer)

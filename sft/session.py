@@ -174,7 +174,7 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
         examples = algorithm.load(session)
         training.model_init_kwargs = {
             "revision": model.model_revision,
-            "attn_implementation": attention.asked(model),
+            "attn_implementation": attention.requested(model),
             "dtype": model.dtype,
             "use_safetensors": True,
             **(training.model_init_kwargs or {}),

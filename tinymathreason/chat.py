@@ -7,10 +7,15 @@ is split where the assistant's part begins, as it is when the model answers a pr
 A template tells the assistant's parts by its generation blocks. Of a template without such blocks
 they are found: a part begins where the prompt for it ends, and it ends with the token that ends an
 answer. What the template makes of a conversation must show that, or the conversation is refused.
+
+Some tokenizers encode a text differently after another one: SentencePiece's, such as Llama 2's, put
+a space before the first word. For these a conversation is encoded as a whole. The text up to a
+border of an answer, encoded by itself, must give the first tokens of the whole: then no token lies
+across the border, and the prompt is how the conversation begins. A conversation that does not fit,
+or whose texts name a control token, is refused.
 """
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -45,12 +50,24 @@ class TemplateError(InputError):
     """The template cannot render a conversation, or does not show where its answers are."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """The text of a conversation, with ``mark`` in each name of a control token in a message."""
+
+    text: str
+    mark: str
+    spans: list[tuple[int, int]]
+    """The assistant's parts, where the text is cut."""
+    learnt: set[tuple[int, int]]
+    """Those that are marked."""
+
+
 class Chat:
     """A tokenizer with a chat template.
 
     Raises `InputError` when the template cannot be rendered or puts no control token after an
-    answer, when the tokenizer's ids of a text depend on the text around it (but for the space that
-    SentencePiece's put before a text), or when a control token is a single character.
+    answer, when a token lies across the beginning of an answer, or when a control token is a
+    single character.
     """
 
     stop: int
@@ -69,20 +86,16 @@ class Chat:
             raise InputError(
                 "the tokenizer has a control token of one character, which text cannot avoid"
             )
+        self._ids = frozenset(self._special.values())
         longest_first = sorted(self._special, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._has_blocks = bool(_BLOCK.search(template))
-        content = json.loads(tokenizer.backend_tokenizer.to_str())
-        within = _unprefixed(content)
-        self._has_prefix = within != content
-        self._is_first_prefixed = _schemes(content) == {"first"}
-        # By whether the text follows other text.
-        self._encoders = [tokenizers.Tokenizer.from_str(json.dumps(c)) for c in (content, within)]
-        for encoder in self._encoders:
-            encoder.encode_special_tokens = True
-            encoder.no_truncation()
-            encoder.no_padding()
-        self._known: dict[tuple[str, bool], list[int]] = {}
+        self._whole = False
+        self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._plain.encode_special_tokens = True
+        self._plain.no_truncation()
+        self._plain.no_padding()
+        self._known: dict[str, list[int]] = {}
         self._held = 0
         text = self._text([*_PROBE, *conversation(_QUESTION)], False)
         end = self._control.search(text.rpartition(_ANSWER)[2])
@@ -98,11 +111,21 @@ class Chat:
         self.start = self._special[begin[0]] if begin else None
         expected = tokenizer(self._text(_PROBE, False), add_special_tokens=False)["input_ids"]
         if self.encode([_PROBE])[0].ids != expected:
-            raise InputError(
-                "the tokenizer encodes an answer after its prompt differently from one alone; use "
-                "a byte-level or a SentencePiece tokenizer, and a template whose prompt does not "
-                "end with a space"
-            )
+            self._whole = True
+            self._plain.encode_special_tokens = False
+            self._known.clear()
+            ids = self.encode([_PROBE])[0].ids
+            if ids != expected:
+                raise InputError(
+                    "the tokenizer does not give a conversation the ids of its own tokenizer.json; "
+                    "remove split_special_tokens from tokenizer_config.json"
+                )
+            prefix = self.encode([question], prompt=True)[0].ids
+            if ids[: len(prefix)] != prefix:
+                raise TemplateError(
+                    "with this tokenizer a conversation does not begin with the tokens of its "
+                    "prompt; take another template or a byte-level tokenizer"
+                )
 
     def encode(
         self,
@@ -114,66 +137,90 @@ class Chat:
 
         ``skipped`` is the number of answers of each conversation, from its first, that are not
         marked. Raises `TemplateError` for a conversation that the template refuses, or in which it
-        does not show the other answers.
+        does not show the other answers. With a tokenizer whose ids of a text depend on what is
+        before it, also for one that names a control token or has a token across a border.
         """
         counts = skipped or [0] * len(conversations)
         pairs = zip(conversations, counts, strict=True)
-        cut = [self._cut(messages, prompt, count) for messages, count in pairs]
-        self._learn(
-            (text, is_within)
-            for pieces in cut
-            for text, _, is_within in pieces
-            if is_within is not None
-        )
+        rendered = [self._rendered(messages, prompt, count) for messages, count in pairs]
+        if self._whole:
+            return self._encode_whole(rendered, prompt)
+        cut = [self._cut(one) for one in rendered]
+        self._learn(text for pieces in cut for text, _, control in pieces if not control)
         encoded = []
         for pieces in cut:
             ids: list[int] = []
             mask: list[bool] = []
-            for text, is_assistant, within in pieces:
-                new = [self._special[text]] if within is None else self._known[text, within]
+            for text, is_assistant, control in pieces:
+                new = [self._special[text]] if control else self._known[text]
                 ids += new
                 mask += [is_assistant] * len(new)
             encoded.append(Encoded(ids, mask))
         return encoded
 
-    def _cut(
-        self, messages: Messages, prompt: bool, skipped: int
-    ) -> list[tuple[str, bool, bool | None]]:
-        """The rendered text in pieces: text, whether it is the assistant's, whether it is `within`.
+    def _encode_whole(self, rendered: Sequence[_Rendered], prompt: bool) -> list[Encoded]:
+        """The conversations without a cut, for a tokenizer whose ids depend on the text before."""
+        self._learn(
+            one.text[:place]
+            for one in rendered
+            for place in (len(one.text), *itertools.chain(*one.learnt))
+        )
+        encoded = []
+        for one in rendered:
+            ids = self._known[one.text]
+            written = [self._special[name] for name in self._control.findall(one.text)]
+            # The unknown token stands for a character, unless it ends answers too.
+            control = self._ids - ({self.tokenizer.unk_token_id} - {self.stop})
+            if [i for i in ids if i in control] != [i for i in written if i in control]:
+                raise TemplateError("the tokenizer makes a control token of a message's text")
+            mask = [False] * len(ids)
+            for span in one.learnt:
+                before, until = (self._known[one.text[:place]] for place in span)
+                if ids[: len(before)] == before and ids[: len(until)] == until:
+                    mask[len(before) : len(until)] = [True] * (len(until) - len(before))
+                elif not prompt:
+                    raise TemplateError(
+                        "the tokenizer joins the beginning or the end of an answer with the text "
+                        "beside it, so the answer would begin otherwise than after its prompt; "
+                        "take another template or a byte-level tokenizer"
+                    )
+            encoded.append(Encoded(ids, mask))
+        return encoded
 
-        A text is within if no space is put before it; None stands for a control token.
-        """
+    def _rendered(self, messages: Messages, prompt: bool, skipped: int) -> _Rendered:
+        """A conversation as the template renders it, and where its answers are."""
         everything = "".join(value for message in messages for value in message.values())
         mark = next((char for char in _PRIVATE if char not in everything), None)
         if mark is None:
             raise InputError("a message has every character of Unicode's private use area")
         marked = [self._marked(message, mark) for message in messages]
+        if self._whole and marked != messages:
+            raise TemplateError(
+                "a message names a control token, which this tokenizer cannot encode as text"
+            )
         text, spans = self._render(marked, prompt)
         if not self._has_blocks:
             spans = list(self._answers(marked, text, prompt, skipped))
         elif skipped and len(spans) != sum(m["role"] == "assistant" for m in messages):
             raise TemplateError("the chat template has not one generation block for each answer")
-        marks = set(spans[skipped:] if self._has_blocks else spans)
+        learnt = set(spans[skipped:] if self._has_blocks else spans)
+        return _Rendered(text, mark, spans, learnt)
+
+    def _cut(self, one: _Rendered) -> list[tuple[str, bool, bool]]:
+        """The text in pieces: text, whether the assistant's, whether control."""
+        text, mark, spans = one.text, one.mark, one.spans
         pieces = []
         places = {0, len(text)} | {place for span in spans for place in span}
         controls = {match.span() for match in self._control.finditer(text)}
         places |= {place for span in controls for place in span}
-        ends = {end for _, end in controls}
         ahead = sorted(spans, reverse=True)
         for start, end in itertools.pairwise(sorted(places)):
             while ahead and ahead[-1][1] <= start:
                 ahead.pop()
-            is_assistant = bool(ahead) and ahead[-1][0] <= start and ahead[-1] in marks
+            is_assistant = bool(ahead) and ahead[-1][0] <= start and ahead[-1] in one.learnt
             piece = text[start:end].replace(mark, "")
-            within = self._is_within(start, start in ends) if (start, end) not in controls else None
-            pieces.append((piece, is_assistant, within))
+            pieces.append((piece, is_assistant, (start, end) in controls))
         return pieces
-
-    def _is_within(self, start: int, after_control: bool) -> bool:
-        """Whether the tokenizer puts no space before the text at ``start``, unlike at the first."""
-        if start == 0 or not self._has_prefix:
-            return False
-        return self._is_first_prefixed or not after_control
 
     def _marked(self, message: dict[str, str], mark: str) -> dict[str, str]:
         """A message with ``mark`` inserted into each name of a control token in its text."""
@@ -232,48 +279,13 @@ class Chat:
                     "(turns: last), put a generation block around it, or take another template"
                 )
 
-    def _learn(self, texts: Iterable[tuple[str, bool]]) -> None:
+    def _learn(self, texts: Iterable[str]) -> None:
         """Encode the texts that are not cached, all in one call, so that all cores are used."""
         if self._held > _CACHED:
             self._known.clear()
             self._held = 0
         wanted = list(dict.fromkeys(texts))
         new = [text for text in wanted if text not in self._known]
-        for is_within, encoder in enumerate(self._encoders):
-            part = [key for key in new if key[1] == is_within]
-            encoded = encoder.encode_batch_fast(
-                [text for text, _ in part], add_special_tokens=False
-            )
-            self._known.update((key, e.ids) for key, e in zip(part, encoded, strict=True))
-            self._held += sum(len(e.ids) for e in encoded)
-
-
-def _unprefixed(content: Any) -> Any:
-    """The content of a tokenizer.json, or a part of it, without the space put before a text."""
-    if isinstance(content, list):
-        return [_unprefixed(part) for part in content if not _is_prepend(part)]
-    if not isinstance(content, dict):
-        return content
-    changes = {"prepend_scheme": "never", "add_prefix_space": False}
-    parts = {"normalizer", "normalizers", "pre_tokenizer", "pretokenizers"}
-    return {
-        key: changes[key]
-        if key in changes
-        else None
-        if key in parts and _is_prepend(value)
-        else _unprefixed(value)
-        if key in parts
-        else value
-        for key, value in content.items()
-    }
-
-
-def _is_prepend(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "Prepend"
-
-
-def _schemes(content: dict[str, Any]) -> set[str]:
-    """Where a tokenizer.json puts a space: before the ``first`` text, or before each."""
-    before = content["pre_tokenizer"] or {}
-    parts = before.get("pretokenizers", [before])
-    return {part["prepend_scheme"] for part in parts if "prepend_scheme" in part}
+        encoded = self._plain.encode_batch_fast(new, add_special_tokens=False)
+        self._known.update((text, e.ids) for text, e in zip(new, encoded, strict=True))
+        self._held += sum(len(e.ids) for e in encoded)

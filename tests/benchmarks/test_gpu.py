@@ -32,7 +32,7 @@ def report(tmp_path, monkeypatch) -> JsonLines:
     return JsonLines(tmp_path / "lines.jsonl")
 
 
-def told(capsys) -> list[dict]:
+def printed(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -44,7 +44,7 @@ def test_parts_run_in_order_and_a_failure_is_not_the_end(report, tmp_path, capsy
         part("three", "import os;" + say(mode="x") + "print(os.environ['KEY'])", KEY="value"),
     ]
     assert run(parts, 60, report, tmp_path) == ["finished", "failed", "finished"]
-    lines = told(capsys)
+    lines = printed(capsys)
     assert [line["part"] for line in lines] == ["one", "one", "one", "two", "two", "three", "three"]
     assert [line.get("speed") for line in lines[:3]] == [3, 4, None]
     assert lines[3]["kept"]
@@ -91,7 +91,7 @@ def wait_until_gone(pids: list[int]) -> bool:
 def test_a_part_that_hangs_is_stopped_with_all_its_processes(report, tmp_path, capsys) -> None:
     parts = [part("hangs", HANGS, weight=1), part("next", say(ran=True), weight=9)]
     assert run(parts, 40, report, tmp_path) == ["stopped", "finished"]
-    lines = told(capsys)
+    lines = printed(capsys)
     assert lines[1]["status"] == "stopped"
     assert lines[1]["error"] == "took longer than 4 s; waiting"
     assert lines[2]["ran"]
@@ -108,7 +108,7 @@ def test_what_one_part_leaves_is_for_the_others() -> None:
 def test_a_part_without_time_is_said_to_be_skipped(report, tmp_path, capsys) -> None:
     parts = [part("long", say(ran=1), least=400), part("short", say(ran=2), least=1)]
     assert run(parts, 60, report, tmp_path) == ["skipped", "finished"]
-    first, *others = told(capsys)
+    first, *others = printed(capsys)
     assert first["status"] == "skipped"
     assert "30 s are left for it, and it needs 400 s" in first["error"]
     assert others[0]["ran"] == 2
@@ -152,12 +152,12 @@ def test_the_status_says_whether_all_finished(tmp_path, monkeypatch, capsys) -> 
     monkeypatch.setattr(gpu_parts, "parts", lambda *_: listed)
     arguments = ["--device", "cpu", "--home", str(tmp_path / "home")]
     gpu.main([*arguments, "--only", "good"])
-    assert told(capsys)[-1] == {"part": "all", "at": pytest.approx(0, abs=60), "status": "ended",
+    assert printed(capsys)[-1] == {"part": "all", "at": pytest.approx(0, abs=60), "status": "ended",
                                 "finished": 1}  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         gpu.main(arguments)
     assert ended.value.code == 1
-    assert told(capsys)[-2]["error"] == "exit status 3; its log is empty"
+    assert printed(capsys)[-2]["error"] == "exit status 3; its log is empty"
     lines = [json.loads(line) for line in (tmp_path / "home.jsonl").read_text().splitlines()]
     assert [line["part"] for line in lines].count("host") == 2  # both runs are in the file
 

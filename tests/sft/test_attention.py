@@ -102,9 +102,12 @@ def test_compiled_layers_compute_the_same_and_are_made_once(model) -> None:
     torch.compiler.reset()
 
 
-def trainer(model, fixed: int | None = None):
+def trainer(model, fixed: int | None = None, again: bool = False):
     accelerator = SimpleNamespace(autocast=contextlib.nullcontext, device=torch.device("cpu"))
-    return SimpleNamespace(model=model, data_collator=collator(fixed), accelerator=accelerator)
+    args = SimpleNamespace(activation_checkpointing=again, activation_checkpointing_kwargs=None)
+    return SimpleNamespace(
+        model=model, data_collator=collator(fixed), accelerator=accelerator, args=args
+    )
 
 
 @pytest.mark.parametrize("layers_compiled", [False, True])
@@ -123,6 +126,14 @@ def test_the_check_runs_the_attention_itself(model, layers_compiled) -> None:
     torch.compiler.reset()
     with pytest.raises(InputError, match=r"attn_implementation varlen: .* would see one another"):
         isolation.check_isolation(trainer(model, fixed))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_check_needs_no_more_memory_than_a_step(model, again) -> None:
+    isolation.check_isolation(trainer(model, again=again))
+    # Three runs, and in the backward pass of the last one each layer once more.
+    assert len(varlen.calls) == (4 if again else 3) * model.config.num_hidden_layers
+    assert not any(module.training for module in model.modules())
 
 
 def test_logits_unlike_those_of_sdpa_are_refused(model, monkeypatch) -> None:
@@ -167,17 +178,17 @@ def test_filling_up_adds_no_target_and_no_conversation() -> None:
     assert packed(32).keys() == plain.keys()
 
 
-def choice(monkeypatch, asked=None, packing=True, device="cuda", capability=(9, 0), bf16=True,
+def choice(monkeypatch, name=None, packing=True, device="cuda", capability=(9, 0), bf16=True,
            dtype=None, config=None):  # fmt: skip
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     training = SimpleNamespace(packing=packing, device=torch.device(device), bf16=bf16, fp16=False)
-    model = SimpleNamespace(attn_implementation=asked, dtype=dtype)
+    model = SimpleNamespace(attn_implementation=name, dtype=dtype)
     return attention.choose(training, model, config or LlamaConfig())
 
 
 def test_the_hardware_and_the_model_choose(monkeypatch) -> None:
-    for asked in (None, "auto", "varlen"):
-        assert choice(monkeypatch, asked) == attention.Choice("varlen")
+    for name in (None, "auto", "varlen"):
+        assert choice(monkeypatch, name) == attention.Choice("varlen")
     assert choice(monkeypatch, bf16=False, dtype="bfloat16").name == "varlen"
     assert choice(monkeypatch, "flash_attention_2").name == "flash_attention_2"
     assert choice(monkeypatch, packing=False) == attention.Choice(None)

@@ -135,6 +135,7 @@ def settings(**more):
         "eval_strategy": "steps",
         "packing": False, "packing_strategy": "bfd", "eval_packing": None, "padding_free": False,
         "max_length": 64, "chat_template_path": None, "optim": "adamw_torch_fused",
+        "n_gpu": 1, "model_init_kwargs": None,
     }  # fmt: skip
     model = {"load_in_4bit": False, "load_in_8bit": False, "use_peft": False}
     changed = {key: {**values, **more} for key, values in (("t", training), ("m", model))}
@@ -154,6 +155,7 @@ def check(settings) -> None:
     ("more", "words"),
     [
         ({"packing": True, "packing_strategy": "wrapped"}, "packing_strategy wrapped"),
+        ({"n_gpu": 8}, "one process sees 8 GPUs; show it one"),
         ({"packing": True, "packing_strategy": "bfd_split"}, "packing_strategy bfd_split"),
         ({"packing": True, "max_length": None}, "needs max_length"),
         ({"eval_packing": True}, "needs packing: true"),

@@ -109,7 +109,8 @@ def test_packing_loses_nothing_and_is_the_same_every_time(examples) -> None:
 def trainer(model):
     accelerator = SimpleNamespace(autocast=contextlib.nullcontext, device=torch.device("cpu"))
     collator = DataCollatorForLanguageModeling(0, padding_free=True)
-    return SimpleNamespace(model=model, data_collator=collator, accelerator=accelerator)
+    args = SimpleNamespace(activation_checkpointing=False)
+    return SimpleNamespace(model=model, data_collator=collator, accelerator=accelerator, args=args)
 
 
 def test_the_check_passes_attention_that_separates(model) -> None:

@@ -471,6 +471,18 @@ def test_what_a_template_refuses_is_counted(tmp_path, model_dir) -> None:
         made(tmp_path, model_dir, {"a": bad}, **more)
 
 
+def test_a_control_token_in_a_message_is_counted_where_it_cannot_be_text(tmp_path) -> None:
+    from tests.tinymathreason.test_chat_pieces import TINY, tokenizer
+
+    made_of_pieces = tokenizer("first")
+    made_of_pieces.save_pretrained(tmp_path / "pieces")
+    (tmp_path / "pieces" / "chat_template.jinja").write_text(TINY)
+    bad = {"question": "What is </s>?", "answer": "1\n#### 1"}
+    folder, counts = made(tmp_path, tmp_path / "pieces", {"a": [*rows(40), bad]})
+    assert (counts["a"]["kept"], counts["a"]["rejected"]) == (40, {"template": 1})
+    assert "names a control token" in (folder / prepare.REJECTED).read_text()
+
+
 def test_nothing_left_is_reported(tmp_path, model_dir) -> None:
     with pytest.raises(InputError, match="no example is left: 1 read, 1 no_final_answer"):
         made(tmp_path, model_dir, {"a": [{"question": "q", "answer": "none"}]})

@@ -12,7 +12,7 @@ from sft.finish import ADAPTER
 from sft.model import merge
 from tests.support import records
 from tests.support.tuning import record, weights, write
-from tinymathreason.chatml import IM_END
+from tinymathreason.chatml import IM_END, IM_START
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked
 
@@ -64,6 +64,33 @@ def test_others_read_the_folder(finished, model_dir) -> None:
     assert weights(finished).keys() == start.keys()
     assert not (folder / "adapter").exists()
     assert (folder / "curves.png").is_file()
+
+
+@pytest.mark.processor
+def test_a_model_gets_the_special_tokens_that_it_lacks(model_dir, tmp_path, capsys) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    shutil.copytree(model_dir, tmp_path / "open")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        file = tmp_path / "open" / name
+        file.write_text(file.read_text().replace(IM_START, "<|a|>").replace(IM_END, "<|b|>"))
+    (tmp_path / "open" / "chat_template.jinja").unlink(missing_ok=True)
+    config = write(tmp_path / "a.yaml", tmp_path / "open", tmp_path / "out")
+    run.main(["--config", str(config), "--max_steps", "2"])
+    assert f"new tokens: {IM_START}, {IM_END}; their rows are the mean" in capsys.readouterr().out
+    folder = tmp_path / "out" / MODEL
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    start, stop = tokenizer.convert_tokens_to_ids([IM_START, IM_END])
+    old = json.loads((model_dir / "config.json").read_text())["vocab_size"]
+    assert (start, stop) == (old, old + 1)
+    assert model.config.vocab_size == len(tokenizer) == old + 2
+    assert model.get_output_embeddings().weight.shape[0] == old + 2
+    assert stop in GenerationConfig.from_pretrained(folder).eos_token_id
+    assert "generation" in tokenizer.chat_template
+    # Both rows of the head were equal before; each token has been learnt by itself since.
+    head = model.get_output_embeddings().weight
+    assert not head[start].equal(head[stop])
 
 
 def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> None:

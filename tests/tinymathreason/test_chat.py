@@ -1,24 +1,14 @@
 """The assistant's tokens are marked, and no message can produce a control token."""
 
 import itertools
-import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
-from tests.support import open_tokenizer
 from tinymathreason.chat import Chat, TemplateError
-from tinymathreason.chatml import (
-    EOS,
-    IM_END,
-    IM_START,
-    SPECIAL_TOKENS,
-    TEMPLATE,
-    conversation,
-)
+from tinymathreason.chatml import EOS, IM_END, IM_START, SPECIAL_TOKENS, TEMPLATE
 from tinymathreason.cli import InputError
 
 pieces = st.sampled_from(
@@ -148,19 +138,16 @@ def test_a_template_that_cannot_be_rendered_is_refused(chat, template) -> None:
         Chat(chat.tokenizer, template)
 
 
-def test_a_tokenizer_that_looks_back_is_refused(chat) -> None:
-    import tokenizers
+def test_a_tokenizer_that_splits_its_control_tokens_is_refused(chat) -> None:
     from transformers import PreTrainedTokenizerFast
 
-    spaced = tokenizers.Tokenizer.from_str(chat.tokenizer.backend_tokenizer.to_str())
-    spaced.normalizer = tokenizers.normalizers.Replace("2y", "z")
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=spaced)
-    split = (
-        "{% for m in messages %}{{ m['content'] }}{% generation %}y{% endgeneration %}"
-        "<|im_end|>{% endfor %}"
+    backend = chat.tokenizer.backend_tokenizer.to_str()
+    split = PreTrainedTokenizerFast(
+        tokenizer_object=type(chat.tokenizer.backend_tokenizer).from_str(backend),
+        split_special_tokens=True,
     )
-    with pytest.raises(InputError, match="encodes an answer after its prompt differently"):
-        Chat(wrapped, split)
+    with pytest.raises(InputError, match="remove split_special_tokens"):
+        Chat(split, chat.template)
 
 
 BARE = re.sub(r"\{%- (end)?generation %\}", "", TEMPLATE.read_text())
@@ -276,42 +263,3 @@ def test_a_conversation_of_which_a_template_does_not_show_the_answers_is_refused
         Chat(chat.tokenizer, RENAMED).encode([[{"role": "system", "content": "x"}, *TURNS]])
     with pytest.raises(InputError, match="no special token of the tokenizer after an answer"):
         Chat(chat.tokenizer, "{% for m in messages %}{{ m.content }}\n{% endfor %}")
-
-
-ZEPHYR = """{% for m in messages %}<|{{ m.role }}|>
-{{ m.content }}</s>
-{% endfor %}{% if add_generation_prompt %}<|assistant|>
-{% endif %}"""
-LLAMA_2 = """{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]
-{%- else %} {{ m.content }} </s>{% endif %}{% endfor %}"""
-
-
-@pytest.mark.parametrize("template", [ZEPHYR, LLAMA_2], ids=["zephyr", "llama 2"])
-@pytest.mark.parametrize("kind", ["each text", "first text", "none"])
-def test_spaces_that_sentencepiece_puts_before_a_text(kind, template, tmp_path) -> None:
-    folder = open_tokenizer.make(
-        tmp_path / "t",
-        ["<unk>", "<s>", "</s>"],
-        {"bos_token": "<s>", "eos_token": "</s>"},
-        "pieces",
-    )
-    content = json.loads((folder / "tokenizer.json").read_text())
-    if kind != "each text":
-        content["normalizer"] = content["normalizer"]["normalizers"][1]
-    if kind == "first text":
-        content["pre_tokenizer"] = {
-            "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": False
-        }  # fmt: skip
-    (folder / "tokenizer.json").write_text(json.dumps(content))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    chat = Chat(tokenizer, template)
-    turns = [*conversation("2 plus 3.", "5"), *conversation("and 3 plus 3.", "6")]
-    encoded = chat.encode([turns])[0]
-    text = tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
-    assert encoded.ids == tokenizer(text, add_special_tokens=False)["input_ids"]
-    answers = [i for i, own in zip(encoded.ids, encoded.assistant_mask, strict=True) if own]
-    assert tokenizer.convert_ids_to_tokens(answers).count("</s>") == 2
-    prompt = chat.encode([turns[:3]], prompt=True)[0].ids
-    assert encoded.ids[: len(prompt)] == prompt
-    spelled, other = chat.encode([conversation("a </s> b", "7"), conversation("a b", "7")])
-    assert spelled.ids.count(chat.stop) == other.ids.count(chat.stop)
