@@ -96,9 +96,8 @@ def moved(logits: Callable[[Any], Any]) -> tuple[float, float]:
 
 def probe(value: str, hardware: str) -> dict[str, Any]:
     """What was found for a value of ``attention``, and whether it is what the table says."""
-    logits = forward(value, hardware)
     try:
-        own, other = moved(logits)
+        own, other = moved(forward(value, hardware))
     except Exception as error:  # whatever MaxText, jax or a kernel raises is the finding
         found = attention.Isolation.NOT_RUN
         figures: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"[:300]}
