@@ -96,8 +96,8 @@ def token_ids(folder: Path) -> dict[str, Any]:
     Its generation configuration decides, then config.json, then the tokenizer's configuration.
     Raises `InputError` when none of them names the end of text.
     """
-    ids: dict[str, int] = {}
-    found: dict[str, Any] = {}
+    entries: dict[str, int] = {}
+    ids: dict[str, Any] = {}
     places = [_content(folder / name) for name in (GENERATION, CONFIG)]
     tokens = _content(folder / "special_tokens_map.json")
     tokens |= _content(folder / "tokenizer_config.json")
@@ -106,16 +106,16 @@ def token_ids(folder: Path) -> dict[str, Any]:
         token = tokens.get(kind)
         token = token.get("content") if isinstance(token, dict) else token
         if not named and token is not None:
-            ids = ids or vocabulary.read(folder)
-            if token not in ids:
+            entries = entries or vocabulary.read(folder)
+            if token not in entries:
                 raise InputError(f"{folder}: {kind} is {token!r}, which the tokenizer lacks")
-            named = [ids[token]]
-        found[f"{kind}_id"] = named[0] if named else None
-    if found["eos_token_id"] is None:
+            named = [entries[token]]
+        ids[f"{kind}_id"] = named[0] if named else None
+    if ids["eos_token_id"] is None:
         raise InputError(
             f"{folder}: no end of text: neither {GENERATION} nor tokenizer_config.json names one"
         )
-    return found
+    return ids
 
 
 def is_own(folder: Path) -> bool:

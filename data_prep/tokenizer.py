@@ -100,8 +100,8 @@ def _converted(folder: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a SentencePiece model, as transformers understands it."""
     from transformers import AutoTokenizer
 
-    found = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return tokenizers.Tokenizer.from_str(found.backend_tokenizer.to_str())
+    loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return tokenizers.Tokenizer.from_str(loaded.backend_tokenizer.to_str())
 
 
 def copy(source: Path, folder: Path) -> None:

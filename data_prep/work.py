@@ -169,8 +169,8 @@ def open_work(recipe: Recipe, folder: Path) -> Work:
     settings = recipe.tokenizer
     if settings.path is not None:
         loaded = tokenizer.load(settings.path)
-        found = encoding.find(settings.path, settings.end_of_text, loaded)
-        print(encoding.summary(found, loaded), file=sys.stderr, flush=True)
+        chosen = encoding.find(settings.path, settings.end_of_text, loaded)
+        print(encoding.summary(chosen, loaded), file=sys.stderr, flush=True)
     try:
         listed = inputs.of_sources(recipe)
         work = Work(

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import decoding
+from tinymathreason import vocabulary
 from tinymathreason.cli import InputError
 from tinymathreason.listing import reaching
 from tinymathreason.weights import weight_files
 
-FILES = ("*.json", "*.jinja", "*.safetensors", "README.md")
+FILES = ("*.json", "*.jinja", "*.model", "*.safetensors", "README.md")
 """The files that are downloaded of a model on the hub; its card tells the licence."""
 
 
@@ -34,9 +35,9 @@ def folder(name: str) -> Path:
 
 def check_folder(path: Path) -> None:
     """Raise `InputError` unless a folder has a complete model and its tokenizer."""
-    for name in ("config.json", "tokenizer.json"):
-        if not (path / name).is_file():
-            raise InputError(f"{path}: no {name} there; --model takes a model's folder")
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path}: no config.json there; --model takes a model's folder")
+    vocabulary.file(path)
     weight_files(path)
 
 

@@ -50,8 +50,8 @@ def check_inputs(config: dict[str, Any]) -> None:
     tokenizer = str(config["tokenizer_path"])
     if config["tokenizer_type"] == "huggingface" and "://" not in tokenizer:
         # Conversion checks this too, but only after the run. An open model may have more rows.
-        check = vocabulary.check_fits if config[start.KEY] else vocabulary.check_size
-        check(Path(tokenizer), config["vocab_size"])
+        going_on = bool(config[start.KEY])
+        vocabulary.check_size(Path(tokenizer), config["vocab_size"], may_be_smaller=going_on)
 
 
 class FirstCheckpointCheck(threading.Thread):

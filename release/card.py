@@ -106,7 +106,13 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
     )
     datasets = [dataset for part in data.values() if part for dataset in part["datasets"]]
     front = metadata.front_matter(
-        records, name, license_keys, datasets, measured.results, began.name if began else None
+        records,
+        name,
+        license_keys,
+        datasets,
+        measured.results,
+        began.name if began else None,
+        config.architectures[0],
     )
     return metadata.finished(front, text, sha256, asking_hash(folders.model)), left_out
 

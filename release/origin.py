@@ -1,7 +1,7 @@
 """The open model of others that a model comes from: its name, revision and licence.
 
 The record of the fine-tuning names a model of the hub, that of a continued pretraining the model
-that `conversion.to_maxtext` was told. The folder of a model has no name and no revision, so that
+that `conversion.to_maxtext` converted. The folder of a model has no name and no revision, so that
 the user gives them. The licence is that of the model's own card.
 """
 
@@ -99,13 +99,13 @@ def cached(name: str, revision: str) -> Path | None:
         return None
 
 
-def named(found: Origin, given: str | None) -> Origin:
+def named(start: Origin, given: str | None) -> Origin:
     """The origin with the name and the revision that the user gave as ``ORG/NAME[@REVISION]``.
 
     Raises `InputError` for another form, and for a name that a record contradicts.
     """
     if given is None:
-        return found
+        return start
     name, _, revision = given.partition("@")
     if (
         not HUB_ID.fullmatch(name)
@@ -113,11 +113,11 @@ def named(found: Origin, given: str | None) -> Origin:
         or (given != name and not _REVISION.fullmatch(revision))
     ):
         raise InputError(f"--base-model {given!r}: is not ORG/NAME or ORG/NAME@REVISION")
-    known = (found.name, found.revision)
-    for ours, theirs in zip(known, (name, revision or found.revision), strict=True):
+    known = (start.name, start.revision)
+    for ours, theirs in zip(known, (name, revision or start.revision), strict=True):
         if ours is not None and ours != theirs:
             raise InputError(f"--base-model {given!r}: the record of its fine-tuning says {ours!r}")
-    return Origin(found.folder, name, revision or found.revision)
+    return Origin(start.folder, name, revision or start.revision)
 
 
 def beginning(records: RunRecords, base_model: str | None) -> Origin | None:
@@ -126,16 +126,16 @@ def beginning(records: RunRecords, base_model: str | None) -> Origin | None:
     Raises `InputError` for a ``base_model`` that does not fit the records.
     """
     folders = records.folders
-    found = origin(folders.model)
-    if found is None and (folders.base / "config.json").is_file():
-        found = origin(folders.base)
-    if records.starts and not (found and found.name):
-        found = continued(records.starts)  # a base without a proof of its conversion is ours, too
-    if found is None and base_model is not None:
+    start = origin(folders.model)
+    if start is None and (folders.base / "config.json").is_file():
+        start = origin(folders.base)
+    if records.starts and not (start and start.name):
+        start = continued(records.starts)  # a base without a proof of its conversion is ours, too
+    if start is None and base_model is not None:
         raise InputError(
             f"--base-model {base_model!r}: by its records, {folders.model} began with no other"
         )
-    return found and named(found, base_model)
+    return start and named(start, base_model)
 
 
 def licence(given: str | None, began: Origin | None) -> dict[str, str]:
@@ -155,11 +155,11 @@ def licence(given: str | None, began: Origin | None) -> dict[str, str]:
     return keys
 
 
-def described(found: Origin) -> dict[str, Any]:
+def described(start: Origin) -> dict[str, Any]:
     """What a card shows of an origin: its name, or the last part of its folder's, and the rest."""
     return {
-        "name": found.name,
-        "folder": found.folder.resolve().name if found.folder else None,
-        "revision": found.revision,
-        "license": found.license.get("license"),
+        "name": start.name,
+        "folder": start.folder.resolve().name if start.folder else None,
+        "revision": start.revision,
+        "license": start.license.get("license"),
     }

@@ -3,6 +3,8 @@
 Messages are those of OpenAI (``role`` and ``content``) or of ShareGPT (``from`` and ``value``).
 """
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +22,7 @@ ROLES = {
 """The roles of chat templates by the names that data sets have for them."""
 COLUMNS = ("messages", "conversations", "conversation")
 """Columns in which a conversation is looked for."""
-
-
-_FIRST = {"role": "user", "content": "?"}
+_USER = {"role": "user", "content": "?"}
 
 
 class UnusableError(Exception):
@@ -38,7 +38,7 @@ class Form:
     """Which columns of a source hold its conversations."""
 
     columns: tuple[str, ...]
-    """One column of messages, or two: what is asked, and the answer."""
+    """One column of messages, or two: of the question or prompt, and of the answer."""
 
     @property
     def is_questions(self) -> bool:
@@ -82,12 +82,16 @@ class Form:
         messages = tidy([*prompt, *completion])
         if not any(turn["role"] == "assistant" for turn in completion):
             raise UnusableError("no_answer", "has no answer in its completion")
-        later = tidy([_FIRST, *completion])
+        later = tidy([_USER, *completion])
         answers = [sum(m["role"] == "assistant" for m in turns) for turns in (messages, later)]
         return messages, answers[0] - answers[1]
 
 
 def _turns(value: Any) -> Messages:
+    """The messages of a list, or of its JSON, as tables without nested columns have it."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
     if not isinstance(value, list):
         raise UnusableError("not_messages", f"has {type(value).__name__}, expected messages")
     turns = []
@@ -126,8 +130,8 @@ def tidy(messages: Messages) -> Messages:
 
     Left out are an empty system message, what follows the last answer, and answers before the first
     message of a user. Messages of one role in a row, except of tools, become one, with a blank line
-    between their texts. Raises `UnusableError` for an
-    empty message, a text that is not Unicode, and a conversation without an answer.
+    between their texts. Raises `UnusableError` for an empty message, a text that is not Unicode,
+    and a conversation without an answer.
     """
     turns: Messages = []
     for message in messages:

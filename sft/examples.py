@@ -24,7 +24,7 @@ class Example:
     source: str
     """Name of the source."""
     question: str
-    """The question, normalised; of a conversation, all that the assistant did not write."""
+    """The question, normalised; of a conversation, all that the user and tools say."""
     solution: str
     """The worked answer with the canonical final line; of a conversation, the last answer."""
     group: str
@@ -54,8 +54,9 @@ class Example:
         With ``final_line`` the last answer gets its canonical final line, or there is a reason:
         ``no_final_answer`` or ``contradictory_answer``.
         """
-        asked = [turn["content"] for turn in messages if turn["role"] != "assistant"]
-        question, solution = "\n\n".join(asked), messages[-1]["content"]
+        # Without the system message, which many conversations share.
+        texts = [turn["content"] for turn in messages if turn["role"] in ("user", "tool")]
+        question, solution = "\n\n".join(texts), messages[-1]["content"]
         example = cls(source, question, solution, group or question, messages)
         if final_line:
             try:

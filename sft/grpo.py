@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluation.answers import Checker
+from evaluation.decoding import special_ids
 from evaluation.model import check_vllm
 from sft import command
 from sft.checkpoints import WholeCheckpoints
@@ -69,7 +70,7 @@ class Grpo(Algorithm[GrpoData]):
         from sft.problems import load
 
         data = session.settings.data
-        problems, counts = load(data)
+        problems, counts = load(data, special_ids(session.tokenizer))
         check_batch(session.settings.training, len(problems))
         # Only LaTeX needs math-verify, so it need not be installed for plain numbers.
         if any(plain_number(problem.answer) is None for problem in problems):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinymathreason import vocabulary
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, IM_START, TEMPLATE, conversation
 from tinymathreason.cli import InputError
@@ -51,10 +52,10 @@ def local_folder(model: str, revision: str = "main") -> Path:
 
 def check_folder(folder: Path, weights: bool = True) -> None:
     """Raise `InputError` naming a file that is missing in a model's folder."""
-    names = [*(["config.json"] if weights else []), "tokenizer.json", "tokenizer_config.json"]
-    for name in names:
+    for name in [*(["config.json"] if weights else []), "tokenizer_config.json"]:
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name} there; model_name_or_path takes a whole model")
+    vocabulary.file(folder)
     if weights:
         weight_files(folder)
 

@@ -86,6 +86,7 @@ def prepare(
 
     Raises `InputError` for unreadable input, and when there is no pair.
     """
+    from evaluation.decoding import special_ids
     from sft.model import load_tokenizer, local_folder, tokenizer_hash
     from sft.problems import load
     from tinymathreason.chat import Chat
@@ -97,7 +98,7 @@ def prepare(
     chat = Chat(tokenizer, tokenizer.chat_template)
     folder = data.pairs_dir or output / "pairs"
     check_replaceable(folder, MANIFEST, Preferences, (PAIRS, SAMPLES))
-    problems, sources = load(data)
+    problems, sources = load(data, special_ids(tokenizer))
     prompts = chat.encode([conversation(problem.question) for problem in problems], True)
     left_out: Counter[str] = Counter()
     selected = []

@@ -1,12 +1,12 @@
 """The problems that DPO and GRPO sample answers to, with the right answers to judge them by."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sft.config import TuningData
 from sft.examples import Example, select
 from tinymathreason.answers import PREFIX, ContradictionError, canonical
-from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.cli import InputError
 
 
@@ -18,12 +18,15 @@ class Problem:
     answer: str
 
 
-def load(data: TuningData) -> tuple[list[Problem], dict[str, Counter[str]]]:
+def load(
+    data: TuningData, special: Collection[str]
+) -> tuple[list[Problem], dict[str, Counter[str]]]:
     """The distinct questions of all sources, in order, and the counts of each source.
 
     The counts are of ``kept`` questions and of those rejected, by reason. A question that contains
-    the text of a special token is rejected (``special_token``), because a trainer that tokenises
-    the text would read it as that token. Raises `InputError` when no problem is left.
+    the name of one of the tokenizer's ``special`` tokens is rejected (``special_token``), because a
+    trainer that tokenises the text would read it as that token. Raises `InputError` when no problem
+    is left.
     """
     examples, rejected = select(data)
     counts = {name: Counter[str]() for name in data.sources}
@@ -35,7 +38,7 @@ def load(data: TuningData) -> tuple[list[Problem], dict[str, Counter[str]]]:
         answer = final_answer(example)
         if answer is None:
             counts[example.source]["no_final_answer"] += 1
-        elif any(token in question for token in SPECIAL_TOKENS):
+        elif any(token in question for token in special):
             counts[example.source]["special_token"] += 1
         elif question in problems:
             counts[example.source]["repeated_question"] += 1

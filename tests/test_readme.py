@@ -216,7 +216,9 @@ def test_sft_configurations_hold_no_unknown_key(tmp_path) -> None:
     from sft.settings import parse
 
     kinds = {"rewards": (GrpoData, "GRPOConfig"), "sampling": (DpoData, "DPOConfig")}
-    for path in sorted(Path("sft/configs").glob("*.yaml")):
+    (shown,) = re.findall(r"```yaml\n(.*?)```", Path("docs/open-model.md").read_text(), re.DOTALL)
+    (tmp_path / "shown.yaml").write_text(shown)
+    for path in [*sorted(Path("sft/configs").glob("*.yaml")), tmp_path / "shown.yaml"]:
         values = yaml.safe_load(path.read_text())
         (tmp_path / "model").mkdir(exist_ok=True)
         ours, trainer = next(

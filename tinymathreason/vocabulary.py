@@ -60,19 +60,11 @@ def sentencepiece(folder: Path) -> Any:
         raise InputError(f"{folder / PIECES}: not a SentencePiece model") from error
 
 
-def check_size(folder: Path, vocab_size: int) -> dict[str, int]:
-    """`read`; `InputError` unless the number of entries is ``vocab_size``."""
-    ids = read(folder)
-    size = max(ids.values()) + 1
-    if size != vocab_size:
-        raise InputError(f"{folder}: the tokenizer has {size} entries, vocab_size is {vocab_size}")
-    return ids
+def check_size(folder: Path, vocab_size: int, may_be_smaller: bool = False) -> None:
+    """Raise `InputError` unless a folder's tokenizer has ``vocab_size`` entries.
 
-
-def check_fits(folder: Path, vocab_size: int) -> dict[str, int]:
-    """`read`; `InputError` when it has more entries than ``vocab_size``, the rows of a model."""
-    ids = read(folder)
-    size = max(ids.values()) + 1
-    if size > vocab_size:
+    It may have fewer with ``may_be_smaller``: an open model can have rows without an entry.
+    """
+    size = max(read(folder).values()) + 1
+    if size > vocab_size or (size < vocab_size and not may_be_smaller):
         raise InputError(f"{folder}: the tokenizer has {size} entries, vocab_size is {vocab_size}")
-    return ids

@@ -77,8 +77,8 @@ class WriteRecords(Step):
             ).tolist()
         }
         tokenizer = work.path(artifacts.TOKENIZER)
-        found: Encoding = read_json(work.path(artifacts.ENCODING))
-        encoder = _encoder(tokenizer.parent, tokenizer.stat().st_mtime_ns, found["library"])
+        chosen: Encoding = read_json(work.path(artifacts.ENCODING))
+        encoder = _encoder(tokenizer.parent, tokenizer.stat().st_mtime_ns, chosen["library"])
         ids = StringStore(work.path(artifacts.IDS, rank))
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
@@ -105,7 +105,7 @@ class WriteRecords(Step):
                     for text, tokens in zip(texts, encoder(texts), strict=True):
                         is_eval = is_held_out(text, recipe.eval_fraction, recipe.seed)
                         split = "eval" if is_eval else "train"
-                        document = np.concatenate((found["begin"], tokens, [found["end"]]))
+                        document = np.concatenate((chosen["begin"], tokens, [chosen["end"]]))
                         writers[split].write(encode(document.astype(np.int64)))
                         length = len(document)
                         counts[split].update(records=1, tokens=length)

@@ -37,12 +37,12 @@ class TrainTokenizer(Step):
                     texts = sample(self.work, settings.train.sample_bytes, progress)
                     tokenizer.save(tokenizer.train(texts, settings.train.vocab_size), aside)
             # The folder has no config.json, which may name the end of a text.
-            found = encoding.find(
+            chosen = encoding.find(
                 settings.path or folder, settings.end_of_text, tokenizer.load(folder)
             )
             texts = sample(self.work, PROOF_BYTES, progress)
-            found = encoding.proven(folder, found, list(texts))
-            write_json(self.work.path(artifacts.ENCODING), found)
+            chosen = encoding.proven(folder, chosen, list(texts))
+            write_json(self.work.path(artifacts.ENCODING), chosen)
         yield from ()
 
 

@@ -58,20 +58,22 @@ def front_matter(
     datasets: Iterable[str],
     results: "Sequence[EvalResult]",
     base_model: str | None,
+    architecture: str,
 ) -> "ModelCardData":
     """The metadata that the hub reads; datasets and the base model only by their names there.
 
-    ``license_keys`` are ``license``, and for a licence ``other`` its name and link.
+    ``license_keys`` are ``license``, and for a licence ``other`` its name and link;
+    ``architecture`` is that of config.json, such as LlamaForCausalLM.
     """
     from huggingface_hub import ModelCardData
 
-    tuned = records.tuned
+    tuned, family = records.tuned, architecture.removesuffix("ForCausalLM").lower()
     return ModelCardData(
         language=["en"],
         **license_keys,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["math", "reasoning", *([tuned.kind] if tuned else []), "llama", "pytorch"],
+        tags=["math", "reasoning", *([tuned.kind] if tuned else []), family, "pytorch"],
         datasets=list(dict.fromkeys(datasets)) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
         base_model=base_model,

@@ -18,7 +18,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
 from tinymathreason.provenance import model_hash
 from tinymathreason.records.mixture import EncodingRecord
-from tinymathreason.vocabulary import check_fits
+from tinymathreason.vocabulary import check_size
 
 NAME = "ORG/open@0123abc"
 
@@ -141,10 +141,12 @@ def test_another_tokenizer_is_refused_and_the_same_one_saved_anew_is_not(home, t
 
 def test_a_model_may_have_more_rows_than_its_tokenizer_entries(home) -> None:
     folder = home / "0" / "tokenizer"
-    check_fits(folder, SIZES.vocab)
-    check_fits(folder, SIZES.vocab + 64)
+    check_size(folder, SIZES.vocab)
+    check_size(folder, SIZES.vocab + 64, may_be_smaller=True)
+    with pytest.raises(InputError, match="has 320 entries, vocab_size is 384"):
+        check_size(folder, SIZES.vocab + 64)
     with pytest.raises(InputError, match="has 320 entries, vocab_size is 319"):
-        check_fits(folder, SIZES.vocab - 1)
+        check_size(folder, SIZES.vocab - 1, may_be_smaller=True)
 
 
 def test_the_name_is_read_from_the_hubs_cache(tmp_path) -> None:

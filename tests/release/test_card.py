@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -808,3 +809,11 @@ def test_what_is_half_written_is_no_stage_and_no_evaluation(run, capsys) -> None
     for name in (".sft.json.partial", "sft.vm-1.partial.json"):
         (run / "stages" / name).write_text("{")
     assert write(run) == text
+
+
+def test_the_tag_is_that_of_the_models_family() -> None:
+    from release.cards.metadata import front_matter
+
+    records = SimpleNamespace(tuned=None)
+    front = front_matter(records, "A", {"license": "mit"}, [], [], None, "Qwen2ForCausalLM")
+    assert front.tags == ["math", "reasoning", "qwen2", "pytorch"]

@@ -9,6 +9,7 @@ import pytest
 from sft import checks
 from sft.model import check_vocabulary, load_tokenizer
 from sft.run import Sft
+from tests.support.checkpoints import save_other_tokenizer
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import EOS, IM_END, TEMPLATE, conversation
 from tinymathreason.cli import InputError
@@ -226,6 +227,22 @@ def test_a_tokenizer_gets_the_control_tokens_that_the_template_needs(folder) -> 
     tokenizer = load_tokenizer(str(folder), None)
     assert tokenizer.new_tokens == [tokenizer.convert_tokens_to_ids(IM_END)] == [len(tokenizer) - 1]
     assert Chat(tokenizer, tokenizer.chat_template).stop == tokenizer.new_tokens[0]
+
+
+def test_a_sentencepiece_model_alone_is_a_tokenizer(tmp_path) -> None:
+    save_other_tokenizer(tmp_path, 400, pieces=True)
+    (tmp_path / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}assistant\n{% endif %}"
+    )
+    with pytest.raises(InputError, match=r"no config\.json there"):
+        load_tokenizer(str(tmp_path), None)
+    tokenizer = load_tokenizer(str(tmp_path), None, weights=False)
+    encoded = Chat(tokenizer, tokenizer.chat_template).encode([conversation("one", "two")])[0]
+    assert tokenizer.decode([i for i in encoded.labels if i != -100]) == "two</s>"
+    (tmp_path / "tokenizer.model").unlink()
+    with pytest.raises(InputError, match=r"no tokenizer\.json there, and no tokenizer\.model"):
+        load_tokenizer(str(tmp_path), None, weights=False)
 
 
 def test_a_model_keeps_its_own_template(folder, tmp_path) -> None:

@@ -186,7 +186,7 @@ def write(tmp_path, model, name: str = "out", more: str = "") -> list[str]:
 def made(monkeypatch):
     """Answers 0 to 3 to every problem; every problem's right answer is 1, 2 or none of them."""
     monkeypatch.setattr(preferences, "Sampler", Made)
-    monkeypatch.setattr("sft.problems.load", lambda data: (list(map(problem, range(12))), {}))
+    monkeypatch.setattr("sft.problems.load", lambda *_: (list(map(problem, range(12))), {}))
     Made.calls.clear()
 
 

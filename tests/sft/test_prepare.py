@@ -8,7 +8,7 @@ import fsspec
 import pyarrow.parquet
 import pytest
 
-from sft import examples, prepare
+from sft import examples, prepare, problems
 from sft.config import SftData
 from sft.conversations import Form, UnusableError
 from sft.dataset import held_out_problems, load, manifest
@@ -406,21 +406,22 @@ def test_conversations_are_learnt_turn_by_turn(tmp_path, model_dir, form, turns)
 
 
 def test_harmless_differences_of_messages_are_taken(tmp_path, model_dir) -> None:
-    asked, said = "What is 1 + 1?", "2"
-    plain = [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]
+    question, said = "What is 1 + 1?", "2"
+    plain = [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
     forms = [
         [{"role": "system", "content": ""}, *plain],
         [{"role": "assistant", "content": "Hello!"}, *plain],
         [*plain, {"role": "user", "content": "Thanks."}],
         [plain[0], {**plain[1], "tool_calls": [], "name": None, "weight": 1}],
-        [{"role": "user", "content": [{"type": "text", "text": asked}]}, plain[1]],
-        [{"from": "Human", "value": asked}, {"from": "bot", "value": said}],
+        [{"role": "user", "content": [{"type": "text", "text": question}]}, plain[1]],
+        [{"from": "Human", "value": question}, {"from": "bot", "value": said}],
+        json.dumps(plain),
     ]
     for form in forms:
         assert Form(("messages",)).read({"messages": form, "id": 1}) == (plain, 0)
     several = [{"role": "user", "content": "Tell me."}, *plain, plain[1]]
     (first, last), _ = Form(("messages",)).read({"messages": several})
-    assert first["content"] == f"Tell me.\n\n{asked}"
+    assert first["content"] == f"Tell me.\n\n{question}"
     assert last["content"] == "2\n\n2"
     tool = {"role": "tool", "content": "7"}
     messages, _ = Form(("messages",)).read({"messages": [*plain, tool, tool, plain[1]]})
@@ -432,7 +433,27 @@ def test_harmless_differences_of_messages_are_taken(tmp_path, model_dir) -> None
         Form(("prompt", "completion")).read({**row, "completion": [plain[0]]})
 
 
-def test_what_a_template_refuses_is_counted_and_told(tmp_path, model_dir) -> None:
+def test_a_shared_system_message_makes_no_duplicates() -> None:
+    system = {"role": "system", "content": "You explain each step of a solution. " * 20}
+    first, second = (
+        examples.Example.of("a", [system, *talk(i)], final_line=False) for i in range(2)
+    )
+    assert first.question == "What is 0 + 1?\n\nAnd twice that?"
+    assert first.group != second.group
+
+
+def test_a_problem_with_the_name_of_a_special_token_is_left_out(tmp_path) -> None:
+    content = [*rows(2), {"question": "Is it <|eot_id|>?", "answer": "#### 1"}]
+    path = write(tmp_path / "a.jsonl", content)
+    source = {"format": "jsonl", "path": path}
+    data = build(SftData, {"sources": {"a": source}, "near_duplicates": False}, "sft.yaml")
+    kept, counts = problems.load(data, {"<|eot_id|>": 7})
+    assert len(kept) == 2
+    assert counts["a"] == {"kept": 2, "special_token": 1}
+    assert len(problems.load(data, {"<|im_end|>": 7})[0]) == 3
+
+
+def test_what_a_template_refuses_is_counted(tmp_path, model_dir) -> None:
     template = tmp_path / "no_system.jinja"
     template.write_text(
         "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}"
