@@ -1,0 +1,1 @@
+"""The ladder: small runs that foretell the loss and the accuracy of a large one."""
