@@ -145,7 +145,7 @@ def _duplicates(counts: list[RecordCounts]) -> dict[str, records.Duplicates]:
     removed: dict[str, Counter[str]] = {}
     for task in counts:
         for source, each in task["duplicates"].items():
-            removed.setdefault(source, Counter()).update(each)  # type: ignore[arg-type]
+            removed.setdefault(source, Counter()).update(each)
     return {source: records.Duplicates(**total) for source, total in sorted(removed.items())}
 
 
