@@ -37,7 +37,7 @@ class Chip:
     """Chips per host of a slice with several hosts."""
 
     price: float | None
-    """US dollars per chip and hour, on demand: the list price of `PRICES_OF`. None: none is public."""
+    """US dollars per chip and hour, on demand: the list price of `PRICES_OF`; None if unknown."""
 
     devices: int = 1
     """Devices of a chip that a program sees. Each has an equal share of the figures above."""

@@ -57,7 +57,10 @@ def expected_error(chip: str) -> str:
     if chip not in ERROR:
         return "unknown: no measurement of this generation is compared yet"
     if chip in CHECKED:
-        return f"{ERROR[chip]:.0%}: the error on a published run that was not used, of a larger model"
+        return (
+            f"{ERROR[chip]:.0%}: the error on a published run of a larger model, by which no "
+            "constant was chosen"
+        )
     return (
         f"{ERROR[chip]:.0%} or more: the error on the two published runs of larger models on which "
         "the constants were chosen"
