@@ -1,1 +1,1 @@
-"""The ladder: small runs that foretell the loss and the accuracy of a large one."""
+"""A ladder of small runs that foretells the loss and the accuracy of a large one."""
