@@ -209,7 +209,7 @@ class Device:
         if self.dollars_per_hour is not None:
             return self.count * self.dollars_per_hour
         known = KNOWN.get(self.name)
-        return self.count * known.price if known else 0.0
+        return self.count * ((known.price if known else None) or 0.0)
 
 
 @config

@@ -19,7 +19,7 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import locked, whole, write_text
 from tinymathreason.process import call, last_line
 from tinymathreason.records.evaluation import Results
-from tinymathreason.records.ladder_point import Accuracy, HeldOut, Likelihood, PointRecord
+from tinymathreason.records.ladder_point import AnswerCount, HeldOut, Likelihood, PointRecord
 from tinymathreason.units import duration
 from tinymathreason.writes import check_room
 
@@ -118,7 +118,7 @@ def _point(ladder: Ladder, point: Point, with_parity: bool) -> PointRecord:
     command("maxtext.train", overlay)
     train_loss, diverged = _training(folder / "pretrain", point)
     likelihood: Likelihood | None = None
-    accuracies: dict[str, Accuracy] = {}
+    accuracies: dict[str, AnswerCount] = {}
     if not diverged:
         base = folder / "base"
         command(
@@ -160,7 +160,7 @@ def _point(ladder: Ladder, point: Point, with_parity: bool) -> PointRecord:
 
 def _measured(
     ladder: Ladder, base: Path, folder: Path, command: Commands
-) -> tuple[Likelihood, dict[str, Accuracy]]:
+) -> tuple[Likelihood, dict[str, AnswerCount]]:
     """The likelihoods and accuracies of a converted model."""
     tasks: list[str] = []
     for name, task in ladder.measure.tasks.items():
@@ -171,7 +171,7 @@ def _measured(
         "pretrain.ladder.likelihood", "--model", base, "--mixture", ladder.mixture,
         "--held-out-tokens", ladder.measure.held_out_tokens, *tasks, "--output", output,
     )  # fmt: skip
-    accuracies: dict[str, Accuracy] = {}
+    accuracies: dict[str, AnswerCount] = {}
     for name, task in ladder.measure.tasks.items():
         if not task.answered:
             continue
@@ -182,7 +182,7 @@ def _measured(
             "--limit", task.answered, "--form", "plain", "--output", results,
         )  # fmt: skip
         found = Results.load(results / "results.json")
-        accuracies[name] = Accuracy(correct=round(found.value * found.n), problems=found.n)
+        accuracies[name] = AnswerCount(correct=round(found.value * found.n), problems=found.n)
     return Likelihood.load(output), accuracies
 
 

@@ -54,7 +54,7 @@ class Likelihood(Record):
     """Where it comes from."""
 
 
-class Accuracy(Part):
+class AnswerCount(Part):
     """Problems of a task that were answered and that were right."""
 
     correct: Count
@@ -112,7 +112,7 @@ class PointRecord(Record):
     """Held-out losses by source."""
     tasks: dict[str, SolutionLikelihood]
     """Gold solutions by task."""
-    accuracies: dict[str, Accuracy]
+    accuracies: dict[str, AnswerCount]
     """Answers by task, where they were measured."""
     provenance: Provenance
     """Where it comes from."""
