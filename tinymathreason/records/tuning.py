@@ -36,6 +36,48 @@ class ExampleCounts(Part):
     """Tokens of the examples written."""
 
 
+class Spread(Part):
+    """How some examples of a source are distributed."""
+
+    examples: Count
+    """Their number."""
+    questions: Count
+    """Different questions."""
+    clusters: Count
+    """Sets of questions of like wording: `sft.selection`."""
+    tokens: list[Count]
+    """The tenth, the half and nine tenths of the answers have at most so many tokens."""
+
+
+class Stratum(Part):
+    """A class of difficulty of a level."""
+
+    level: str
+    """The level; empty if the source has none."""
+    difficulty: Positive
+    """The class, 1 for that of the shortest answers."""
+    longest: Count
+    """Tokens of its longest answer."""
+    candidates: Count
+    """Examples to choose from."""
+    chosen: Count
+    """Examples that were chosen."""
+
+
+class Selected(Part):
+    """What a selection had to choose from, and what it chose.
+
+    A chosen example can still be rejected, for a question that an earlier source has.
+    """
+
+    candidates: Spread
+    """The examples to choose from."""
+    chosen: Spread
+    """Those that were chosen."""
+    strata: list[Stratum]
+    """The classes of difficulty of each level."""
+
+
 class ExampleData(OpenPart):
     """The configuration of the examples; fine-tuning checks the keys that only it reads."""
 
@@ -70,6 +112,8 @@ class ExamplesManifest(Record):
     """Of the fields."""
     sources: dict[str, ExampleCounts]
     """The counts of each source."""
+    selected: dict[str, Selected] = pydantic.Field(default={})
+    """What was selected, by source; only of those that have a selection."""
     inputs: ExampleInputs
     """What decided the examples."""
     files: list[WrittenFile]
