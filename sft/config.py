@@ -5,7 +5,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from data_prep.recipe import BenchmarkQuestions
+from data_prep.recipe import BenchmarkQuestions, check_license
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.config import config, nearest
 
@@ -82,6 +82,7 @@ class QuestionSource:
     """The set's licence, by its name on the hub, for the manifest and the model's card."""
 
     def __post_init__(self) -> None:
+        check_license(self.license)
         if (self.format == "arithmetic") != (self.path is None):
             raise ValueError("path is needed, except for format arithmetic, which has none")
         if self.format == "arithmetic" and self.examples is None:

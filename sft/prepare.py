@@ -20,14 +20,14 @@ from tinymathreason import cli, provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory
 from tinymathreason.records.base import check_replaceable
-from tinymathreason.records.mixture import Inputs
-from tinymathreason.records.tuning import (
+from tinymathreason.records.examples import (
     ExampleCounts,
     ExampleData,
     ExampleInputs,
     ExamplesManifest,
     Selected,
 )
+from tinymathreason.records.mixture import Inputs
 from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 

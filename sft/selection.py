@@ -24,7 +24,7 @@ import numpy.typing as npt
 from data_prep.similarity import minima
 from data_prep.text_hashing import hashed_pieces, mix
 from sft.config import Selection
-from tinymathreason.records.tuning import Selected, Spread, Stratum
+from tinymathreason.records.examples import Selected, Spread, Stratum
 
 HASHES = 4
 """MinHashes of a question's words that must agree in a cluster. Of 2,000 questions of GSM8K, all

@@ -26,7 +26,7 @@ from sft.encoding import BATCH, encode
 from sft.examples import Example, file_examples, repetition, source_files
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file
-from tinymathreason.records.tuning import Selected
+from tinymathreason.records.examples import Selected
 
 if TYPE_CHECKING:
     from tinymathreason.chat import Chat

@@ -189,7 +189,7 @@ def test_sets_of_the_hub_are_chosen_from_and_every_row_is_counted(tmp_path, mode
     strata = record.selected["OpenMathInstruct-2"].strata
     levels = ("augmented_math", "gsm8k")
     assert [(s.level, s.chosen) for s in strata] == [(level, 5) for level in levels for _ in "1234"]
-    assert record.inputs.data.sources["NuminaMath-CoT"].model_extra["license"] == "apache-2.0"
+    assert record.inputs.data.sources["NuminaMath-CoT"].license == "apache-2.0"
     lines = [json.loads(line) for line in (folder / prepare.REJECTED).read_text().splitlines()]
     assert len(lines) == 9
     rows = [row for split in stored(folder) for row in split]

@@ -12,11 +12,18 @@ from tinymathreason.records.evaluation import (
     Results,
     SampleRecord,
 )
+from tinymathreason.records.examples import (
+    ExampleCounts,
+    ExampleData,
+    ExampleInputs,
+    ExamplesManifest,
+)
 from tinymathreason.records.mixture import (
     BenchmarkRecord,
     Documents,
     Mixture,
     RecipeRecord,
+    RecipeSource,
     Shard,
     SourceRecord,
     WeightedSource,
@@ -38,15 +45,10 @@ from tinymathreason.records.report import (
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.records.tuning import (
     DpoRecord,
-    ExampleCounts,
-    ExampleData,
-    ExampleInputs,
-    ExamplesManifest,
     GrpoRecord,
     LogEntry,
     PreferenceCounts,
     Preferences,
-    RecipeSource,
     SamplingInputs,
     SftRecord,
     TrainerArguments,
