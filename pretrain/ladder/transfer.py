@@ -25,7 +25,7 @@ BELIEVED = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class PlannedTraining:
     """A training whose best rate is wanted."""
 
     name: str
@@ -40,18 +40,18 @@ class Place:
     """The overlay's own rate."""
 
 
-def places(folder: Path = Path("maxtext_configs")) -> list[Place]:
+def overlays(folder: Path = Path("maxtext_configs")) -> list[PlannedTraining]:
     """The trainings of `DEVICES`; `InputError` for an overlay that is missing or malformed."""
-    return [_place(folder / name, devices) for name, devices in DEVICES.items()]
+    return [_overlay(folder / name, devices) for name, devices in DEVICES.items()]
 
 
-def _place(path: Path, devices: int) -> Place:
+def _overlay(path: Path, devices: int) -> PlannedTraining:
     config = overlay.load(path)
     model = Model.from_config(config)
     sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"] * devices
     tokens = config["steps"] * sequences * config["max_target_length"]
     weights = layer_weights(model.parameters, model.matrices)
-    return Place(
+    return PlannedTraining(
         name=path.stem,
         weights=weights,
         tokens=tokens,
@@ -91,15 +91,15 @@ def calibration(curves: Sequence[Curve]) -> float | None:
     return float(np.exp(np.mean(logs))) if logs else None
 
 
-def distance(curves: Sequence[Curve], place: Place) -> tuple[float, float]:
-    """Orders of magnitude of weights and of tokens from the ladder's largest runs to a place."""
+def distance(curves: Sequence[Curve], training: PlannedTraining) -> tuple[float, float]:
+    """Orders of magnitude of weights and of tokens from the ladder's largest runs to a training."""
     return (
-        float(np.log10(place.weights / max(curve.weights for curve in curves))),
-        float(np.log10(place.tokens / max(curve.tokens for curve in curves))),
+        float(np.log10(training.weights / max(curve.weights for curve in curves))),
+        float(np.log10(training.tokens / max(curve.tokens for curve in curves))),
     )
 
 
-def lines(rates: Rates, wanted: Sequence[Place]) -> list[str]:
+def lines(rates: Rates, wanted: Sequence[PlannedTraining]) -> list[str]:
     """The report's section on rates, as lines of Markdown."""
     if not rates.curves and not rates.decays:
         return ["No size was run at three rates or more."]
@@ -154,24 +154,24 @@ def _table(curves: Sequence[Curve], name: str) -> list[str]:
     return markdown_table([*head, *published], rows).splitlines()
 
 
-def _forecasts(rates: Rates, wanted: Sequence[Place]) -> list[str]:
+def _forecasts(rates: Rates, wanted: Sequence[PlannedTraining]) -> list[str]:
     factor = calibration(rates.curves)
     rows = []
-    for place in wanted:
+    for each in wanted:
         law = rates.law
-        weights, tokens = distance(rates.curves, place)
+        weights, tokens = distance(rates.curves, each)
         rows.append(
             [
-                place.name,
-                units.count(place.weights),
-                units.count(place.tokens),
-                f"{place.rate:.1e}",
-                f"{law.at(place.weights):.1e}{_between(law.interval(place.weights), '.1e')}"
+                each.name,
+                units.count(each.weights),
+                units.count(each.tokens),
+                f"{each.rate:.1e}",
+                f"{law.at(each.weights):.1e}{_between(law.interval(each.weights), '.1e')}"
                 if law
                 else None,
-                f"{factor * step_law(place.weights, place.tokens):.1e}" if factor else None,
-                f"{step_law(place.weights, place.tokens):.1e}",
-                f"{deepseek(place.flops):.1e}",
+                f"{factor * step_law(each.weights, each.tokens):.1e}" if factor else None,
+                f"{step_law(each.weights, each.tokens):.1e}",
+                f"{deepseek(each.flops):.1e}",
                 f"{weights:.1f}, {tokens:.1f}",
             ]
         )
@@ -191,7 +191,7 @@ def _forecasts(rates: Rates, wanted: Sequence[Place]) -> list[str]:
             f"Calibrated is Step Law times {factor:.2f}, the mean ratio of the best rates measured "
             "here to it."
         )
-    beyond = [place.name for place in wanted if max(distance(rates.curves, place)) > BELIEVED]
+    beyond = [each.name for each in wanted if max(distance(rates.curves, each)) > BELIEVED]
     if beyond:
         words.append(
             f"More than {BELIEVED:g} order of magnitude beyond the runs, and not to be believed "
@@ -204,7 +204,7 @@ def _between(interval: tuple[float, float] | None, form: str) -> str:
     return f" ({LEVEL:.0%}: {interval[0]:{form}} to {interval[1]:{form}})" if interval else ""
 
 
-def figure(rates: Rates, wanted: Sequence[Place]) -> Any:
+def figure(rates: Rates, wanted: Sequence[PlannedTraining]) -> Any:
     """A matplotlib figure: loss over rate at each size, and the best rate over sizes."""
     from matplotlib.figure import Figure
 
@@ -224,7 +224,7 @@ def figure(rates: Rates, wanted: Sequence[Place]) -> Any:
         )
     left.set(xscale="log", yscale="log", xlabel="peak rate", ylabel="held-out loss")
     left.legend()
-    sizes = [*(curve.weights for curve in rates.curves), *(place.weights for place in wanted)]
+    sizes = [*(curve.weights for curve in rates.curves), *(each.weights for each in wanted)]
     if rates.law and sizes:
         grid = np.geomspace(min(sizes), max(sizes), 50)
         right.plot(grid, [rates.law.at(size) for size in grid], label="ladder's law")
@@ -232,11 +232,11 @@ def figure(rates: Rates, wanted: Sequence[Place]) -> Any:
             bounds = np.array([rates.law.interval(size) for size in grid])
             right.fill_between(grid, bounds[:, 0], bounds[:, 1], alpha=0.2)
     for name, values, marker in (
-        ("overlay", [place.rate for place in wanted], "s"),
-        ("Step Law", [step_law(place.weights, place.tokens) for place in wanted], "^"),
-        ("DeepSeek LLM", [deepseek(place.flops) for place in wanted], "v"),
+        ("overlay", [each.rate for each in wanted], "s"),
+        ("Step Law", [step_law(each.weights, each.tokens) for each in wanted], "^"),
+        ("DeepSeek LLM", [deepseek(each.flops) for each in wanted], "v"),
     ):
-        right.plot([place.weights for place in wanted], values, marker, label=name)
+        right.plot([each.weights for each in wanted], values, marker, label=name)
     right.set(xscale="log", yscale="log", xlabel="weights of the layers", ylabel="best peak rate")
     right.legend()
     return drawn

@@ -5,13 +5,13 @@ import pytest
 from pretrain.ladder import rates as module
 from pretrain.ladder.rates import fit, layer_weights
 from pretrain.ladder.transfer import (
-    Place,
+    PlannedTraining,
     calibration,
     deepseek,
     distance,
     figure,
     lines,
-    places,
+    overlays,
     step_law,
 )
 
@@ -54,8 +54,8 @@ def table(seed: int = 0, scatter: float = SCATTER, center: float = 1.0) -> pd.Da
 
 
 @pytest.fixture(scope="module")
-def wanted() -> list[Place]:
-    return places()
+def wanted() -> list[PlannedTraining]:
+    return overlays()
 
 
 def decays() -> pd.DataFrame:
@@ -110,7 +110,7 @@ def test_repeated_seeds_tell_the_scatter() -> None:
     assert found.scatter == pytest.approx(0.2, rel=0.15)
 
 
-def test_a_minimum_at_the_end_of_what_was_tried_is_not_one(wanted: list[Place]) -> None:
+def test_a_minimum_at_the_end_of_what_was_tried_is_not_one(wanted: list[PlannedTraining]) -> None:
     found = fit(table(center=0.05))
     assert found.law is None
     assert not any(curve.bracketed for curve in found.curves)
@@ -134,7 +134,7 @@ def test_diverged_runs_and_other_mixtures_have_no_part() -> None:
     assert "Diverged at 0.3M: rates of 0.019" in "\n".join(lines(found, []))
 
 
-def test_weight_decay_has_a_curve_of_its_own(wanted: list[Place]) -> None:
+def test_weight_decay_has_a_curve_of_its_own(wanted: list[PlannedTraining]) -> None:
     found = fit(pd.concat([table(), decays()]))
     (curve,) = found.decays
     assert curve.column == "weight_decay"
@@ -148,8 +148,8 @@ def test_published_laws() -> None:
     assert deepseek(1e20) == pytest.approx(0.3118 * 10**-2.5)
 
 
-def test_places_are_the_overlays(wanted: list[Place]) -> None:
-    named = {place.name: place for place in wanted}
+def test_the_overlays_sizes(wanted: list[PlannedTraining]) -> None:
+    named = {training.name: training for training in wanted}
     small, large = named["tinymathreason_20m"], named["tinymathreason_1b_v4_32"]
     assert large.tokens == pytest.approx(300e9, rel=1e-4)
     assert small.tokens == pytest.approx(20 * 20_614_400, rel=1e-3)
@@ -160,7 +160,7 @@ def test_places_are_the_overlays(wanted: list[Place]) -> None:
     assert layer_weights(10 + 2 * 3, 10 + 3) == 10
 
 
-def test_the_report_says_how_far_the_overlays_are(wanted: list[Place]) -> None:
+def test_the_report_says_how_far_the_overlays_are(wanted: list[PlannedTraining]) -> None:
     found = fit(table())
     text = "\n".join(lines(found, wanted))
     assert f"(N / 600.0 thousand)^{found.law.exponent:.2f}" in text
