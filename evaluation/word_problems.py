@@ -44,7 +44,9 @@ def worked_examples() -> list[dict[str, str]]:
     import yaml
 
     file = Path(lm_eval.__file__).parent / "tasks" / "gsm8k" / "gsm8k-cot.yaml"
-    samples: list[dict[str, str]] = yaml.safe_load(file.read_text())["fewshot_config"]["samples"]
+    samples: list[dict[str, str]] = yaml.safe_load(file.read_text(encoding="utf-8"))[
+        "fewshot_config"
+    ]["samples"]
     return samples
 
 
