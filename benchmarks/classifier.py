@@ -97,7 +97,7 @@ def measure(
     """A line for each threshold.
 
     In each of as many rounds as the positives have files, one file of each trained kind is held
-    out. Held-out pages are counted in every round in which they are, and so are unseen kinds.
+    out. Held-out pages are counted in every round in which they are, unseen kinds in the first.
     """
     scores: dict[str, list[float]] = defaultdict(list)
     training = judging = 0.0
@@ -113,7 +113,8 @@ def measure(
         before = time.process_time()
         score = fit(train[POSITIVE], [text for name in NEGATIVES for text in train[name]])
         training += time.process_time() - before
-        held_out |= {name: [t for file in found[name] for t in file] for name in UNSEEN}
+        if not out:
+            held_out |= {name: [t for file in found[name] for t in file] for name in UNSEEN}
         for name, texts in held_out.items():
             before = time.process_time()
             scores[name] += [score(text) for text in texts]

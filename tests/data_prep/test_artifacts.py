@@ -65,20 +65,20 @@ def corpus(tmp_path_factory) -> Recipe:
     prose = ClassifierTraining(
         **{k: [Examples(format="jsonl", path=f"{folder}/{v}.jsonl")] for k, v in kinds.items()}
     )
-    copies.append({"id": "sum", "text": "12 + 12 = 24 " * 3})
     (folder / "questions").mkdir()
     question = json.dumps({"question": "What is the sum of all odd primes?"})
     (folder / "questions" / "a.jsonl").write_text(question)
     more = [{"id": f"more {k}", "text": text} for k, text in enumerate(documents(1, 40))]
+    sums = {"id": "sum", "text": "12 + 12 = 24 " * 3}
     made = recipe(
         folder,
-        {"first": [rows, copies], "second": [[*copies[:2], *more]]},
+        {"first": [rows, copies], "second": [[*copies[:2], *more, sums]]},
         classifiers={"prose": prose},
         on_bad_input="skip",
         eval_fraction=0.3,
         decontaminate=[BenchmarkQuestions(path=f"{folder}/questions/*", fields=["question"])],
     )
-    made.sources["first"].filters.append({"classifier": {"name": "prose"}})
+    made.sources["second"].filters.append({"classifier": {"name": "prose"}})
     return made
 
 
