@@ -155,7 +155,7 @@ class BenchmarkQuestions:
 
 
 @config
-class Examples:
+class ExampleTexts:
     """Texts that a classifier learns from."""
 
     format: Literal["parquet", "jsonl", "text"]
@@ -176,9 +176,9 @@ class Examples:
 class ClassifierTraining:
     """What a classifier learns from; `data_prep.classifier` describes the model."""
 
-    positives: list[Examples]
+    positives: list[ExampleTexts]
     """Texts of the kind to keep."""
-    negatives: list[Examples]
+    negatives: list[ExampleTexts]
     """Texts of other kinds."""
 
     def __post_init__(self) -> None:

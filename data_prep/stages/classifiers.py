@@ -15,7 +15,7 @@ from data_prep.classifier import FORM, Classifier, quality, train
 from data_prep.clean import is_held_out, normalise
 from data_prep.progress import Progress
 from data_prep.readers import read
-from data_prep.recipe import ClassifierTraining, Examples, Source
+from data_prep.recipe import ClassifierTraining, ExampleTexts, Source
 from data_prep.stages import artifacts
 from data_prep.stages.step import Documents, Step, running
 from data_prep.work import Work
@@ -98,7 +98,7 @@ def trained(name: str, training: ClassifierTraining, seed: int, progress: Progre
     return dataclasses.replace(classifier, training=figures)
 
 
-def _texts(where: str, examples: Examples, progress: Progress) -> list[str]:
+def _texts(where: str, examples: ExampleTexts, progress: Progress) -> list[str]:
     """The normalised texts of a set of examples."""
     source = Source(
         format=examples.format,

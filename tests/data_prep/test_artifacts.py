@@ -18,7 +18,7 @@ from maxtext.input_pipeline.protos import example_pb2
 
 from data_prep import report
 from data_prep.executors import stages
-from data_prep.recipe import BenchmarkQuestions, ClassifierTraining, Examples, Recipe
+from data_prep.recipe import BenchmarkQuestions, ClassifierTraining, ExampleTexts, Recipe
 from data_prep.stages.artifacts import ARTIFACTS, Artifact
 from data_prep.string_store import StringStore
 from data_prep.work import STAGES, Work, begin, open_work
@@ -63,7 +63,7 @@ def corpus(tmp_path_factory) -> Recipe:
     write_jsonl(folder / "sums.jsonl", [f"{k} + {k} = {2 * k} " * 3 for k in range(30)])
     kinds = {"positives": "prose", "negatives": "sums"}
     prose = ClassifierTraining(
-        **{k: [Examples(format="jsonl", path=f"{folder}/{v}.jsonl")] for k, v in kinds.items()}
+        **{k: [ExampleTexts(format="jsonl", path=f"{folder}/{v}.jsonl")] for k, v in kinds.items()}
     )
     (folder / "questions").mkdir()
     question = json.dumps({"question": "What is the sum of all odd primes?"})
