@@ -73,13 +73,14 @@ def test_tokens_have_bounds(values: dict[str, Any]) -> None:
 
 
 def test_a_run_that_two_parts_ask_for_occurs_once(values: dict[str, Any]) -> None:
-    rates = {"sizes": ["small"], "tokens_per_parameter": 1, "factors": [0.5, 1.0]}
+    own = ladder(values).rate.of(points(ladder(values))[0].model.parameters)
+    rates = {"peaks": {"small": [own, own / 2]}, "tokens_per_parameter": 1}
     mixtures = {"size": "small", "tokens": 100_000, "count": 3, "target": "loss", "recipe": "r"}
     chosen = points(ladder(values, rates=rates, mixtures=mixtures))
     by_group = {g: [p for p in chosen if p.group == g] for g in ("law", "rates", "mixtures")}
     assert len(by_group["law"]) == 6
-    (slow,) = by_group["rates"]  # with factor 1 it is a run of the law
-    assert slow.rate == pytest.approx(0.5 * ladder(values).rate.of(slow.model.parameters), rel=1e-2)
+    (slow,) = by_group["rates"]  # at its own rate it is a run of the law
+    assert slow.rate == own / 2
     assert len(by_group["mixtures"]) == 3
     first = next(p for p in chosen if p.name == "mixtures-00")
     assert first.shares == SOURCES
@@ -137,7 +138,7 @@ def test_shares_sum_to_one(values: dict[str, Any]) -> None:
         ({"law": {"tokens_per_parameter": [0]}}, "tokens_per_parameter must be above 0"),
         ({"device": {"name": "h101"}}, "set tflops for device 'h101', or did you mean"),
         ({"measure": {"tasks": {"gsm": {}}}}, "unknown 'gsm'; did you mean 'gsm8k'"),
-        ({"rates": {"sizes": ["small"]}}, "set either tokens_per_parameter or tokens"),
+        ({"rates": {"peaks": {"small": [1e-3]}}}, "set either tokens_per_parameter or tokens"),
         ({"mixture": "nowhere"}, "nowhere has no manifest.json; build it first"),
     ],
 )
