@@ -1,1 +1,1 @@
-"""A ladder of small runs, from which the loss and the accuracy of a larger run are foretold."""
+"""A ladder of small runs that foretells the loss and the accuracy of a large one."""
