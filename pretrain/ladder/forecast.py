@@ -30,6 +30,10 @@ FEWEST_SIZES = 4
 """Sizes of a ladder that is believed: one is left out, and three lie on a curve, not on a line."""
 WORST_ERROR = 0.02
 """Relative error of the largest size's left-out loss with which a ladder is believed."""
+MAIN_TASK = "gsm8k"
+"""The task that a forecast never passes over in silence."""
+LEAST_DRAWS = 4000
+"""Draws of an accuracy, for the ends of its interval."""
 SEED = 0
 """Of the draws of an accuracy."""
 
@@ -105,6 +109,7 @@ def accuracy(
     count = problems or link.problems
     links = np.array(link.bootstrap)[:, None, :]
     means = accuracy_of(links, np.exp(spread.log_draws(weights, tokens)))
+    means = np.resize(means, max(means.size, LEAST_DRAWS))
     drawn = scattered(means, count, link, generator)
     low, high = np.quantile(drawn, _ends(level), method="inverted_cdf")
     value = accuracy_of(link.parameters, np.exp(spread.log_value(weights, tokens)))
@@ -167,6 +172,8 @@ def rows(report: LadderReport, target: Target) -> list[tuple[str, str]]:
     ]
     for name, task in report.tasks.items():
         result += _task_rows(name, task, target, report.level)
+    if MAIN_TASK not in report.tasks:
+        result.append((f"accuracy, {MAIN_TASK}", "no estimate: the ladder did not measure it"))
     beyond = orders(report, target)
     words = ", ".join(f"{name} {_signed(value)}" for name, value in beyond.items())
     result.append(("beyond the ladder", f"{words} orders of magnitude"))

@@ -100,14 +100,19 @@ class Resampled:
     spread: Spread
     counts: Array
     """How often each run counts in each resample, [draws, runs]."""
+    errors: dict[str, float]
+    """Of the forms, as `errors` gives them; empty where the form was given."""
 
 
 def resampled(runs: Runs, form: str | None = None, widened: bool = True) -> Resampled:
     """The law of some runs, of the best form unless it is given, with its intervals."""
-    form = form or best_form(errors(runs))
+    found = {} if form else errors(runs)
+    form = form or best_form(found)
     counts = resamples(runs, form, DRAWS)
     factor = widening(runs, form) if widened else 1.0
-    return Resampled(form=form, spread=spread(runs, form, counts, factor), counts=counts)
+    return Resampled(
+        form=form, spread=spread(runs, form, counts, factor), counts=counts, errors=found
+    )
 
 
 def without_each(runs: Runs, form: str) -> dict[str, Resampled]:
@@ -150,7 +155,7 @@ def scaling_law(
         parameters=whole.spread.parameters.tolist(),
         bootstrap=whole.spread.bootstrap.tolist(),
         residuals=whole.spread.residuals.tolist(),
-        errors=errors(runs),
+        errors=whole.errors,
         widening=whole.spread.widening,
         held_out=held_out,
     )

@@ -1,5 +1,6 @@
 """The report of a ladder: everything that a forecast needs."""
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
@@ -46,8 +47,8 @@ class HeldOutRun(Part):
 
     @property
     def relative_error(self) -> float:
-        """The error as a share of the measurement, which must not be zero."""
-        return self.error / self.measured
+        """The error as a share of the measurement; infinite where nothing was measured."""
+        return self.error / self.measured if self.measured else math.inf
 
     @property
     def inside(self) -> bool:
@@ -70,9 +71,9 @@ class ScalingLaw(Part):
     """A name of `pretrain.ladder.law.FORMS`."""
     parameters: LawParameters
     """Of all runs."""
-    bootstrap: list[LawParameters]
+    bootstrap: Annotated[list[LawParameters], pydantic.Field(min_length=1)]
     """Of each resample of the runs."""
-    residuals: list[float]
+    residuals: Annotated[list[float], pydantic.Field(min_length=1)]
     """Log of the measured value minus that of the law, a run each, inflated for the parameters."""
     errors: dict[str, Annotated[float, pydantic.Field(ge=0)]]
     """By form: root mean square of the relative errors of the sizes left out in turn."""
@@ -87,7 +88,7 @@ class AccuracyLink(Part):
 
     parameters: LinkParameters
     """Of all runs."""
-    bootstrap: list[LinkParameters]
+    bootstrap: Annotated[list[LinkParameters], pydantic.Field(min_length=1)]
     """Of each resample of the runs, the same runs as those of the law's bootstrap."""
     dispersion: Annotated[float, pydantic.Field(ge=1)]
     """Variance of the accuracies around the curve, as a multiple of the binomial variance."""
