@@ -150,12 +150,18 @@ def resamples(runs: Runs, draws: int, seed: int, least: int) -> Array:
 
     Pairs of a size and a number of tokens are drawn with replacement, and then, as often as a pair
     has runs, one of its seeds. A resample with fewer than `FEWEST_SIZES` sizes or fewer than
-    ``least`` different pairs is drawn again, because no law could be fitted to it.
+    ``least`` different pairs is drawn again, because no law could be fitted to it. Raises
+    `InputError` when all runs together have fewer.
     """
     pairs: dict[tuple[str, float], list[int]] = {}
     for index, key in enumerate(zip(runs.sizes, runs.tokens, strict=True)):
         pairs.setdefault(key, []).append(index)
     members, generator = list(pairs.values()), np.random.default_rng(seed)
+    if not _enough(runs, members, np.ones(len(runs)), least):
+        raise InputError(
+            f"a law needs finished runs of {FEWEST_SIZES} sizes and {least} pairs of a size and a "
+            f"number of tokens (got {len(runs.distinct_sizes)} and {len(members)})"
+        )
     result = np.zeros((draws, len(runs)))
     for counts in result:
         while not _enough(runs, members, counts, least):
