@@ -24,7 +24,7 @@ NONE = -30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Form:
+class LawForm:
     """A form of the law."""
 
     formula: str
@@ -48,20 +48,20 @@ class Form:
 
 
 FORMS = {
-    "hoffmann": Form(
+    "hoffmann": LawForm(
         formula="E + A / N^alpha + B / D^beta",
         source="Hoffmann et al. 2022, arXiv 2203.15556, equation 2",
         fixed={"gamma": 1.0},
         free=(("e",), ("a",), ("b",), ("alpha",), ("beta",)),
     ),
-    "shared": Form(
+    "shared": LawForm(
         formula="E + A / N^alpha + B / D^alpha",
         source="Hoffmann's form with one exponent, as Besiroglu et al. 2024, arXiv 2404.10102, "
         "find it for Hoffmann's own runs (0.35 and 0.37)",
         fixed={"gamma": 1.0},
         free=(("e",), ("a",), ("b",), ("alpha", "beta")),
     ),
-    "kaplan": Form(
+    "kaplan": LawForm(
         formula="(A / N^alpha + B / D)^gamma",
         source="Kaplan et al. 2020, arXiv 2001.08361, equation 1.5",
         fixed={"e": NONE, "beta": 1.0},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretrain.ladder.forms import FORMS, NAMES, NONE, Array, Form, value_and_jacobian
+from pretrain.ladder.forms import FORMS, NAMES, NONE, Array, LawForm, value_and_jacobian
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _enough(runs: Runs, members: list[list[int]], counts: Array, least: int) -> 
 class _Problem:
     """A weighted fit of one form, whose variables are centred so that L-BFGS converges fast."""
 
-    form: Form
+    form: LawForm
     matrix: Array
     log_weights: Array
     log_tokens: Array
