@@ -51,7 +51,7 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Spread:
+class LawSpread:
     """A law's parameters with what its intervals are made of."""
 
     parameters: Array
@@ -64,7 +64,7 @@ class Spread:
     """Factor on the intervals."""
 
     @classmethod
-    def of(cls, law: ScalingLaw) -> "Spread":
+    def of(cls, law: ScalingLaw) -> "LawSpread":
         """The spread of a recorded law."""
         return cls(
             parameters=np.array(law.parameters),
@@ -97,7 +97,7 @@ def accuracy_of(link: LinkParameters | Array, bits: Array) -> Array:
 
 
 def accuracy(
-    spread: Spread, link: AccuracyLink, weights: float, tokens: float, level: float,
+    spread: LawSpread, link: AccuracyLink, weights: float, tokens: float, level: float,
     problems: int | None = None,
 ) -> Interval:  # fmt: skip
     """The accuracy that a new run may measure on ``problems``; None takes the ladder's number.
@@ -163,7 +163,7 @@ def doubts(report: LadderReport, target: Target) -> list[str]:
 def rows(report: LadderReport, target: Target) -> list[tuple[str, str]]:
     """The rows that preflight prints beside days and dollars."""
     level = f"{report.level:.0%}"
-    loss = Spread.of(report.loss).interval(target.weights, target.tokens, report.level)
+    loss = LawSpread.of(report.loss).interval(target.weights, target.tokens, report.level)
     result = [
         (
             "estimated held-out loss",
@@ -185,7 +185,7 @@ def numbers(report: LadderReport, target: Target) -> dict[str, Any]:
     at = (target.weights, target.tokens)
     tasks = {}
     for name, task in report.tasks.items():
-        spread = Spread.of(task.bits)
+        spread = LawSpread.of(task.bits)
         found = accuracy(spread, task.link, *at, report.level) if task.link else None
         tasks[name] = {
             "bits": spread.interval(*at, report.level).model_dump(),
@@ -193,7 +193,7 @@ def numbers(report: LadderReport, target: Target) -> dict[str, Any]:
         }
     return {
         "level": report.level,
-        "loss": Spread.of(report.loss).interval(*at, report.level).model_dump(),
+        "loss": LawSpread.of(report.loss).interval(*at, report.level).model_dump(),
         "tasks": tasks,
         "orders_of_magnitude_beyond": orders(report, target),
         "doubts": doubts(report, target),
@@ -201,7 +201,7 @@ def numbers(report: LadderReport, target: Target) -> dict[str, Any]:
 
 
 def _task_rows(name: str, task: TaskLaw, target: Target, level: float) -> list[tuple[str, str]]:
-    spread, share = Spread.of(task.bits), f"{level:.0%}"
+    spread, share = LawSpread.of(task.bits), f"{level:.0%}"
     bits = spread.interval(target.weights, target.tokens, level)
     result = [
         (

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from pretrain.ladder import law
-from pretrain.ladder.forecast import Spread
+from pretrain.ladder.forecast import LawSpread
 from pretrain.ladder.forms import FORMS, Array, log_value
 from pretrain.ladder.law import Fit, Runs
 from tinymathreason.cli import InputError
@@ -59,11 +59,11 @@ def best_form(found: dict[str, float]) -> str:
     return min(found, key=lambda form: found[form], default=DEFAULT_FORM)
 
 
-def spread(runs: Runs, form: str, counts: Array, widening: float = 1.0) -> Spread:
+def spread(runs: Runs, form: str, counts: Array, widening: float = 1.0) -> LawSpread:
     """The law of a form with its bootstrap; ``counts`` are the resamples, [draws, runs]."""
     fitted = law.fit(runs, form)
     freedom = len(runs) - len(FORMS[form].free)
-    return Spread(
+    return LawSpread(
         parameters=fitted.parameters,
         bootstrap=np.array([law.refit(runs, fitted, row) for row in counts]),
         residuals=-_log_error(fitted, runs) * math.sqrt(len(runs) / freedom),
@@ -97,7 +97,7 @@ class Resampled:
     """A law with the resamples that its bootstrap came from."""
 
     form: str
-    spread: Spread
+    spread: LawSpread
     counts: Array
     """How often each run counts in each resample, [draws, runs]."""
     errors: dict[str, float]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pretrain.ladder.forecast import Spread, accuracy_of
+from pretrain.ladder.forecast import LawSpread, accuracy_of
 from pretrain.ladder.forms import Array, log_value
 from pretrain.ladder.law import Runs
 from pretrain.ladder.link import Answers
@@ -30,7 +30,7 @@ def save(figure: "Figure", path: Path) -> None:
 def law(runs: Runs, fitted: ScalingLaw, level: float) -> "Figure":
     """Left, the runs and the law by tokens, a colour a size; right, what was foretold left out."""
     figure, (left, right) = _two()
-    spread = Spread.of(fitted)
+    spread = LawSpread.of(fitted)
     for number, size in enumerate(runs.distinct_sizes):
         of_size = runs.only(size)
         _curve(left, spread, of_size, level, f"C{number}")
@@ -70,7 +70,7 @@ def accuracy_link(
     return figure
 
 
-def _curve(axes: "Axes", spread: Spread, of_size: Runs, level: float, colour: str) -> None:
+def _curve(axes: "Axes", spread: LawSpread, of_size: Runs, level: float, colour: str) -> None:
     tokens = np.geomspace(of_size.tokens.min() / 1.3, of_size.tokens.max() * 1.3, 30)
     weights = float(of_size.weights[0])
     ends = [spread.interval(weights, float(count), level) for count in tokens]

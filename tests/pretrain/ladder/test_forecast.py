@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pretrain.ladder import forecast
-from pretrain.ladder.forecast import Spread, Target
+from pretrain.ladder.forecast import LawSpread, Target
 from tests.support import records
 from tests.support.records import change
 
@@ -14,7 +14,7 @@ NEAR = Target(weights=2e6, tokens=2e7, flops=2.4e14)
 
 
 def test_the_law_by_hand() -> None:
-    spread = Spread.of(records.scaling_law())
+    spread = LawSpread.of(records.scaling_law())
     expected = 1 + 100 / math.sqrt(4e6) + 100 / math.sqrt(1e8)
     found = spread.interval(4e6, 1e8, 0.9)
     assert (found.value, found.low, found.high) == pytest.approx((expected,) * 3)
@@ -23,9 +23,9 @@ def test_the_law_by_hand() -> None:
 def test_the_interval_has_the_scatter_of_the_runs_and_is_widened() -> None:
     residuals = np.random.default_rng(0).normal(0, 0.01, 2000).tolist()
     law = change(records.scaling_law(), residuals=residuals)
-    narrow = Spread.of(law).interval(1e6, 1e7, 0.9)
+    narrow = LawSpread.of(law).interval(1e6, 1e7, 0.9)
     assert math.log(narrow.high / narrow.low) == pytest.approx(2 * 1.645 * 0.01, rel=0.05)
-    wide = Spread.of(change(law, widening=3.0)).interval(1e6, 1e7, 0.9)
+    wide = LawSpread.of(change(law, widening=3.0)).interval(1e6, 1e7, 0.9)
     assert wide.value == narrow.value
     assert math.log(wide.high / wide.low) == pytest.approx(
         3 * math.log(narrow.high / narrow.low), rel=0.01
@@ -34,7 +34,7 @@ def test_the_interval_has_the_scatter_of_the_runs_and_is_widened() -> None:
 
 def test_an_accuracy_is_less_certain_on_fewer_problems() -> None:
     task = records.ladder().tasks["arithmetic"]
-    spread = Spread.of(change(task.bits, residuals=[0.0]))
+    spread = LawSpread.of(change(task.bits, residuals=[0.0]))
     bits = spread.interval(1e6, 1e7, 0.9).value
     mean = 1 / (1 + math.exp(4 * (bits - 1.2)))
     for problems in (100, 1000):
