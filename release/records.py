@@ -17,10 +17,11 @@ from tinymathreason.files import read_json, whole
 from tinymathreason.records.base import Positive, Record
 from tinymathreason.records.conversion import Conversion
 from tinymathreason.records.evaluation import Results
+from tinymathreason.records.examples import ExamplesManifest
 from tinymathreason.records.mixture import Mixture
 from tinymathreason.records.pretraining import Configuration, StartRecord, Starts
 from tinymathreason.records.stage import Stage
-from tinymathreason.records.tuning import ExamplesManifest, SftRecord, TuningRun
+from tinymathreason.records.tuning import SftRecord, TuningRun
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""
