@@ -9,7 +9,7 @@ Case, spacing, punctuation, quotes and LaTeX dollars never matter.
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,6 +78,10 @@ class QuestionIndex:
 
     def found_in(self, text: str) -> str | None:
         """The first question, in their order, that ``text`` contains; None without one."""
+        return next((self.texts[number] for number in self.all_in(text)), None)
+
+    def all_in(self, text: str) -> Iterator[int]:
+        """The numbers of all questions that ``text`` contains, in their order."""
         hits: dict[int, set[int]] = defaultdict(set)
         for piece in hashed_pieces(text):
             for size, runs in piece.windows(max(self._entries, default=1)).items():
@@ -93,10 +97,9 @@ class QuestionIndex:
             if number in self._complete:
                 pieces_of_words = pieces_of_words or [words(piece) for piece in pieces(text)]
                 if any(_contains(piece, self._complete[number]) for piece in pieces_of_words):
-                    return self.texts[number]
+                    yield number
             elif len(hits[number]) >= SHARE * self._runs[number]:
-                return self.texts[number]
-        return None
+                yield number
 
 
 def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
