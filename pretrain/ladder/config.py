@@ -94,18 +94,18 @@ class LawGrid:
 
 @config
 class RateGrid:
-    """The runs that look for the best rate: every size at multiples of its rate."""
+    """The runs that look for the best rate of a size."""
 
-    sizes: list[str]
-    """Names of the sizes; three or more show how the best rate depends on the size."""
+    peaks: dict[str, list[float]]
+    """The peak rates to try by the name of the size; three or more sizes show how the best rate
+    depends on it."""
     tokens_per_parameter: float | None = None
     """Training tokens for each weight; set this or ``tokens``."""
     tokens: float | None = None
     """Training tokens of every run."""
-    factors: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0, 4.0])
-    """What the size's rate is multiplied by."""
     weight_decays: list[float] = field(default_factory=list)
-    """Weight decays that are tried at the size's rate; empty leaves the base's alone."""
+    """Weight decays that are tried at the ladder's rate of each size; empty tries the base's
+    only."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """Seeds of the initialisation and of the order of the data."""
 
@@ -115,8 +115,9 @@ class RateGrid:
         for value in (self.tokens_per_parameter, self.tokens):
             if value is not None:
                 _positive("tokens", value)
-        for value in self.factors:
-            _positive("factors", value)
+        for values in self.peaks.values():
+            for value in values:
+                _positive("peaks", value)
 
 
 @config
@@ -241,7 +242,7 @@ class Ladder:
         named = {
             "law.sizes": (self.law and self.law.sizes) or [],
             "law.repeated": self.law.repeated if self.law else [],
-            "rates.sizes": self.rates.sizes if self.rates else [],
+            "rates.peaks": list(self.rates.peaks) if self.rates else [],
             "mixtures.size": [self.mixtures.size] if self.mixtures else [],
         }
         for key, names in named.items():

@@ -181,10 +181,10 @@ def _asked(
                     name = f"law-{size}-{ratio:g}x-seed{seed}"
                     yield replace(on(made[size], tokens), name=name, group="law", seed=seed)
     if rates := ladder.rates:
-        for size in rates.sizes:
+        for size, peaks in rates.peaks.items():
             point = made[size]
             tokens = rates.tokens or (rates.tokens_per_parameter or 0) * point.model.parameters
-            tried = [(float(f"{point.rate * f:.3g}"), point.weight_decay) for f in rates.factors]
+            tried = [(peak, point.weight_decay) for peak in peaks]
             tried += [(point.rate, decay) for decay in rates.weight_decays]
             for rate, decay in tried:
                 for seed in rates.seeds:

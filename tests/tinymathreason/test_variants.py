@@ -14,7 +14,7 @@ from tinymathreason.variants import FORMATS, KINDS, OTHER_ANSWER, PARTS, SKILL_K
 from tinymathreason.variants.calculator import Expression, ExpressionError
 from tinymathreason.variants.names import found
 from tinymathreason.variants.numerals import DIGITS, SPELLED, spelled, value, written_like
-from tinymathreason.variants.problem import Problem
+from tinymathreason.variants.problem import SolvedProblem
 from tinymathreason.variants.replay import Replay, UnclearError
 
 MADE = [
@@ -149,17 +149,17 @@ def test_numbers_that_do_not_change_give_the_original(made) -> None:
     replayed = 0
     for question, solution, _ in made:
         try:
-            replay = Replay(Problem(question, solution))
+            replay = Replay(SolvedProblem(question, solution))
         except UnclearError:
             continue
         replayed += 1
         same = {k: number.value for k, number in enumerate(replay.numbers)}
-        assert replay.with_numbers(same) == Problem(question, solution)
+        assert replay.with_numbers(same) == SolvedProblem(question, solution)
     assert replayed >= len(MADE)
 
 
 def test_chosen_numbers_give_the_computed_problem() -> None:
-    replay = Replay(Problem(*MADE[1]))
+    replay = Replay(SolvedProblem(*MADE[1]))
     assert [replay.numbers[k].text for k in replay.changeable] == ["320", "40", "25"]
     other = replay.with_numbers({0: Fraction(400), 1: Fraction(50), 2: Fraction(75)})
     assert other.question.startswith("Helen drives 400 miles at 50 miles per hour. She rests 75%")
@@ -169,7 +169,7 @@ def test_chosen_numbers_give_the_computed_problem() -> None:
     )
     with pytest.raises(UnclearError, match="would become"):
         replay.with_numbers({0: Fraction(330)})
-    farm = Replay(Problem(*MADE[2])).with_numbers({0: Fraction(2200), 1: Fraction(15, 2)})
+    farm = Replay(SolvedProblem(*MADE[2])).with_numbers({0: Fraction(2200), 1: Fraction(15, 2)})
     assert "2,200 hens sells each hen for $7.50" in farm.question
     assert farm.answer == "16500"
 
@@ -190,7 +190,7 @@ def test_chosen_numbers_give_the_computed_problem() -> None:
 )
 def test_arithmetic_that_cannot_be_replayed_is_refused(question: str, solution: str) -> None:
     with pytest.raises(UnclearError):
-        Replay(Problem(question, solution))
+        Replay(SolvedProblem(question, solution))
     assert variants(question, solution, 0, ["numbers"]) == []
 
 
@@ -198,7 +198,7 @@ def test_ambiguous_numbers_stay() -> None:
     # 7 may be the pens or the days of a week; 3 is there twice; 2000 is a year.
     question = "In 2000 Ann had 7 pens, 3 pads and 3 cups for a week, and 9 caps."
     solution = "7+3+3+9 = <<7+3+3+9=22>>22\n2000-22 = <<2000-22=1978>>1978\n#### 1978"
-    replay = Replay(Problem(question, solution))
+    replay = Replay(SolvedProblem(question, solution))
     assert [replay.numbers[k].text for k in replay.changeable] == ["9"]
 
 
@@ -218,7 +218,7 @@ def test_an_irrelevant_sentence_is_added_and_the_rest_stays(made) -> None:
 
 def test_reordered_sentences_are_the_same_ones_and_the_last_one_stays() -> None:
     (variant,) = variants(*MADE[0], 0, ["reordered"])
-    first, second, last = Problem(*MADE[0]).sentences
+    first, second, last = SolvedProblem(*MADE[0]).sentences
     assert variant.question == f"{second} {first} {last}"
     named = "Tom has 4 cats. He has 5 dogs. How many pets does he have?"
     (variant,) = variants(named, MADE[3][1], 0, ["reordered"])

@@ -12,6 +12,6 @@ from tinymathreason.variants.kinds import (
     SKILL_KINDS,
     variants,
 )
-from tinymathreason.variants.problem import Variant
+from tinymathreason.variants.problem import ProblemVariant
 
-__all__ = ["FORMATS", "KINDS", "OTHER_ANSWER", "PARTS", "SKILL_KINDS", "Variant", "variants"]
+__all__ = ["FORMATS", "KINDS", "OTHER_ANSWER", "PARTS", "SKILL_KINDS", "ProblemVariant", "variants"]

@@ -3,7 +3,7 @@
 import re
 from random import Random
 
-from tinymathreason.variants.problem import Problem, Variant
+from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 
 _CLAUSES = (
     ("The street outside is {n} years old.", "year old age street road"),
@@ -27,7 +27,7 @@ _REFERENCE = re.compile(
 )
 
 
-def irrelevant(problem: Problem, source: Random) -> Variant | None:
+def irrelevant(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """The question with a sentence that has a number and does not matter.
 
     It stands before the question, or before a sentence of it that has no word that could refer to

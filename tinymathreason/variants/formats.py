@@ -5,7 +5,7 @@ import re
 from random import Random
 
 from tinymathreason.variants.numerals import DIGITS, SPELLED, spelled, value
-from tinymathreason.variants.problem import Problem, Variant
+from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 
 _FRACTION = re.compile(r"(?<![\d.,/])(\d+)/(\d+)(?![\d.,/])", re.ASCII)
 _MONEY = re.compile(r"\$(?=\d)")
@@ -13,7 +13,7 @@ _PART = re.compile(r"[- ](?:thirds?|halves|quarters?|\w+ths?|hundred|thousand|mi
 _WIDTH = 60
 
 
-def latex(problem: Problem, _: Random) -> Variant | None:
+def latex(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     r"""Numbers between dollars, fractions as ``\frac``, ``\$`` and ``\%``."""
     text = _FRACTION.sub(r"\\frac{\1}{\2}", problem.question)
     text = re.sub(
@@ -25,13 +25,13 @@ def latex(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "latex", text)
 
 
-def markdown(problem: Problem, _: Random) -> Variant | None:
+def markdown(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """A list with a sentence in each entry, bold numbers, and a heading."""
     lines = [re.sub(r"(\$?\d[\d,.]*\d|\$?\d)", r"**\1**", line) for line in problem.sentences]
     return _changed(problem, "markdown", "\n".join(["## Problem", *(f"- {x}" for x in lines)]))
 
 
-def html_entities(problem: Problem, _: Random) -> Variant | None:
+def html_entities(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """A page's source: paragraphs, entities for quotes, dollars and some of the spaces."""
     text = html.escape(problem.question).replace("$", "&#36;").replace("\u2019", "&rsquo;")
     text = re.sub(r"(?<=\d) (?=[a-z])", "&nbsp;", text)
@@ -39,7 +39,7 @@ def html_entities(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "html", "".join(f"<p>{sentence}</p>\n" for sentence in sentences))
 
 
-def number_words(problem: Problem, _: Random) -> Variant | None:
+def number_words(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """Whole numbers up to 999 in words: ``twenty-five``."""
 
     def word(match: re.Match[str]) -> str:
@@ -55,7 +55,7 @@ def number_words(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "number_words", DIGITS.sub(word, problem.question))
 
 
-def digits(problem: Problem, _: Random) -> Variant | None:
+def digits(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """Numbers in digits that the original has in words, except for *one*."""
 
     def figure(match: re.Match[str]) -> str:
@@ -69,7 +69,7 @@ def digits(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "digits", SPELLED.sub(figure, problem.question))
 
 
-def separators(problem: Problem, _: Random) -> Variant | None:
+def separators(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """Thousands with a comma where there was none, and without where there was one."""
 
     def other(match: re.Match[str]) -> str:
@@ -84,7 +84,7 @@ def separators(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "separators", DIGITS.sub(other, problem.question))
 
 
-def unicode_signs(problem: Problem, _: Random) -> Variant | None:
+def unicode_signs(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """Curly quotes, non-breaking spaces, long dashes, full-width per cent and fraction signs."""
     table: dict[str, str | int | None] = {
         "'": "\u2019",
@@ -97,13 +97,13 @@ def unicode_signs(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "unicode", text)
 
 
-def case(problem: Problem, source: Random) -> Variant | None:
+def case(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """All letters in one case."""
     change = source.choice((str.upper, str.lower))
     return _changed(problem, "case", change(problem.question))
 
 
-def wrapped(problem: Problem, _: Random) -> Variant | None:
+def wrapped(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """Lines of at most 60 characters, each with a mark of quotation as in a mail."""
     lines, line = [], ""
     for word in problem.question.split():
@@ -114,5 +114,5 @@ def wrapped(problem: Problem, _: Random) -> Variant | None:
     return _changed(problem, "wrapped", "\n".join(f"> {text}" for text in [*lines, line]))
 
 
-def _changed(problem: Problem, kind: str, text: str) -> Variant | None:
+def _changed(problem: SolvedProblem, kind: str, text: str) -> ProblemVariant | None:
     return None if text == problem.question else problem.same(kind, text)

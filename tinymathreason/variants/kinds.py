@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from random import Random
 
 from tinymathreason.variants import clauses, formats, names, numbers, order, paraphrase, parts
-from tinymathreason.variants.problem import Problem, Rule, Variant
+from tinymathreason.variants.problem import ProblemVariant, Rule, SolvedProblem
 
 
-def _names_and_numbers(problem: Problem, source: Random) -> Variant | None:
+def _names_and_numbers(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """Other names in a variant with other numbers."""
     admitted = names.other_names(problem, source)
     other = admitted and numbers.other_numbers(problem, source)
     if other is None:
         return None
-    both = names.other_names(Problem(other.question, other.solution), source)
-    return both and Variant("names_and_numbers", both.question, both.solution, both.answer)
+    both = names.other_names(SolvedProblem(other.question, other.solution), source)
+    return both and ProblemVariant("names_and_numbers", both.question, both.solution, both.answer)
 
 
 _SKILL: dict[str, Rule] = {
@@ -59,13 +59,13 @@ KINDS = tuple(_RULES)
 
 def variants(
     question: str, solution: str, seed: int, kinds: Sequence[str] = KINDS
-) -> list[Variant]:
+) -> list[ProblemVariant]:
     """The variants of a problem, one of each kind that it admits, in the order of ``kinds``.
 
     The solution has GSM8K's form: steps with calculator annotations, and a final line. The result
     depends only on the arguments; a kind's variant does not depend on the other kinds. `KeyError`
     for an unknown kind.
     """
-    problem = Problem(question, solution)
+    problem = SolvedProblem(question, solution)
     made = (_RULES[kind](problem, Random(f"{seed} {kind} {question}")) for kind in kinds)
     return [variant for variant in made if variant is not None]

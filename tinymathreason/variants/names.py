@@ -4,7 +4,7 @@ import re
 from random import Random
 
 from tinymathreason.variants.first_names import BOTH, HE, SHE
-from tinymathreason.variants.problem import Problem, Variant
+from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 
 _KNOWN = {name: group for group in (SHE, HE, BOTH) for name in group}
 _NAME = re.compile(rf"\b(?:{'|'.join(sorted(_KNOWN, key=len, reverse=True))})\b")
@@ -24,7 +24,7 @@ def found(text: str) -> list[str]:
     return list(dict.fromkeys(_NAME.findall(text)))
 
 
-def other_names(problem: Problem, source: Random) -> Variant | None:
+def other_names(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """Every known name replaced by another one with the same pronoun, the same one everywhere.
 
     Not admitted are problems without a known name, with a name beside another capital word (a
@@ -46,7 +46,7 @@ def other_names(problem: Problem, source: Random) -> Variant | None:
         _NAME.sub(lambda match: replaced[match[0]], text)
         for text in (problem.question, problem.solution)
     )
-    return Variant("names", question, solution, problem.answer)
+    return ProblemVariant("names", question, solution, problem.answer)
 
 
 def _is_part(text: str, match: re.Match[str]) -> bool:

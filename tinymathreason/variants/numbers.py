@@ -5,7 +5,7 @@ from fractions import Fraction
 from random import Random
 
 from tinymathreason.variants.calculator import ANNOTATION
-from tinymathreason.variants.problem import Problem, Variant
+from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 from tinymathreason.variants.replay import Replay, UnclearError
 
 DRAWS = 1000
@@ -22,7 +22,7 @@ _JUDGEMENT = re.compile(
 """Words of a problem whose solution could be another one with other numbers."""
 
 
-def other_numbers(problem: Problem, source: Random) -> Variant | None:
+def other_numbers(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """The problem with new values for the numbers that may change, and another answer."""
     if _JUDGEMENT.search(f"{problem.question} {ANNOTATION.sub('', problem.solution)}"):
         return None
@@ -42,7 +42,7 @@ def other_numbers(problem: Problem, source: Random) -> Variant | None:
         except UnclearError:
             continue
         if made.answer != problem.answer:
-            return Variant("numbers", made.question, made.solution, made.answer)
+            return ProblemVariant("numbers", made.question, made.solution, made.answer)
     return None
 
 

@@ -5,7 +5,7 @@ from random import Random
 
 from tinymathreason.variants.first_names import HE, SHE
 from tinymathreason.variants.names import found
-from tinymathreason.variants.problem import Problem, Variant
+from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 
 _THING = (
     r"it|its|itself|they|them|their|theirs|this|that|these|those|there|then|next|after|afterwards?|"
@@ -34,7 +34,7 @@ _DEFINITE = re.compile(r"\b(?:the|each|every|all) (\w+(?: \w+)?)", re.IGNORECASE
 _WORD = re.compile(r"[a-z]{3,}")
 
 
-def reordered(problem: Problem, source: Random) -> Variant | None:
+def reordered(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """The question with one or more pairs of neighbouring sentences exchanged.
 
     Two sentences may change places if neither has a pronoun, a word of order or time, a share of

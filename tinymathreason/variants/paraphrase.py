@@ -3,7 +3,7 @@
 import re
 from random import Random
 
-from tinymathreason.variants.problem import Problem, Variant
+from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 
 FEWEST = 2
 """Rules that must change the question."""
@@ -88,7 +88,7 @@ _WORDS = re.compile(rf"(?<!-)\b(?:{'|'.join(sorted(_OTHER, key=len, reverse=True
 _CONDITION = re.compile(r"^(How [^,.?\"]*[^,.? ]),? if ([^,.?\"]+)\?$")
 
 
-def paraphrased(problem: Problem, source: Random) -> Variant | None:
+def paraphrased(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     """The question with other words of the same meaning; its condition may come first.
 
     Each rule that fits is used with a probability of `OFTEN`. Not admitted are questions that fewer

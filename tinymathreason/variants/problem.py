@@ -14,7 +14,7 @@ _END = re.compile(rf"{_ABBREVIATIONS}[.!?]['\"\u201d\u2019)]?(\s+)(?=[\"'\u201c\
 
 
 @dataclass(frozen=True)
-class Variant:
+class ProblemVariant:
     """A problem that was made from another one."""
 
     kind: str
@@ -28,7 +28,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Problem:
+class SolvedProblem:
     """A question and its worked solution in GSM8K's form, with calculator annotations."""
 
     question: str
@@ -53,10 +53,10 @@ class Problem:
             start = end.end()
         return [*found, (self.question[start:], "")]
 
-    def same(self, kind: str, question: str) -> Variant:
+    def same(self, kind: str, question: str) -> ProblemVariant:
         """The variant with another text of the question, and with the original's solution."""
-        return Variant(kind, question, self.solution, self.answer)
+        return ProblemVariant(kind, question, self.solution, self.answer)
 
 
-Rule = Callable[[Problem, Random], Variant | None]
+Rule = Callable[[SolvedProblem, Random], ProblemVariant | None]
 """Makes one kind of variant; None if the problem does not admit it."""

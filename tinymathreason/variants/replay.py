@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from tinymathreason.variants.calculator import ANNOTATION, Expression, ExpressionError
 from tinymathreason.variants.numerals import DIGITS, SPELLED, value, written_like
-from tinymathreason.variants.problem import Problem
+from tinymathreason.variants.problem import SolvedProblem
 from tinymathreason.variants.quantities import Number, numbers
 
 _CONSTANTS: tuple[tuple[str, tuple[int | str, ...]], ...] = (
@@ -73,7 +73,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Step:
+class Annotation:
     """A calculator annotation."""
 
     start: int
@@ -97,7 +97,7 @@ _DERIVED: dict[str, Callable[[Fraction], Fraction]] = {
 class Replay:
     """A problem whose arithmetic can be replayed with other numbers."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: SolvedProblem) -> None:
         """Find the meaning of every number; `UnclearError` if one has none."""
         self.problem = problem
         self.numbers: list[Number] = list(numbers(problem.question))
@@ -130,7 +130,7 @@ class Replay:
             found.append(("constant", 0))
         return tuple(found)
 
-    def _steps(self) -> Iterator[Step]:
+    def _steps(self) -> Iterator[Annotation]:
         for index, match in enumerate(ANNOTATION.finditer(self.problem.solution)):
             try:
                 expression = Expression.parse(match[1])
@@ -143,7 +143,7 @@ class Replay:
             if not all(operands):
                 raise UnclearError(f"{match[0]} has a number from nowhere")
             self._original["result", index] = result
-            yield Step(match.start(), match.end(), expression, operands, match[2])
+            yield Annotation(match.start(), match.end(), expression, operands, match[2])
 
     def _uses(self) -> Iterator[Use]:
         """The numbers outside the annotations, with their meanings."""
@@ -191,7 +191,7 @@ class Replay:
         }
         return [k for k, number in enumerate(self.numbers) if number.free and k not in unclear]
 
-    def with_numbers(self, new: Mapping[int, Fraction]) -> Problem:
+    def with_numbers(self, new: Mapping[int, Fraction]) -> SolvedProblem:
         """The problem with other numbers at some indices of ``numbers``.
 
         `UnclearError` if a number then has two values, if a result is no longer positive or whole
@@ -229,7 +229,7 @@ class Replay:
             for k, number in enumerate(self.numbers)
             if new.get(k, number.value) != number.value
         ]
-        return Problem(
+        return SolvedProblem(
             _edited(self.problem.question, question), _edited(self.problem.solution, edits)
         )
 
