@@ -129,7 +129,8 @@ def test_the_command_prints_and_stores_the_differences(
     printed = capsys.readouterr().out
     stored = Results.load(tmp_path / "r" / "results.json").differences["numbers"]
     assert stored.variant == 0.0
-    (line,) = (line for line in printed.splitlines() if " points " in line and " numbers " in line)
+    lines = [line.strip() for line in printed.splitlines() if " points " in line]
+    (line,) = (line for line in lines if line.startswith("numbers "))
     assert line.split()[:4] == ["numbers", "8", "100.0%", "0.0%"]
     assert "-100.0 points (-100.0 to " in line
 

@@ -611,6 +611,7 @@ EVERY: tuple[Record, ...] = (
     configuration(),
     conversion(),
     open_model(),
+    contamination(),
     results(),
     sample(),
     examples(),
