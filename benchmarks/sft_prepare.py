@@ -22,7 +22,7 @@ from benchmarks import corpus
 from benchmarks.corpus import HOME, QUESTIONS, Usage, call, measured
 from benchmarks.scale import exponent
 from tinymathreason import cli
-from tinymathreason.records.tuning import ExamplesManifest
+from tinymathreason.records.examples import ExamplesManifest
 
 WHOLE = 590_000
 """Examples of the three real sets."""

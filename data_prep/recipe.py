@@ -23,6 +23,14 @@ BYTES = 256
 """Entries of a byte-level vocabulary before its first merge."""
 
 
+def check_license(name: str | None) -> None:
+    """Raise `ValueError` for a name that no licence can have on the hub."""
+    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name):
+        raise ValueError(
+            f"license must be a name of the hub, such as odc-by, or various (got {name!r})"
+        )
+
+
 @config
 class Source:
     """One named stream of documents."""
@@ -56,11 +64,7 @@ class Source:
     has its own. It is recorded and shown in the card, and decides nothing."""
 
     def __post_init__(self) -> None:
-        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.license):
-            raise ValueError(
-                f"license must be a name of the hub, such as odc-by, or various (got "
-                f"{self.license!r})"
-            )
+        check_license(self.license)
         if not self.weight > 0 or self.weight == math.inf:
             raise ValueError(f"weight must be above 0 (got {self.weight})")
         for entry in self.filters:

@@ -19,10 +19,11 @@ from tinymathreason.records.base import Positive, Record
 from tinymathreason.records.contamination import Contamination
 from tinymathreason.records.conversion import Conversion
 from tinymathreason.records.evaluation import Results
+from tinymathreason.records.examples import ExamplesManifest
 from tinymathreason.records.mixture import Mixture
 from tinymathreason.records.pretraining import Configuration, StartRecord, Starts
 from tinymathreason.records.stage import Stage
-from tinymathreason.records.tuning import ExamplesManifest, SftRecord, TuningRun
+from tinymathreason.records.tuning import SftRecord, TuningRun
 
 Curve = list[tuple[int, float]]
 """Pairs of a step and a loss in nats a token."""

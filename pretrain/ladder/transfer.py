@@ -20,8 +20,8 @@ DEVICES: Mapping[str, int] = {
     "tinymathreason_1b_v4_32.yml": 16,
 }
 """Overlays for which a rate is wanted, with the devices that they train on."""
-BELIEVED = 1.0
-"""Orders of magnitude of weights or tokens beyond the runs within which a rate is believed."""
+TOKENS_EXPONENT = 0.307
+"""Of the best rate, by Step Law; a ladder whose sizes have the same tokens cannot tell it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def step_law(weights: float, tokens: float) -> float:
     Fitted to models of 60M to 1B weights of the layers on up to 100B tokens, each at the best batch
     of its tokens, with a rate that falls to 1e-5.
     """
-    return float(1.79 * weights**-0.713 * tokens**0.307)
+    return float(1.79 * weights**-0.713 * tokens**TOKENS_EXPONENT)
 
 
 def deepseek(flops: float) -> float:
@@ -89,6 +89,39 @@ def calibration(curves: Sequence[Curve]) -> float | None:
         if curve.bracketed
     ]
     return float(np.exp(np.mean(logs))) if logs else None
+
+
+def recommended(curves: Sequence[Curve], training: PlannedTraining) -> float | None:
+    """The rate for a training, to two digits; None without a bracketed minimum.
+
+    The smaller one of two estimates, the calibrated Step Law and DeepSeek LLM's law, because the
+    loss rises faster above the best rate than below.
+    """
+    factor = calibration(curves)
+    if factor is None:
+        return None
+    calibrated = factor * step_law(training.weights, training.tokens)
+    return float(f"{min(calibrated, deepseek(training.flops)):.1e}")
+
+
+def by_law(rates: Rates, training: PlannedTraining) -> str | None:
+    """The rate by the ladder's own law, moved to the training's tokens, with its interval."""
+    law = rates.law
+    if law is None:
+        return None
+    curves = [curve for curve in rates.curves if curve.bracketed]
+    # What the sizes held decides which tokens the law means at the training's weights.
+    power = {"tokens": 0.0, "tokens a parameter": 1.0}.get(law.held)
+    if power is None:
+        return None
+    meant = (
+        np.exp(np.mean([np.log(each.tokens / each.weights**power) for each in curves]))
+        * training.weights**power
+    )
+    moved = float((training.tokens / meant) ** TOKENS_EXPONENT)
+    interval = law.interval(training.weights)
+    ends = (moved * interval[0], moved * interval[1]) if interval else None
+    return f"{moved * law.at(training.weights):.1e}{_between(ends, '.1e')}"
 
 
 def distance(curves: Sequence[Curve], training: PlannedTraining) -> tuple[float, float]:
@@ -158,7 +191,7 @@ def _forecasts(rates: Rates, wanted: Sequence[PlannedTraining]) -> list[str]:
     factor = calibration(rates.curves)
     rows = []
     for each in wanted:
-        law = rates.law
+        rate = recommended(rates.curves, each)
         weights, tokens = distance(rates.curves, each)
         rows.append(
             [
@@ -166,12 +199,11 @@ def _forecasts(rates: Rates, wanted: Sequence[PlannedTraining]) -> list[str]:
                 units.count(each.weights),
                 units.count(each.tokens),
                 f"{each.rate:.1e}",
-                f"{law.at(each.weights):.1e}{_between(law.interval(each.weights), '.1e')}"
-                if law
-                else None,
+                by_law(rates, each),
                 f"{factor * step_law(each.weights, each.tokens):.1e}" if factor else None,
                 f"{step_law(each.weights, each.tokens):.1e}",
                 f"{deepseek(each.flops):.1e}",
+                f"{rate:.1e}" if rate else None,
                 f"{weights:.1f}, {tokens:.1f}",
             ]
         )
@@ -184,18 +216,20 @@ def _forecasts(rates: Rates, wanted: Sequence[PlannedTraining]) -> list[str]:
         "calibrated Step Law",
     ]
     far = "orders of magnitude beyond the ladder (weights, tokens)"
-    words = markdown_table([*head, "Step Law", "DeepSeek LLM", far], rows).splitlines()
+    words = markdown_table(
+        [*head, "Step Law", "DeepSeek LLM", "recommended", far], rows
+    ).splitlines()
     words += ["", "All but the overlays' own rates are estimates."]
+    if rates.law:
+        words.append(
+            f"The ladder's law is moved to other tokens by Step Law's D^{TOKENS_EXPONENT:g}; its "
+            "interval leaves out what that is worth."
+        )
     if factor:
         words.append(
             f"Calibrated is Step Law times {factor:.2f}, the mean ratio of the best rates measured "
-            "here to it."
-        )
-    beyond = [each.name for each in wanted if max(distance(rates.curves, each)) > BELIEVED]
-    if beyond:
-        words.append(
-            f"More than {BELIEVED:g} order of magnitude beyond the runs, and not to be believed "
-            f"without a run there: {', '.join(beyond)}."
+            "here to it. Recommended is the smaller one of it and DeepSeek LLM's, because the loss "
+            "rises faster above the best rate than below."
         )
     return words
 

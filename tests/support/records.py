@@ -14,6 +14,12 @@ from tinymathreason.records.evaluation import (
     Results,
     SampleRecord,
 )
+from tinymathreason.records.examples import (
+    ExampleCounts,
+    ExampleData,
+    ExampleInputs,
+    ExamplesManifest,
+)
 from tinymathreason.records.ladder_point import (
     AnswerCount,
     HeldOut,
@@ -26,6 +32,7 @@ from tinymathreason.records.mixture import (
     Documents,
     Mixture,
     RecipeRecord,
+    RecipeSource,
     Shard,
     SourceRecord,
     WeightedSource,
@@ -47,15 +54,10 @@ from tinymathreason.records.report import (
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.records.tuning import (
     DpoRecord,
-    ExampleCounts,
-    ExampleData,
-    ExampleInputs,
-    ExamplesManifest,
     GrpoRecord,
     LogEntry,
     PreferenceCounts,
     Preferences,
-    RecipeSource,
     SamplingInputs,
     SftRecord,
     TrainerArguments,

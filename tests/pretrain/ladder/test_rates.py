@@ -5,13 +5,16 @@ import pytest
 from pretrain.ladder import rates as module
 from pretrain.ladder.rates import fit, layer_weights
 from pretrain.ladder.transfer import (
+    TOKENS_EXPONENT,
     PlannedTraining,
+    by_law,
     calibration,
     deepseek,
     distance,
     figure,
     lines,
     overlays,
+    recommended,
     step_law,
 )
 
@@ -164,12 +167,33 @@ def test_the_report_says_how_far_the_overlays_are(wanted: list[PlannedTraining])
     found = fit(table())
     text = "\n".join(lines(found, wanted))
     assert f"(N / 600.0 thousand)^{found.law.exponent:.2f}" in text
-    assert "More than 1 order of magnitude beyond the runs" in text
+    assert text.splitlines()[-8].split("|")[-2].split() == ["0.5,", "3.1"]
     assert distance(found.curves, wanted[0])[1] == pytest.approx(np.log10(wanted[0].tokens / 320e3))
     ratios = [curve.best / step_law(curve.weights, curve.tokens) for curve in found.curves]
     assert calibration(found.curves) == pytest.approx(np.prod(ratios) ** (1 / 3))
     assert calibration([]) is None
+    for each in wanted:
+        least = min(
+            calibration(found.curves) * step_law(each.weights, each.tokens), deepseek(each.flops)
+        )
+        assert recommended(found.curves, each) == pytest.approx(least, rel=0.05)
+    assert recommended([], wanted[0]) is None
     assert len(figure(found, wanted).axes) == 2
+
+
+def test_the_law_is_moved_to_other_tokens(wanted: list[PlannedTraining]) -> None:
+    """Sizes with the same tokens, and with the same tokens a parameter, foretell the same."""
+    rows = table(scatter=0.0)
+    ratio = rows.assign(tokens=rows["parameters"] - 2 * 28_672)
+    # By the law of tokens, the best rates of longer runs are higher.
+    ratio["rate"] *= (ratio["tokens"] / 320_000) ** TOKENS_EXPONENT
+    ratio["flops"] *= ratio["tokens"] / 320_000
+    first, second = fit(rows), fit(ratio)
+    assert (first.law.held, second.law.held) == ("tokens", "tokens a parameter")
+    for each in wanted:
+        assert by_law(first, each).split()[0] == by_law(second, each).split()[0]
+    moved = first.law.at(wanted[0].weights) * (wanted[0].tokens / 320_000) ** 0.307
+    assert by_law(first, wanted[0]).split()[0] == f"{moved:.1e}"
 
 
 def test_a_table_without_rates() -> None:
