@@ -12,8 +12,8 @@ from pathlib import Path
 from data_prep.contamination import SHORTEST, QuestionIndex
 from data_prep.text_hashing import HashedText
 from tinymathreason.cli import InputError
+from tinymathreason.records.examples import ExamplesManifest
 from tinymathreason.records.mixture import Mixture
-from tinymathreason.records.tuning import ExamplesManifest
 
 MANIFEST = "manifest.json"
 RECORDS_PER_BATCH = 1000
