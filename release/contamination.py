@@ -89,7 +89,7 @@ def _contamination(
     reports: "Sequence[tuple[SearchedText, set[str]]]",
     searched: set[str],
 ) -> "Contamination":
-    from data_prep.contamination import SHARE, WINDOW
+    from data_prep.contamination import LONG, LONG_SHARE, LONG_WINDOW, SHARE, WINDOW
     from evaluation.interval import estimate
     from tinymathreason import provenance
     from tinymathreason.records.contamination import Contamination
@@ -106,7 +106,8 @@ def _contamination(
     return Contamination(
         results_sha256=provenance.file_hash(folder / "results.json"),
         texts=texts,
-        rule=f"{SHARE:.0%} of a problem's runs of {WINDOW} letters, or the whole of a shorter one",
+        rule=f"{LONG_SHARE:.0%} of a problem's runs of {LONG_WINDOW} letters, or, of one with "
+        f"fewer than {LONG} letters, {SHARE:.0%} of its runs of {WINDOW} letters",
         problems=len(samples),
         too_short=sum(sample.question not in searched for sample in samples),
         found=[sample.id for sample in samples if sample.question in contained],

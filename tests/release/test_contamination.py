@@ -147,7 +147,7 @@ def test_card_and_report_show_it_and_refuse_one_of_another_result(run) -> None:
         ("base", "1", "100% (21% to 100%)"), ("sft", "2", "50% (9% to 91%)"),
     ]  # fmt: skip
     assert rows[1]["searched"] == "pretraining and fine-tuning"
-    assert "70% of a problem's runs of 32 letters" in table.note
+    assert "than 96 letters, 70% of its runs of 32 letters" in table.note
     path = run / "evaluation" / "sft" / "results.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 9.0}))
     with pytest.raises(InputError, match=r"contamination\.json: is of another evaluation; run"):
