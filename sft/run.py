@@ -3,6 +3,7 @@
 python -m sft.run --config sft/configs/NAME.yaml [--learning_rate 1e-5 ...]
 """
 
+import contextlib
 import gc
 import sys
 from collections.abc import Sequence
@@ -87,11 +88,13 @@ class Sft(Algorithm[SftData]):
                 model.model_name_or_path, revision=model.model_revision
             )
         choice = attention.choose(training, model, self._config)
-        if choice.name == attention.VARLEN:
-            attention.register()
         trainer = None
         try:
-            trainer = self._trainer(session, examples, choice)
+            with contextlib.ExitStack() as serving:
+                if choice.name == attention.VARLEN:
+                    serving.enter_context(attention.registered())
+                trainer = self._trainer(session, examples, choice)
+                session.resources.push(serving.pop_all())  # until the run ends
         except (InputError, RuntimeError, ValueError) as error:
             if choice.name != attention.VARLEN:
                 raise
