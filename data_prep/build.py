@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinymathreason import cli, disk
 from tinymathreason.arguments import parse_arguments
@@ -45,7 +45,7 @@ def build(recipe: "Recipe", plan_only: bool = False) -> Mixture | None:
                 f"output_dir: {recipe.output_dir} exists but is not a mixture; remove it"
             )
         manifest = Mixture.load(recipe.output_dir / "manifest.json")
-        if manifest.recipe.model_dump() != recipe.plain():
+        if _decisive(manifest.recipe.model_dump()) != _decisive(recipe.plain()):
             raise InputError(f"{recipe.output_dir} was built by another recipe; {AGAIN}")
         _check_complete(recipe, manifest)
         shutil.rmtree(folder, ignore_errors=True)
@@ -70,6 +70,15 @@ def build(recipe: "Recipe", plan_only: bool = False) -> Mixture | None:
         executors.run(work)
         shutil.rmtree(folder, ignore_errors=True)
     return Mixture.load(recipe.output_dir / "manifest.json")
+
+
+def _decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without its name and licences, which decide no byte of the documents."""
+    sources = {
+        name: {key: value for key, value in source.items() if key != "license"}
+        for name, source in recipe["sources"].items()
+    }
+    return {**recipe, "name": None, "sources": sources}
 
 
 def _check_complete(recipe: "Recipe", manifest: Mixture) -> None:
@@ -127,6 +136,7 @@ def main(argv: Sequence[str]) -> None:
     from data_prep.recipe import Recipe
 
     recipe = load(Recipe, arguments.recipe, arguments.overrides)
+    recipe.name = recipe.name or Path(arguments.recipe).stem
     finished = recipe.output_dir.exists()
     manifest = build(recipe, arguments.plan)
     if manifest is not None:

@@ -51,8 +51,16 @@ class Source:
     """Read at most this many documents; None reads all. A generator needs a number."""
     filters: list[str | dict[str, dict[str, Any]]] = field(default_factory=list)
     """Filters of `data_prep.filters`, in order: a name, or a name with its settings."""
+    license: str | None = None
+    """The documents' licence as the hub names it, such as ``odc-by``; ``various`` if each document
+    has its own. It is recorded and shown in the card, and decides nothing."""
 
     def __post_init__(self) -> None:
+        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.license):
+            raise ValueError(
+                f"license must be a name of the hub, such as odc-by, or various (got "
+                f"{self.license!r})"
+            )
         if not self.weight > 0 or self.weight == math.inf:
             raise ValueError(f"weight must be above 0 (got {self.weight})")
         for entry in self.filters:
@@ -148,6 +156,8 @@ class Recipe:
 
     output_dir: Path
     """Folder to write, relative to the current folder; it appears when the build is complete."""
+    name: str | None = None
+    """What the records and the card call this recipe; None is the name of its file."""
     tokenizer: TokenizerSource
     """The tokenizer to train or to use."""
     sources: dict[str, Source]

@@ -19,10 +19,12 @@ def write(folder: Path, manifest: Mixture, samples: dict[str, Any]) -> None:
     plot(folder, sources)
     parts = [
         f"# Mixture {manifest.recipe.output_dir}",
+        *([f"Recipe: {manifest.recipe.name}"] if manifest.recipe.name else []),
         table(manifest),
         budget(manifest),
         "![tokens](tokens.png)\n\n![rejected](rejected.png)\n\n![lengths](lengths.png)",
         "## Rejected, by reason\n\n" + reasons(sources),
+        "## Duplicates\n\n" + duplicates(sources),
         "## Samples",
     ]
     for name, of_source in samples.items():
@@ -58,7 +60,7 @@ def _quoted(text: str) -> str:
 
 
 def table(manifest: Mixture) -> str:
-    """Documents, bytes and tokens of each source, as a Markdown table."""
+    """Documents, bytes, tokens and the licence of each source, as a Markdown table."""
     weights = {name: source.weight for name, source in manifest.recipe.sources.items()}
     total = sum(weights.values())
     rows = []
@@ -75,10 +77,11 @@ def table(manifest: Mixture) -> str:
                 f"{entry.bytes / entry.tokens:.2f}",
                 f"{weights[name] / total:.1%}",
                 f"{manifest.epochs[name]:.2f}",
+                manifest.recipe.sources[name].license or "not stated",
             ]
         )
     head = ["source", "read", "kept", "rejected", "MB", "tokens", "bytes per token", "weight"]
-    return markdown_table([*head, "passes"], rows)
+    return markdown_table([*head, "passes", "licence"], rows)
 
 
 def budget(manifest: Mixture) -> str:
@@ -108,6 +111,36 @@ def reasons(sources: dict[str, SourceRecord]) -> str:
         counts = [rejected.get(reason, 0) for reason in names]
         rows.append([name, *(f"{count:,} ({count / read:.2%})" for count in counts)])
     return markdown_table(["source", *names], rows) if names else "None."
+
+
+def duplicates(sources: dict[str, SourceRecord]) -> str:
+    """What was removed as duplicates, for each pair of sources, and what is left of each source.
+
+    A document that duplicates several others counts once: for the closest kind of duplicate, and
+    among these for the first document.
+    """
+    removed = {name: entry.duplicates or {} for name, entry in sources.items()}
+    pairs = [
+        [name, of, f"{each.documents:,}", f"{each.tokens:,}"]
+        for name, by_source in removed.items()
+        for of, each in by_source.items()
+    ]
+    if not pairs:
+        return "None."
+    left = []
+    for name, by_source in removed.items():
+        own = by_source[name].tokens if name in by_source else 0
+        others = sum(each.tokens for of, each in by_source.items() if of != name)
+        kept = sources[name].tokens
+        before = kept + own + others
+        shares = [f"{count:,} ({count / before:.2%})" for count in (own, others, kept)]
+        left.append([name, f"{before:,}", *shares])
+    head = ["source", "tokens before", "its own duplicates", "duplicates of other sources", "left"]
+    return (
+        markdown_table(["source", "duplicates of", "documents", "tokens"], pairs)
+        + "\n\n"
+        + markdown_table(head, left)
+    )
 
 
 def _reasons(sources: dict[str, SourceRecord]) -> list[str]:

@@ -38,7 +38,7 @@ KEYS_PER_RANGE = 1 << 25
 """Keys that one task of the duplicates stage sorts in memory, at 34 bytes each."""
 KEYS_PER_DOCUMENT = 34
 """One key for a document's text, one for its id, and one for each band of hashes."""
-LAYOUT = 3
+LAYOUT = 4
 """Version of the working folder's files; a folder of another version is refused."""
 
 
@@ -94,6 +94,8 @@ class Work:
         recipe = self.recipe.plain()
         sources = {name: dict(source) for name, source in recipe["sources"].items()}
         weights = {name: source.pop("weight") for name, source in sources.items()}
+        for source in sources.values():
+            del source["license"]
         early = ("seed", "near_duplicates", "on_bad_input", "priority")
         return {
             "early": {

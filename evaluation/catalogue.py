@@ -33,6 +33,10 @@ class Benchmark:
     """Name of its configuration on the hub, where it is a folder."""
     split: str = "test"
     """The split that is evaluated."""
+    own_shots: bool = False
+    """Whether worked examples are drawn from that split, as in lm-eval, but never the problem."""
+    groups: tuple[str, ...] = ()
+    """Columns by whose values the problems are also counted, where the data has them."""
 
 
 _ARC: Columns = {"question": str, "choices": dict, "answerKey": str}
@@ -42,17 +46,52 @@ _HELLASWAG: Columns = {
 }  # fmt: skip
 _MATH: Columns = {"problem": str, "solution": str, "answer": str}
 _MMLU: Columns = {"question": str, "choices": list, "answer": int}
+_ASDIV: Columns = {"body": str, "question": str, "answer": str}
+_GSM_PLUS: Columns = {"question": str, "solution": str, "answer": str}
+_MAWPS: Columns = {"question": str, "result": str}
+_SVAMP: Columns = {"Body": str, "Question": str, "Answer": str}
 
+# fmt: off
 BENCHMARKS = {
     "arithmetic": Benchmark("tmr_arithmetic", "tmr_arithmetic_plain", "strict", {}),
     "gsm8k": Benchmark("tmr_gsm8k", "gsm8k_cot", "strict", _GSM8K, "main"),
-    "math500": Benchmark("tmr_math500", "minerva_math500", "final", _MATH),
+    "gsm_plus": Benchmark(
+        "tmr_gsm_plus", "gsm_plus", "strict", _GSM_PLUS,
+        own_shots=True, groups=("perturbation_type",),
+    ),
+    "gsm_plus_mini": Benchmark(
+        "tmr_gsm_plus_mini", "gsm_plus_mini", "strict", _GSM_PLUS,
+        split="testmini", own_shots=True, groups=("perturbation_type",),
+    ),
+    "svamp": Benchmark("tmr_svamp", "tmr_svamp_plain", "strict", _SVAMP, groups=("Type",)),
+    "asdiv": Benchmark(
+        "tmr_asdiv", "tmr_asdiv_plain", "strict", _ASDIV, "asdiv", "validation",
+        groups=("solution_type",),
+    ),
+    "asdiv_cot_llama": Benchmark(
+        "asdiv_cot_llama", "asdiv_cot_llama", "strict", _ASDIV, "asdiv", "validation",
+        groups=("solution_type",),
+    ),
+    "mawps": Benchmark("tmr_mawps", "tmr_mawps_plain", "strict", _MAWPS),
+    "math500": Benchmark(
+        "tmr_math500", "minerva_math500", "final", _MATH, groups=("level", "subject")
+    ),
     "arc_easy": Benchmark("arc_easy", "arc_easy", "acc_norm", _ARC, "ARC-Easy"),
     "arc_challenge": Benchmark("arc_challenge", "arc_challenge", "acc_norm", _ARC, "ARC-Challenge"),
     "hellaswag": Benchmark("hellaswag", "hellaswag", "acc_norm", _HELLASWAG, split="validation"),
     "mmlu": Benchmark("mmlu", "mmlu", "acc", _MMLU),
 }
-_UPSTREAM = {"gsm8k_cot": "gsm8k", "minerva_math500": "minerva_math"}
+# fmt: on
+_UPSTREAM = {
+    "asdiv_cot_llama": "asdiv",
+    "gsm8k_cot": "gsm8k",
+    "gsm_plus": "gsm_plus",
+    "gsm_plus_mini": "gsm_plus",
+    "minerva_math500": "minerva_math",
+}
+"""Folders of lm-eval's tasks that are not the first word of their names."""
+_EXAMPLES = ("asdiv_cot_llama", "gsm8k_cot", "minerva_math500", "_plain")
+"""Ends of the names of tasks that have their own worked examples."""
 _FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
 
 
@@ -157,13 +196,16 @@ def _task(
         step = {"function": "custom", "filter_fn": scoring.final_answers}
         changes["filter_list"] = [{"name": "final", "filter": [step]}]
     if data is not None:
-        datasets = splits(data, subset, benchmark.split, benchmark.columns)
+        datasets = splits(data, subset, benchmark.split, benchmark.columns, benchmark.groups)
         changes.update(custom_dataset=lambda **_: datasets)
         for key in ("training_split", "validation_split", "fewshot_split"):
             changes[key] = None
-        changes[f"{benchmark.split}_split"] = benchmark.split
+        name = "validation" if benchmark.split == "validation" else "test"
+        changes[f"{name}_split"] = benchmark.split
         others = [split for split in SPLITS if split in datasets and split != benchmark.split]
-        if others and task not in _UPSTREAM:  # those have their own worked examples
+        if benchmark.own_shots:
+            changes["fewshot_split"] = benchmark.split
+        elif others and not task.endswith(_EXAMPLES):
             changes["fewshot_split"] = others[0]
     with reaching(f"data: {data or task}"):
         # lm-eval merges changes into a task's file only for members of a group.
@@ -178,7 +220,8 @@ def _task(
         given = made.get_config("fewshot_config").samples or made.get_config("fewshot_split")
         if not given:
             raise InputError(f"shots: {data or task} has no other split to take examples from")
-        if wanted > len(made.fewshot_docs()):
-            raise InputError(f"shots: {wanted} requested, {len(made.fewshot_docs())} available")
+        available = len(made.fewshot_docs()) - benchmark.own_shots
+        if wanted > available:
+            raise InputError(f"shots: {wanted} requested, {available} available")
     made.set_fewshot_seed(1234)
     return made

@@ -1,6 +1,10 @@
 """Confidence intervals of an accuracy."""
 
 import math
+import statistics
+from collections.abc import Sequence
+
+from tinymathreason.records.evaluation import MetricEstimate
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
@@ -24,3 +28,9 @@ def wilson(correct: float, n: int) -> tuple[float, float]:
     low = 0.0 if correct == 0 else (centre - spread) / scale
     high = 1.0 if correct == n else (centre + spread) / scale
     return low, high
+
+
+def estimate(shares: Sequence[float]) -> MetricEstimate:
+    """The mean of shares, one for each problem, with Wilson's interval."""
+    low, high = wilson(sum(shares), len(shares))
+    return MetricEstimate(value=statistics.fmean(shares), low=low, high=high, n=len(shares))

@@ -16,24 +16,28 @@ Columns = Mapping[str, type]
 """The columns that a row must have, with their types."""
 
 
-def splits(data: str, subset: str, wanted: str, columns: Columns) -> dict[str, Any]:
+def splits(
+    data: str, subset: str, wanted: str, columns: Columns, groups: Sequence[str] = ()
+) -> dict[str, Any]:
     """Datasets by split: of files (a path or a pattern) of one split, or of a folder.
 
     Files are read as the ``wanted`` split. A folder is laid out as on the hub:
-    ``SUBSET/test-*.parquet``, ``data/test-*.parquet`` or ``test.jsonl``. Raises `InputError` naming
+    ``SUBSET/test-*.parquet``, ``data/test-*.parquet``, ``data/test-*.jsonl`` or ``test.jsonl``. The
+    columns of ``groups`` are kept, as text, where every row has them. Raises `InputError` naming
     the file and the row that is wrong.
     """
     if not Path(data).is_dir():
         files = list_files("data", data)
         warn_empty("data", files)
-        return {wanted: _read([file.path for file in files], columns)}
+        return {wanted: _read([file.path for file in files], columns, groups)}
     datasets = {}
-    for split in SPLITS:
+    for split in dict.fromkeys((*SPLITS, wanted)):
         for folder in (Path(data, subset), Path(data, subset, "data"), Path(data)):
-            paths = sorted([*folder.glob(f"{split}-*.parquet"), *folder.glob(f"{split}.jsonl")])
+            forms = (f"{split}-*.parquet", f"{split}-*.jsonl", f"{split}.jsonl")
+            paths = sorted(path for form in forms for path in folder.glob(form))
             if paths:
                 _check_whole(paths)
-                datasets[split] = _read([str(path) for path in paths], columns)
+                datasets[split] = _read([str(path) for path in paths], columns, groups)
                 break
     if wanted not in datasets:
         raise InputError(f"data: {data}: no {wanted}-*.parquet or .jsonl in it")
@@ -53,11 +57,11 @@ def _check_whole(paths: Sequence[Path]) -> None:
         raise InputError(f"data: {paths[0].parent}: {len(paths)} of {max(counts)} files available")
 
 
-def _read(files: Sequence[str], columns: Columns) -> Any:
+def _read(files: Sequence[str], columns: Columns, groups: Sequence[str]) -> Any:
     """The columns of every row of some files as one dataset."""
     from datasets import Dataset
 
-    rows = []
+    rows, parts = [], []
     for file in files:
         kind = "parquet" if file.endswith(".parquet") else "jsonl"
         for record in records(file, kind):
@@ -66,8 +70,12 @@ def _read(files: Sequence[str], columns: Columns) -> Any:
             if fault:
                 raise Row(file, record.number, why=fault, line=record.line).error
             rows.append({name: value[name] for name in columns})
+            parts.append({name: str(value[name]) for name in groups if value.get(name) is not None})
     if not rows:
         raise InputError(f"{files[0]}: no problem in it")
+    known = [name for name in groups if all(name in part for part in parts)]
+    for row, part in zip(rows, parts, strict=True):
+        row.update({name: part[name] for name in known})
     try:
         return Dataset.from_list(rows)
     except (ValueError, TypeError, OverflowError) as error:  # what Arrow raises for odd values

@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evaluation import catalogue, decoding, memory, model
+from evaluation import catalogue, decoding, groups, memory, model
+from evaluation.catalogue import Benchmark
 from evaluation.config import EvalConfig
-from evaluation.interval import wilson
+from evaluation.interval import estimate
 from evaluation.pass_at_k import majority, pass_at_k
 from evaluation.responses import Journal, check_lengths, respond
 from evaluation.scoring import checker
@@ -56,7 +57,7 @@ def evaluate(
         )
     requests = [request for task in tasks for request in task.instances]
     responses, too_long, size = _respond(lm, requests, tasks[0], config, journal, identity)
-    samples = _samples(tasks, requests, responses, benchmark.metric)
+    samples = _samples(tasks, requests, responses, benchmark)
     metrics = _metrics(samples)
     documents = [request.doc for request in requests]
     template = lm.tokenizer.chat_template if form == "chat" else None
@@ -67,6 +68,7 @@ def evaluate(
         **dict(metrics[benchmark.metric]),
         "interval": "Wilson",
         "metrics": metrics,
+        "groups": groups.estimates(samples, benchmark.metric),
         "form": form,
         "shots": tasks[0].get_config("num_fewshot"),
         "prompt_version": f"{name} {tasks[0].VERSION}, lm-eval {version('lm-eval')}",
@@ -162,7 +164,10 @@ def _batch_size(lm: Any, config: EvalConfig, room: int) -> Callable[[int], int]:
 
 
 def _samples(
-    tasks: Sequence[Any], requests: Sequence[Any], responses: Sequence[Sequence[Any]], primary: str
+    tasks: Sequence[Any],
+    requests: Sequence[Any],
+    responses: Sequence[Sequence[Any]],
+    benchmark: Benchmark,
 ) -> list[SampleRecord]:
     """The prompt and the answers of each problem, with the verdict on every answer."""
     answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
@@ -176,13 +181,16 @@ def _samples(
             for request in task.instances:
                 request.resps, request.filtered_resps = [answers[id(request)][number]], {}
             task.apply_filters()
-            rounds.append([_verdict(task, problem, primary) for problem in by_problem.values()])
+            rounds.append(
+                [_verdict(task, problem, benchmark.metric) for problem in by_problem.values()]
+            )
         for verdicts in zip(*rounds, strict=True):
             first = verdicts[0]
             samples.append(
                 SampleRecord(
                     id=len(samples),
                     subtask=task.task_name,
+                    groups=groups.of(first["document"], benchmark.groups),
                     question=first["question"],
                     prompt=first["prompt"],
                     expected=first["expected"],
@@ -214,7 +222,8 @@ def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]
                 answer = None if given[0] in (None, "[invalid]") else str(given[0])
     target = task.doc_to_target(document)
     if len(requests) == 1:
-        completion, expected = str(requests[0].resps[0]), str(target)
+        # Of a worked solution, its last line.
+        completion, expected = str(requests[0].resps[0]), str(target).split("#### ")[-1]
     else:
         choices = task.doc_to_choice(document)
         scores = [request.resps[0][0] for request in requests]
@@ -223,6 +232,7 @@ def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]
         completion = answer = choices[scores.index(max(scores))]
         expected = choices[target] if isinstance(target, int) else str(target)
     return {
+        "document": document,
         "question": _question(document),
         "prompt": requests[0].args[0],
         "completion": completion,
@@ -235,6 +245,8 @@ def _verdict(task: Any, requests: Sequence[Any], primary: str) -> dict[str, Any]
 
 def _question(document: dict[str, Any]) -> str:
     """A problem's own text, without shots or template."""
+    if "body" in document and not str(document["question"]).startswith(str(document["body"])):
+        return f"{document['body']} {document['question']}"
     return next(str(document[k]) for k in ("question", "problem", "query") if k in document)
 
 
@@ -245,14 +257,14 @@ def _metrics(samples: Sequence[SampleRecord]) -> dict[str, MetricEstimate]:
     answers is right; majority is the share of problems whose most frequent answer is right.
     """
     metrics = {
-        name: _estimate([sample.metrics[name] for sample in samples]) for name in samples[0].metrics
+        name: estimate([sample.metrics[name] for sample in samples]) for name in samples[0].metrics
     }
     count = len(samples[0].completions)
     if count > 1:
         right = [sum(sample.all_correct) for sample in samples]
         for k in sorted({*(2**power for power in range(count.bit_length())), count}):
-            metrics[f"pass@{k}"] = _estimate([pass_at_k(count, c, k) for c in right])
-        metrics[f"majority@{count}"] = _estimate([_majority(sample) for sample in samples])
+            metrics[f"pass@{k}"] = estimate([pass_at_k(count, c, k) for c in right])
+        metrics[f"majority@{count}"] = estimate([_majority(sample) for sample in samples])
     return metrics
 
 
@@ -260,9 +272,3 @@ def _majority(sample: SampleRecord) -> float:
     """Whether the most frequent of a problem's answers is right."""
     chosen = majority(sample.all_answers, checker().correct)
     return float(chosen is not None and sample.all_correct[chosen])
-
-
-def _estimate(shares: Sequence[float]) -> MetricEstimate:
-    """The mean of shares, one for each problem, with Wilson's interval."""
-    low, high = wilson(sum(shares), len(shares))
-    return MetricEstimate(value=statistics.fmean(shares), low=low, high=high, n=len(shares))

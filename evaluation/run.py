@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluation import groups
 from evaluation.config import EvalConfig
 from evaluation.decoding import NEUTRAL, note
 from tinymathreason import cli
@@ -93,7 +94,9 @@ def summary(results: Results) -> str:
     lines.append(f"SHA-256 of its configuration and weights: {results.model_sha256}")
     if results.cut_prompts:
         lines.append(f"{results.cut_prompts} prompts were truncated to the model's context")
-    return "\n".join([f"{results.task} ({results.form} form)", *(f"  {x}" for x in lines)])
+    for table in groups.tables(results.groups):
+        lines += ["", *table.splitlines()]
+    return "\n".join([f"{results.task} ({results.form} form)", *(f"  {x}".rstrip() for x in lines)])
 
 
 def _positive(text: str) -> int:
@@ -110,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--task",
         required=True,
-        help="arithmetic, gsm8k, math500, arc_easy, arc_challenge, hellaswag or mmlu",
+        help="arithmetic, gsm8k, gsm_plus, gsm_plus_mini, svamp, asdiv, asdiv_cot_llama, mawps, "
+        "math500, arc_easy, arc_challenge, hellaswag or mmlu",
     )
     parser.add_argument("--data", help="file, or folder as on the hub; default: the hub")
     parser.add_argument(

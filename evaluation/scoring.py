@@ -5,6 +5,7 @@ lm-eval passes all responses of each problem to a filter, whose result is the pr
 
 import atexit
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from evaluation.answers import Checker, final, flexible, strict
 from evaluation.problems import ARITHMETIC_PROBLEMS, held_out_arithmetic
 from tinymathreason.answers import read_final
 from tinymathreason.arithmetic import plain_problem
+
+_CLAIM = re.compile(r"The answer is (-?[0-9.,]*[0-9])")
+"""What lm-eval's ``gsm8k_cot`` reads, without the full stop."""
 
 
 def arithmetic(problems: int = ARITHMETIC_PROBLEMS, **_: Any) -> dict[str, Any]:
@@ -37,6 +41,11 @@ def strict_answers(responses: Sequence[Sequence[str]], documents: Any) -> list[s
 def flexible_answers(responses: Sequence[Sequence[str]], documents: Any) -> list[str | None]:
     """The last number of each first response."""
     return _first(flexible, responses)
+
+
+def claimed_answers(responses: Sequence[Sequence[str]], documents: Any) -> list[str | None]:
+    """The number after the first "The answer is" of each first response."""
+    return _first(lambda text: match[1] if (match := _CLAIM.search(text)) else None, responses)
 
 
 def final_answers(responses: Sequence[Sequence[str]], documents: Any) -> list[str | None]:

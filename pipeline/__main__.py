@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import process, runner
+from pipeline import runner
 from pipeline.config import Pipeline
-from tinymathreason import cli
+from tinymathreason import cli, process
 from tinymathreason.config import load
 
 

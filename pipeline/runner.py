@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config import Pipeline
-from pipeline.process import call, environment, last_line
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
 from tinymathreason.config import read_yaml
+from tinymathreason.process import call, environment, last_line
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.writes import check_room, writing
 
@@ -97,18 +97,18 @@ def _stage(name: str, words: list[str], records: Path, run: Path) -> bool:
     )
     record.write(record_path)
     print(f"\n{name}: {shlex.join(words)}\n  log: {log_path}", flush=True)
-    status, peak = call(words, log_path)
+    ended = call(words, log_path)
     attempts = [*before, Attempt(started=started, ended=time.time())]
     record = record.model_copy(
         update={
-            "finished": status == 0,
+            "finished": ended.status == 0,
             "attempts": attempts,
             "seconds": _seconds(attempts),
-            "peak_bytes": max(peak, peak_before),
+            "peak_bytes": max(ended.peak_bytes, peak_before),
         }
     )
     record.write(record_path)
-    if status != 0:
+    if ended.status != 0:
         with writing(log_path), log_path.open("ab") as log:
             log.write(b"\n")  # fails when the log is full, which the stage itself could not say
         raise InputError(f"stage {name} failed: {last_line(log_path)} (log: {log_path})")

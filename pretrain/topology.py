@@ -36,8 +36,11 @@ class Chip:
     chips_per_host: int
     """Chips per host of a slice with several hosts."""
 
-    price: float
-    """US dollars per chip and hour, on demand: the list price of `PRICES_OF`."""
+    price: float | None
+    """US dollars per chip and hour, on demand: the list price of `PRICES_OF`; None if unknown."""
+
+    devices: int = 1
+    """Devices of a chip that a program sees. Each has an equal share of the figures above."""
 
 
 PRICES_OF = "2025-06"
@@ -59,8 +62,13 @@ CHIPS = {
             interconnect=600e9, chips_per_host=4, price=4.20,
         ),
         Chip(
-            name="v6e", peak_flops=918e12, clock=1.75e9, hbm=31.25 * GIB, hbm_bandwidth=1640e9,
-            interconnect=448e9, chips_per_host=4, price=2.70,
+            name="v6e", peak_flops=918e12, clock=1.75e9, hbm=31.25 * GIB, hbm_bandwidth=1638e9,
+            interconnect=400e9, chips_per_host=4, price=2.70,
+        ),
+        # https://docs.cloud.google.com/tpu/docs/tpu7x
+        Chip(
+            name="tpu7x", peak_flops=2307e12, clock=2.2e9, hbm=2 * 94.74 * GIB,
+            hbm_bandwidth=7380e9, interconnect=600e9, chips_per_host=4, price=None, devices=2,
         ),
     )
 }  # fmt: skip
@@ -97,7 +105,7 @@ class Topology:
         return ["hardware=cpu" if self.platform == "cpu" else "hardware=gpu"]
 
 
-OFFERED = ("v4-32", "v4-64", "v5e-16", "v5p-16", "v6e-16", "gpu", "cpu")
+OFFERED = ("v4-32", "v4-64", "v5e-16", "v5p-16", "v6e-16", "tpu7x-8", "gpu", "cpu")
 """The topologies of this project's overlays; every other slice that MaxText knows works too."""
 
 
@@ -131,12 +139,13 @@ def find(name: str) -> Topology:
     card, count = _card(name)
     if card:
         return Topology(name=name, platform="cuda", chip=None, chips=count, card=card)
-    match = re.fullmatch(r"(v\d\w?)-(\d+)", name)
+    match = re.fullmatch(r"(v\d\w?|tpu7x)-(\d+)", name)
     if match is None or match.group(1) not in CHIPS:
         raise InputError(f"topology {name!r} is not known; {nearest(name, [*OFFERED, *CARDS])}")
     generation, number = match.group(1), int(match.group(2))
-    # Names of v4 and v5p count cores; a chip has two, which a program sees as one device.
-    chips = number // 2 if generation in ("v4", "v5p") else number
+    # Names of v4, v5p and tpu7x count cores; a chip has two. On v4 and v5p a program sees both as
+    # one device.
+    chips = number // 2 if generation in ("v4", "v5p", "tpu7x") else number
     return Topology(name=name, platform="tpu", chip=CHIPS[generation], chips=chips)
 
 

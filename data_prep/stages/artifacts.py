@@ -70,6 +70,15 @@ class RecordFile(TypedDict):
     """Hash of the file."""
 
 
+class Removed(TypedDict):
+    """Documents that were removed as duplicates."""
+
+    documents: int
+    """How many."""
+    tokens: int
+    """Their tokens, end tokens included."""
+
+
 class RecordCounts(TypedDict):
     """What the records stage wrote in one task."""
 
@@ -81,6 +90,8 @@ class RecordCounts(TypedDict):
     """Documents by the power of two below their number of tokens."""
     rejected: dict[str, int]
     """All rejected documents of the task by reason, those of earlier stages included."""
+    duplicates: dict[str, Removed]
+    """The removed duplicates, by the source of the document that stays."""
     samples: list[str]
     """The beginnings of a few documents."""
 

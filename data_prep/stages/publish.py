@@ -132,11 +132,21 @@ def _source(work: Work, name: str, folder: Path) -> tuple[SourceRecord, dict[str
         documents=documents,
         bytes=sum(counts["bytes"] for counts in record_counts),
         tokens=sum(shard.tokens for shard in shards),
+        duplicates=_duplicates(record_counts),
         lengths={str(power): count for power, count in sorted(lengths.items())},
         shards=shards,
     )
     kept_samples = [text for counts in record_counts for text in counts["samples"]][:SAMPLES]
     return entry, {"kept": kept_samples, "rejected": rejected_samples}
+
+
+def _duplicates(counts: list[RecordCounts]) -> dict[str, records.Duplicates]:
+    """What the tasks of a source removed as duplicates, by the source of those that stay."""
+    removed: dict[str, Counter[str]] = {}
+    for task in counts:
+        for source, each in task["duplicates"].items():
+            removed.setdefault(source, Counter()).update(each)
+    return {source: records.Duplicates(**total) for source, total in sorted(removed.items())}
 
 
 def _link(path: Path, final: Path) -> None:

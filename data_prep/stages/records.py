@@ -83,6 +83,7 @@ class WriteRecords(Step):
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
         duplicates: list[RejectedDocument] = []
+        removed: dict[str, Counter[str]] = {}
         samples: list[str] = []
         size = 0
         stored_size = work.path(artifacts.DOCUMENTS, rank).stat().st_size
@@ -94,14 +95,20 @@ class WriteRecords(Step):
                 writers = {"train": writer(train), "eval": writer(held_out)}
                 row = 0
                 for columns, share in _row_groups(work, rank, stored_size):
-                    texts = []
+                    texts, copies = [], []
                     for text, number in zip(columns["text"], columns["number"], strict=True):
                         if row in decisions:
                             line = self._duplicate(*decisions[row], number, ids[row], text)
                             duplicates.append(line)
+                            copies.append((line["duplicate_of_source"], text))
                         else:
                             texts.append(text)
                         row += 1
+                    for (of, _), tokens in zip(
+                        copies, encoder([text for _, text in copies]), strict=True
+                    ):
+                        length = len(chosen["begin"]) + len(tokens) + 1
+                        removed.setdefault(of, Counter()).update(documents=1, tokens=length)
                     for text, tokens in zip(texts, encoder(texts), strict=True):
                         is_eval = is_held_out(text, recipe.eval_fraction, recipe.seed)
                         split = "eval" if is_eval else "train"
@@ -122,6 +129,10 @@ class WriteRecords(Step):
                 "bytes": size,
                 "lengths": {str(power): count for power, count in sorted(lengths.items())},
                 "rejected": self._write_rejected(rank, duplicates),
+                "duplicates": {
+                    of: {"documents": count["documents"], "tokens": count["tokens"]}
+                    for of, count in sorted(removed.items())
+                },
                 "samples": samples,
             }
             write_json(work.path(artifacts.RECORD_COUNTS, rank), record_counts)

@@ -49,7 +49,7 @@ def proxies(
                 f"sources.{name}: the weight {share:.3f} is above its limit of {limit:.3f}"
             )
     most = np.maximum(center, np.floor(most * STEP) / STEP)
-    chosen = [_whole(weights) for weights in _spread(center, most, count, seed)]
+    chosen = [whole(weights) for weights in _spread(center, most, count, seed)]
     if len({tuple(parts) for parts in chosen}) < count:
         raise InputError(f"the limits leave no room for {count} different mixtures")
     return [
@@ -65,7 +65,7 @@ def _spread(center: Vector, most: Vector, count: int, seed: int) -> list[Vector]
     mean = (center - least) / room
     points = np.array(
         [
-            _limited(least + room * generator.dirichlet(strength * mean), most)
+            limited(least + room * generator.dirichlet(strength * mean), most)
             for strength in np.geomspace(1, 8, CANDIDATES) * len(center)
         ]
     )
@@ -77,7 +77,7 @@ def _spread(center: Vector, most: Vector, count: int, seed: int) -> list[Vector]
     return chosen
 
 
-def _limited(weights: Vector, most: Vector) -> Vector:
+def limited(weights: Vector, most: Vector) -> Vector:
     """Weights of which none is above its limit; the others take what is left in proportion."""
     for _ in weights:
         free = weights < most
@@ -88,7 +88,7 @@ def _limited(weights: Vector, most: Vector) -> Vector:
     return weights
 
 
-def _whole(weights: Vector) -> NDArray[np.int64]:
+def whole(weights: Vector) -> NDArray[np.int64]:
     """The weights in parts of `STEP`, which sum to it: the largest remainders are rounded up."""
     exact = np.round(weights * STEP, 6)
     parts = np.floor(exact).astype(np.int64)

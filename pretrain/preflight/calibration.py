@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pretrain import topology
 from pretrain.preflight import gpu_calibration, roofline
@@ -30,18 +31,23 @@ CONSTANTS = {
     "v5e": Constants(slowdown=0.831, overlap=True),
     "v5p": Constants(slowdown=0.8, overlap=True),
     "v6e": Constants(overlap=True),
+    "tpu7x": Constants(overlap=True),
 }
 """The roofline's constants by chip generation, as this command fits them.
 
-``overlap`` is the value that predicts the generation's second run better. v6e has no published run;
-its estimates use XLA's cycles without a correction.
+``overlap`` is the value that predicts the generation's second run better. v6e and tpu7x are not
+fitted yet; their estimates use XLA's cycles without a correction.
 """
 
 ERROR = {"v4": 0.020, "v5e": 0.212, "v5p": 0.068}
-"""The larger relative error of the estimated time on the two runs of a generation."""
+"""Relative error of the estimated time by chip generation: on a run that decided nothing where
+there is one, else the larger one of the two runs."""
+
+CHECKED: tuple[str, ...] = ()
+"""The generations with a published run that decided nothing."""
 
 COLUMNS = (
-    "run", "weights", "measured, TFLOP/s a chip", "overlap", "fitted slowdown",
+    "run", "used to", "weights", "measured, TFLOP/s a chip", "overlap", "fitted slowdown",
     "raw estimate, TFLOP/s", "fitted estimate", "error of the time",
 )  # fmt: skip
 
@@ -49,7 +55,12 @@ COLUMNS = (
 def expected_error(chip: str) -> str:
     """The expected error of an estimate for a chip generation, in words."""
     if chip not in ERROR:
-        return "unknown: no measurement of this generation is published"
+        return "unknown: no measurement of this generation is compared yet"
+    if chip in CHECKED:
+        return (
+            f"{ERROR[chip]:.0%}: the error on a published run of a larger model, by which no "
+            "constant was chosen"
+        )
     return (
         f"{ERROR[chip]:.0%} or more: the error on the two published runs of larger models on which "
         "the constants were chosen"
@@ -62,12 +73,15 @@ class PublishedRun:
 
     name: str
     source: str
-    """Files of the installed MaxText that hold the settings and the measurement."""
+    """Files that hold the settings and the measurement."""
     topology: str
     tflops: float
     """Measured TFLOP/s per chip, as counted in the publication."""
-    fit: bool = False
-    """Whether the generation's constant is fitted to this run; the other runs check the fit."""
+    causal: bool = False
+    """Whether that count leaves out the half of attention that the causal mask hides."""
+    use: Literal["fit", "choose", "check"]
+    """The slowdown is fitted to the run; or the run chooses the overlap; or it decides nothing, and
+    its error is the one to expect."""
     overrides: list[str]
     """The settings, as key=value arguments on top of base.yml."""
 
@@ -82,11 +96,12 @@ class Published:
 def measured_seconds(run: PublishedRun, step: CompiledStep) -> float:
     """The step time behind a published TFLOP/s.
 
-    The publication counts the attention operations without the causal mask, so twice ours.
+    Publications before 2025 count attention without the causal mask, so twice ours.
     """
     model = step.model
-    flops = model.matmul_flops_per_token + 2 * model.attention_flops_per_token
-    return step.tokens / step.devices * flops / (run.tflops * 1e12)
+    masked = 1 if run.causal else 2
+    flops = model.matmul_flops_per_token + masked * model.attention_flops_per_token
+    return step.tokens / step.devices * flops / (run.tflops * 1e12 / _chip(run).devices)
 
 
 def fitted(run: PublishedRun, step: CompiledStep, overlap: bool) -> Constants:
@@ -143,7 +158,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _rows(runs: list[tuple[PublishedRun, CompiledStep]], overlap: bool) -> list[list[str]]:
     """The table's rows for the runs of one generation."""
-    fit = next(fitted(run, step, overlap) for run, step in runs if run.fit)
+    fit = next(fitted(run, step, overlap) for run, step in runs if run.use == "fit")
     rows = []
     for run, step in runs:
         raw = 1 + error(run, step, Constants(overlap=overlap))
@@ -151,6 +166,7 @@ def _rows(runs: list[tuple[PublishedRun, CompiledStep]], overlap: bool) -> list[
         rows.append(
             [
                 run.name,
+                run.use,
                 f"{step.model.parameters / 1e9:.1f}B",
                 f"{run.tflops:.0f}",
                 "hidden" if overlap else "exposed",

@@ -7,6 +7,9 @@ from pretrain.preflight.hlo import Instruction, Program
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 
+_CALLING = ("fusion", "async-start", "custom-call-start")
+"""Opcodes whose computation may contain a collective; the last runs it on the SparseCores."""
+
 
 def sent(program: Program, instruction: Instruction, devices: int) -> float | None:
     """Bytes that one chip of a ring sends for an instruction or for the contents of its fusion.
@@ -33,7 +36,7 @@ def _sizes(program: Program, instruction: Instruction, devices: int) -> list[flo
     kind = instruction.opcode.removesuffix("-start").removesuffix("-done")
     if kind in KINDS:
         return [_bytes(kind, instruction, devices)]
-    if instruction.opcode not in ("fusion", "async-start") or not instruction.called:
+    if instruction.opcode not in _CALLING or not instruction.called:
         return []
     sizes = []
     for inner in program.computations[instruction.called].instructions.values():

@@ -11,6 +11,7 @@ from pretrain.preflight.hlo import Array, Computation, Instruction, Program, arr
 _NO_TRAFFIC = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id",
     "iota", "while", "copy-done", "slice-done", "async-done", "async-update",
+    "custom-call-start", "custom-call-update", "custom-call-done",
 }  # fmt: skip
 
 

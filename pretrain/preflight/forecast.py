@@ -33,7 +33,7 @@ class Forecast:
     parameters: int
     tokens_per_step: int
     hbm: float
-    hbm_of_chip: float | None
+    hbm_of_device: float | None
     host: float
     matmul_flops: float
     matmul_flops_analytic: float
@@ -92,7 +92,7 @@ class Forecast:
         """Whether the step leaves `spare` bytes of a chip; true where the chip is not known."""
         if self.out_of_memory:
             return False
-        return self.hbm_of_chip is None or self.hbm <= self.hbm_of_chip - self.spare
+        return self.hbm_of_device is None or self.hbm <= self.hbm_of_device - self.spare
 
     def numbers(self) -> dict[str, Any]:
         """Fields and properties for JSON; unknown ones are null."""
@@ -118,7 +118,7 @@ def forecast(
     mfu = None
     if chip and not step.out_of_memory:
         estimate = roofline.estimate(step.costs, chip, CONSTANTS[chip.name])
-        per_chip = step.tokens / step.devices * step.model.flops_per_token
+        per_chip = step.tokens / topology.chips * step.model.flops_per_token
         mfu = per_chip / estimate.seconds / chip.peak_flops
     executed = step.costs.matmul_flops
     per_token = step.model.matmul_flops_per_token
@@ -131,7 +131,7 @@ def forecast(
         parameters=step.model.parameters,
         tokens_per_step=step.tokens,
         hbm=step.hbm,
-        hbm_of_chip=chip.hbm if chip else None,
+        hbm_of_device=chip.hbm / chip.devices if chip else None,
         host=step.host,
         matmul_flops=executed,
         matmul_flops_analytic=per_token * step.tokens / step.devices,

@@ -50,7 +50,7 @@ def forecast(
         parameters=model.parameters,
         tokens_per_step=step.tokens,
         hbm=step.memory.peak,
-        hbm_of_chip=card.memory,
+        hbm_of_device=card.memory,
         host=0.0,
         matmul_flops=step.matmul_flops,
         matmul_flops_analytic=step.tokens / target.chips * model.matmul_flops_per_token,

@@ -21,6 +21,7 @@ BYTES = {
 _ARRAY = re.compile(r"([a-z][a-z0-9]*)\[([0-9,]*)\](?:\{([^}]*)\})?")
 _SPACE = re.compile(r"S\((\d+)\)")
 _CALLS = re.compile(r"(?:calls|body|to_apply|called_computations=\{?)=?%([\w.\-]+)")
+_END = re.compile(r'\}(?:, execution_thread="\w+")?')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
@@ -199,7 +200,7 @@ def parse(text: str) -> Program:
             computations[current.name] = current
             if header.group(1):
                 entry = current.name
-        elif line == "}":
+        elif _END.fullmatch(line):
             finish()
             current = None
         elif re.match(r"\s+(ROOT )?%[\w.\-]+ = ", line):

@@ -58,12 +58,13 @@ class StepTime:
 
 
 def estimate(costs: Costs, chip: Chip, constants: Constants) -> StepTime:
-    """The estimated time of a step whose program has ``costs`` on every chip."""
+    """The estimated time of a step whose program has ``costs`` on every device."""
+    peak = chip.peak_flops / chip.devices
     products = costs.matmul_cycles / chip.clock * constants.slowdown
     others = (costs.cycles - costs.matmul_cycles) / chip.clock * constants.slowdown
-    fusions = max(products, costs.matmul_flops / chip.peak_flops) + others
-    attention = costs.attention_flops / (chip.peak_flops * constants.attention_efficiency)
-    bandwidth = chip.interconnect * constants.collective_share
+    fusions = max(products, costs.matmul_flops / peak) + others
+    attention = costs.attention_flops / (peak * constants.attention_efficiency)
+    bandwidth = chip.interconnect / chip.devices * constants.collective_share
     asynchronous = costs.overlapped_bytes / bandwidth
     if constants.overlap:
         asynchronous = max(0.0, asynchronous - fusions - attention)
@@ -71,6 +72,6 @@ def estimate(costs: Costs, chip: Chip, constants: Constants) -> StepTime:
         fusions=fusions,
         attention=attention,
         collectives=costs.collective_bytes / bandwidth + asynchronous,
-        arithmetic_bound=(costs.matmul_flops + costs.attention_flops) / chip.peak_flops,
-        memory_bound=costs.hbm_bytes / chip.hbm_bandwidth,
+        arithmetic_bound=(costs.matmul_flops + costs.attention_flops) / peak,
+        memory_bound=costs.hbm_bytes / (chip.hbm_bandwidth / chip.devices),
     )

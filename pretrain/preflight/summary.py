@@ -36,7 +36,7 @@ def table(forecast: Forecast, topology: Topology) -> str:
 
 
 def _counts(forecast: Forecast) -> list[tuple[str, str]]:
-    of_chip = f" of {forecast.hbm_of_chip / GIB:.2f}" if forecast.hbm_of_chip else ""
+    of_chip = f" of {forecast.hbm_of_device / GIB:.2f}" if forecast.hbm_of_device else ""
     ratio = forecast.matmul_flops * (1 - forecast.rematerialised) / forecast.matmul_flops_analytic
     return [
         ("peak memory of a device", f"{forecast.hbm / GIB:.1f}{of_chip} GiB"),
@@ -56,7 +56,7 @@ def _counts(forecast: Forecast) -> list[tuple[str, str]]:
 
 
 def _card_counts(forecast: Forecast) -> list[tuple[str, str]]:
-    of_card = f"{(forecast.hbm_of_chip or 0) / 1e9:.1f}"
+    of_card = f"{(forecast.hbm_of_device or 0) / 1e9:.1f}"
     return [
         ("estimated peak memory of a card", f"{forecast.hbm / 1e9:.1f} of {of_card} GB"),
         (
@@ -113,9 +113,9 @@ def verdict(forecast: Forecast, config: dict[str, Any]) -> str:
             f"does not fit {name}: {needed(forecast.out_of_memory)}; the largest arrays, over all "
             f"devices: {arrays}; {advice(config)}"
         )
-    if forecast.hbm_of_chip is None:
+    if forecast.hbm_of_device is None:
         return f"compiles for {name}; no estimates, because the figures of its chip are not known"
-    spare = (forecast.hbm_of_chip - forecast.hbm) / GIB
+    spare = (forecast.hbm_of_device - forecast.hbm) / GIB
     if not forecast.fits:
         return (
             f"too tight for {name}: {spare:.1f} GiB to spare, {forecast.spare / GIB:.0f} required; "

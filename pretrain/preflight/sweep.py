@@ -73,7 +73,7 @@ def _cells(forecast: Forecast) -> list[str]:
     if step is None:
         return ["does not fit", *[""] * (len(COLUMNS) - 2)]
     return [
-        f"{((forecast.hbm_of_chip or 0) - forecast.hbm) / GIB:.1f}",
+        f"{((forecast.hbm_of_device or 0) - forecast.hbm) / GIB:.1f}",
         f"{forecast.rematerialised:.1%}",
         *(f"{part:.3f}" for part in (step.seconds, step.fusions, step.attention, step.collectives)),
         f"{forecast.tokens_per_second:,.0f}",

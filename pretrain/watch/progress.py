@@ -19,6 +19,7 @@ PEAKS = {
     "TPU v5": CHIPS["v5p"].peak_flops,
     "TPU v5p": CHIPS["v5p"].peak_flops,
     "TPU v6 lite": CHIPS["v6e"].peak_flops,
+    "TPU7x": CHIPS["tpu7x"].peak_flops / CHIPS["tpu7x"].devices,
     "NVIDIA A100-SXM4-80GB": 312e12,
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -258,6 +259,7 @@ def test_a_whole_build_reports_what_it_rejected(tmp_path) -> None:
                 [{"id": f"own {k}", "text": f"Text number {k} of its own."} for k in range(30)],
                 [{"id": f"same {k}", "text": text} for k, text in enumerate(base[10:20])],
                 [{"id": f"near {k}", "text": text} for k, text in enumerate(near)],
+                [{"id": "own again", "text": "Text number 3 of its own."}],
                 [{"id": "asked", "text": f"Say: {question} Well?"}],
             ],
         },
@@ -270,15 +272,15 @@ def test_a_whole_build_reports_what_it_rejected(tmp_path) -> None:
     assert documents == {
         "first": {"read": 30, "kept": 30, "rejected": {}},
         "second": {
-            "read": 51,
+            "read": 52,
             "kept": 30,
-            "rejected": {"contaminated": 1, "exact_duplicate": 10, "near_duplicate": 10},
+            "rejected": {"contaminated": 1, "exact_duplicate": 11, "near_duplicate": 10},
         },
     }
     stored = (tmp_path / "mixture" / "rejected" / "second.jsonl.zst").read_bytes()
     lines = zstandard.ZstdDecompressor().stream_reader(stored).read().decode().splitlines()
     found = {line["id"]: line for line in map(json.loads, lines)}
-    assert len(found) == 21
+    assert len(found) == 22
     assert found["asked"]["question"] == question
     for k in range(10):
         assert (found[f"same {k}"]["duplicate_of"], found[f"near {k}"]["duplicate_of"]) == (
@@ -286,3 +288,29 @@ def test_a_whole_build_reports_what_it_rejected(tmp_path) -> None:
             f"base {k}",
         )
         assert found[f"near {k}"]["duplicate_of_source"] == "first"
+
+    tokenizer = tokenizers.Tokenizer.from_file(f"{tmp_path}/mixture/tokenizer/tokenizer.json")
+    copies = [*base[10:20], *near]
+    removed = {
+        "first": {"documents": 20, "tokens": sum(len(tokenizer.encode(t)) + 1 for t in copies)},
+        "second": {
+            "documents": 1,
+            "tokens": len(tokenizer.encode("Text number 3 of its own.")) + 1,
+        },
+    }
+    assert manifest["sources"]["first"]["duplicates"] == {}
+    assert manifest["sources"]["second"]["duplicates"] == removed
+    report = (tmp_path / "mixture" / "report.md").read_text()
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in report.splitlines()]
+    for of, each in removed.items():
+        assert ["second", of, f"{each['documents']:,}", f"{each['tokens']:,}"] in cells
+    left = {name: entry["tokens"] for name, entry in manifest["sources"].items()}
+    before = left["second"] + sum(each["tokens"] for each in removed.values())
+    counts = (removed["second"]["tokens"], removed["first"]["tokens"], left["second"])
+    assert [
+        "second",
+        f"{before:,}",
+        *(f"{count:,} ({count / before:.2%})" for count in counts),
+    ] in cells
+    untouched = f"{left['first']:,}"
+    assert ["first", untouched, "0 (0.00%)", "0 (0.00%)", f"{untouched} (100.00%)"] in cells

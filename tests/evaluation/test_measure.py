@@ -11,6 +11,7 @@ import pytest
 
 from evaluation import catalogue, measure, model
 from evaluation.config import EvalConfig
+from evaluation.interval import wilson
 from tests.support import benchmarks, built_model
 from tests.support.benchmarks import Guesses, Knows
 from tinymathreason.chatml import TEMPLATE
@@ -36,8 +37,11 @@ def ask(monkeypatch, tmp_path):
     return evaluate
 
 
+TASKS = ("arithmetic", "gsm8k", "gsm_plus", "svamp", "asdiv", "mawps", "math500")
 GENERATED = [
-    (task, form) for task in ("arithmetic", "gsm8k", "math500") for form in ("chat", "plain")
+    *((task, form) for task in TASKS for form in ("chat", "plain")),
+    ("gsm_plus_mini", "chat"),
+    ("asdiv_cot_llama", "plain"),
 ]
 CHOICES = ["arc_easy", "arc_challenge", "hellaswag", "mmlu"]
 
@@ -55,7 +59,7 @@ def test_gold_answers_score_everything_and_wrong_ones_nothing(ask, data, task, f
         assert (result["template_sha256"] is None) == (form == "plain")
 
 
-@pytest.mark.parametrize("task", ["arithmetic", "gsm8k", "math500"])
+@pytest.mark.parametrize("task", TASKS)
 def test_a_base_model_and_a_tuned_one_can_be_compared(ask, data, task) -> None:
     runs = [ask(Knows("x"), task, data.get(task), 12, form)[1] for form in ("chat", "plain")]
     for chat, plain in zip(*runs, strict=True):
@@ -275,13 +279,9 @@ dataset_path: json
 dataset_name: null
 training_split: null
 validation_split: null
-fewshot_split: null
+fewshot_split: {shots}
 test_split: test
 dataset_kwargs: {{data_files: {{test: {file}}}}}
-"""
-NUMBERS = "generation_kwargs: {until: ['<|im_end|>'], do_sample: false, max_gen_toks: 48}\n"
-COT = """num_fewshot: 0
-generation_kwargs: {until: ['Q:', '</s>', '<|im_end|>'], do_sample: false, max_gen_toks: 48}
 """
 
 
@@ -293,21 +293,32 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
 
     upstream = Path(lm_eval.__file__).parent / "tasks"
     tasks = {
-        "chat": {"gsm8k": (catalogue.OURS / "tmr_gsm8k.yaml", NUMBERS)},
+        "chat": {
+            name: catalogue.OURS / f"tmr_{name}.yaml"
+            for name in ("gsm8k", "gsm_plus", "svamp", "asdiv", "mawps")
+        },
         "plain": {
-            "gsm8k": (upstream / "gsm8k" / "gsm8k-cot.yaml", COT),
-            "arc_easy": (upstream / "arc" / "arc_easy.yaml", ""),
-            "hellaswag": (upstream / "hellaswag" / "hellaswag.yaml", ""),
+            "gsm8k": upstream / "gsm8k" / "gsm8k-cot.yaml",
+            "gsm_plus": upstream / "gsm_plus" / "gsm_plus.yaml",
+            "asdiv_cot_llama": upstream / "asdiv" / "asdiv-cot-llama.yaml",
+            "mawps": catalogue.OURS / "tmr_mawps_plain.yaml",
+            "arc_easy": upstream / "arc" / "arc_easy.yaml",
+            "hellaswag": upstream / "hellaswag" / "hellaswag.yaml",
         },
     }[form]
-    local = []
-    for task, (include, more) in tasks.items():
+    files, local = {"arithmetic": None}, []
+    for task, include in tasks.items():
         local.append(tmp_path / f"{task}.yaml")
-        local[-1].write_text(LOCAL.format(include=include, task=task, file=data[task]) + more)
+        files[task] = str(tmp_path / f"{task}.jsonl")
+        rows = Path(data[task]).read_text().splitlines(keepends=True)
+        Path(files[task]).write_text("".join(rows[:6]))
+        text = LOCAL.format(include=include, task=task, file=files[task], shots="null")
+        local[-1].write_text(text + "num_fewshot: 0\n")
     arithmetic = "tmr_arithmetic" if form == "chat" else "tmr_arithmetic_plain"
     words = [
         "run", "--model", "hf", "--model_args", f"pretrained={answering_dir},dtype=float32",
         "--device", "cpu", "--include_path", str(catalogue.OURS), "--limit", "24",
+        "--gen_kwargs", "max_gen_toks=48",
         "--tasks", ",".join([arithmetic, *map(str, local)]), "--log_samples",
         "--output_path", str(tmp_path / "cli"), *(["--apply_chat_template"] * (form == "chat")),
     ]  # fmt: skip
@@ -316,12 +327,13 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
     )
     assert shown.returncode == 0, shown.stderr
     for task in ("arithmetic", *tasks):
-        asked = EvalConfig(task, data.get(task), 24, form, max_new_tokens=48, shots=0)
+        asked = EvalConfig(task, files[task], 24, form, max_new_tokens=48, shots=0)
         result, samples = measure.evaluate(answering_dir, asked)
         theirs = arithmetic if task == "arithmetic" else f"{task}_local"
         (file,) = (tmp_path / "cli").rglob(f"samples_{theirs}_*.jsonl")
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         assert len(rows) == len(samples) * len({row["filter"] for row in rows})
+        assert len(samples) == (24 if task == "arithmetic" else 6)
         for row in rows:
             sample = samples[row["doc_id"]]
             assert row["arguments"]["gen_args_0"]["arg_0"] == sample.prompt
@@ -332,6 +344,50 @@ def test_scores_equal_those_of_lm_evals_own_command(answering_dir, tmp_path, dat
                 assert row["resps"] == [sample.completions]
         if task == "arithmetic":
             check_arithmetic(samples)
+
+
+@pytest.mark.parametrize("task", ["gsm_plus", "asdiv_cot_llama"])
+def test_prompts_with_shots_equal_those_that_lm_eval_makes(ask, data, tmp_path, task) -> None:
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    name = task.replace("_cot_llama", "-cot-llama")
+    (include,) = (Path(lm_eval.__file__).parent / "tasks").rglob(f"{name}.yaml")
+    (tmp_path / "local").mkdir()
+    shots = "test" if task == "gsm_plus" else "null"
+    text = LOCAL.format(include=include, task=task, file=data[task], shots=shots)
+    (tmp_path / "local" / "task.yaml").write_text(text)
+    manager = TaskManager(include_defaults=False, include_path=tmp_path / "local")
+    theirs = manager.load([f"{task}_local"])["tasks"][f"{task}_local"]
+    theirs.set_fewshot_seed(1234)  # the command's default
+    theirs.build_all_requests()
+    result, samples = ask(Knows(), task, data[task], form="plain")
+    assert [sample.prompt for sample in samples] == [one.args[0] for one in theirs.instances]
+    assert result["shots"] == {"gsm_plus": 5, "asdiv_cot_llama": 8}[task]
+    # No problem is among its own examples.
+    assert all(sample.prompt.count(sample.question) == 1 for sample in samples)
+
+
+def test_problems_are_also_counted_by_level_and_subject(ask, data, tmp_path) -> None:
+    said = iter([True, False, False] * 4)  # the problems of level 1 are answered
+    lm = Knows("{{ messages }}", lambda solution: solution if next(said) else "#### none")
+    lengths = iter(range(12, 0, -1))
+    lm.tok_encode = lambda text: [0] * next(lengths)  # asked in their order
+    result, samples = ask(lm, "math500", data["math500"])
+    levels, subjects = result["groups"]["level"], result["groups"]["subject"]
+    assert {level: (e.value, e.n) for level, e in levels.items()} == {
+        "1": (1.0, 4), "2": (0.0, 4), "3": (0.0, 4),
+    }  # fmt: skip
+    assert (levels["1"].low, levels["1"].high) == wilson(4, 4)
+    assert {name: (e.value, e.n) for name, e in subjects.items()} == {
+        "Algebra": (2 / 6, 6), "Geometry": (2 / 6, 6),
+    }  # fmt: skip
+    assert samples[3].groups == {"level": "1", "subject": "Geometry"}
+    rows = [json.loads(line) for line in Path(data["math500"]).read_text().splitlines()]
+    del rows[5]["level"]
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result, _ = ask(Knows("{{ messages }}"), "math500", str(tmp_path / "some.jsonl"))
+    assert result["groups"].keys() == {"subject"}
 
 
 def test_the_template_is_reported_by_its_hash(answering_dir) -> None:

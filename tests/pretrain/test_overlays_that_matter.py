@@ -26,7 +26,17 @@ HARDWARE = {
     "tinymathreason_1b_gpu.yml": 1,
     "tinymathreason_1b_gpu_8.yml": 8,
 }
-SCHEDULES = ["tinymathreason_1b_wsd_v4_32.yml", "tinymathreason_1b_anneal_v4_32.yml"]
+SCHEDULES = [
+    ("tinymathreason_1b_wsd_v4_32.yml", "tinymathreason_1b_anneal_v4_32.yml"),
+    ("tinymathreason_1b_2026_wsd_v4_32.yml", "tinymathreason_1b_2026_decay_v4_32.yml"),
+]
+MIXTURES = {
+    "tinymathreason_1b_v4_32": "tinymathreason_1b",
+    "tinymathreason_1b_2026_v4_32": "tinymathreason_1b_2026",
+    "tinymathreason_1b_2026_wsd_v4_32": "tinymathreason_1b_2026",
+    "tinymathreason_1b_2026_decay_v4_32": "tinymathreason_1b_2026_decay",
+}
+"""The recipe of the mixture that an overlay trains on."""
 LADDER = {"20m": 20_614_400, "85m": 85_005_440, "300m": 302_027_904}
 
 maxtext = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
@@ -102,10 +112,11 @@ class TestByMaxText:
         rates = [float(schedule(step)) for step in range(0, config.steps, 10_000)]
         assert max(rates) <= 3e-4
 
-    def test_the_other_schedule(self, upstream) -> None:
+    @pytest.mark.parametrize("names", SCHEDULES)
+    def test_the_other_schedule(self, upstream, names: tuple[str, str]) -> None:
         from maxtext.utils.maxtext_utils import create_learning_rate_schedule
 
-        stable, decay = (resolve(upstream, name, hardware="cpu") for name in SCHEDULES)
+        stable, decay = (resolve(upstream, name, hardware="cpu") for name in names)
         # One schedule in two runs: the second starts at the step after the first one's last.
         rates = [create_learning_rate_schedule(config) for config in (stable, decay)]
         for step in (0, 1780, 100_000, stable.steps - 1, stable.steps, decay.steps - 1):
@@ -184,7 +195,8 @@ def test_every_slice_trains_the_same(name: str) -> None:
 
 def test_every_hardware_overlay_is_checked() -> None:
     overlays = {path.name for path in CONFIGS.glob("tinymathreason_1b_*.yml")}
-    assert overlays == HARDWARE.keys() | set(SCHEDULES)
+    schedules = {name for names in SCHEDULES for name in names}
+    assert overlays == HARDWARE.keys() | schedules | {f"{name}.yml" for name in MIXTURES}
 
 
 @pytest.mark.parametrize("size", LADDER)
@@ -233,11 +245,13 @@ def test_xlas_options_for_a_gpu_are_known_to_the_installed_xla() -> None:
             step.compile(compiler_options={**options, "xla_gpu_no_such_option": "True"})
 
 
-def test_evaluation_mixes_sources_as_the_recipe_does() -> None:
-    recipe = load(Recipe, "data_prep/recipes/tinymathreason_1b.yaml")
-    config = overlay.load(CONFIGS / "tinymathreason_1b.yml")
+@pytest.mark.parametrize(("overlay_name", "recipe_name"), MIXTURES.items())
+def test_evaluation_mixes_sources_as_the_recipe_does(overlay_name: str, recipe_name: str) -> None:
+    recipe = load(Recipe, f"data_prep/recipes/{recipe_name}.yaml")
+    config = overlay.load(CONFIGS / f"{overlay_name}.yml")
     assert config["grain_train_mixture_config_path"] == f"{recipe.output_dir}/mixture.json"
-    assert config["tokenizer_path"] == f"{recipe.output_dir}/tokenizer"
+    tokenizer = recipe.tokenizer.path or recipe.output_dir / "tokenizer"
+    assert config["tokenizer_path"] == str(tokenizer)
     patterns = [part.split(",") for part in config["grain_eval_files"].split(";")]
     assert {pattern: float(weight) for pattern, weight in patterns} == {
         f"{recipe.output_dir}/{name}/eval-*": source.weight

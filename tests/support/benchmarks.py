@@ -28,6 +28,49 @@ def write(folder: Path, count: int = 12) -> dict[str, str]:
                 "problem": f"What is half of ${i}$?",
                 "solution": f"It is $\\boxed{{\\frac{{{i}}}{{2}}}}$.",
                 "answer": f"\\frac{{{i}}}{{2}}",
+                "subject": ["Algebra", "Geometry"][i % 2],
+                "level": i % 3 + 1,
+            }
+            for i in numbers
+        ],
+        "gsm_plus": [
+            {
+                "question": f"What is {i} plus {i}?",
+                "solution": f"It is {2 * i}.\n#### {2 * i}",
+                "answer": str(2 * i),
+                "perturbation_type": ["digit expansion", "adding operation"][i % 2],
+                "seed_question": f"What is {i} plus 1?",
+            }
+            for i in numbers
+        ],
+        "svamp": [
+            {
+                "ID": f"chal-{i}",
+                "Body": f"Tom has {i} pens and gets {i} more",
+                "Question": "How many pens has he?",
+                "Equation": f"( {i}.0 + {i}.0 )",
+                "Answer": str(2 * i),
+                "Type": "Addition",
+            }
+            for i in numbers
+        ],
+        "asdiv": [
+            {
+                "body": f"Tom has {i} pens and gets {i} more.",
+                "question": "How many pens has he?",
+                "solution_type": "Addition",
+                "answer": f"{2 * i} (pens)",
+                "formula": f"{i}+{i}={2 * i}",
+            }
+            for i in numbers
+        ],
+        "mawps": [
+            {
+                "id": f"mawps__{i}",
+                "question": f"Tom has {i} pens and gets {i} more. How many pens has he?",
+                "result": str(2 * i),
+                "result_float": 2.0 * i,
+                "equation": f"x = {i} + {i}",
             }
             for i in numbers
         ],
@@ -51,6 +94,7 @@ def write(folder: Path, count: int = 12) -> dict[str, str]:
         ],
     }
     rows["arc_challenge"] = rows["arc_easy"]
+    rows["asdiv_cot_llama"], rows["gsm_plus_mini"] = rows["asdiv"], rows["gsm_plus"]
     paths = {}
     for name, made in rows.items():
         path = folder / f"{name}.jsonl"
@@ -111,12 +155,13 @@ class Guesses(Knows):
 
 def solution(request: Any) -> str:
     """A worked solution in the form that the benchmark's prompt requires."""
-    document = request.doc
-    if "Q: " in request.args[0]:
-        return f"The answer is {document['answer'].split('#### ')[1]}."
+    document, prompt = request.doc, request.args[0]
+    answer = str(document["answer"])
+    if "Q: " in prompt or "The final answer is" in prompt:
+        said = answer.split("#### ")[-1].split(" (")[0]
+        return f"The {'answer' if 'Q: ' in prompt else 'final answer'} is {said}."
     if "solution" in document:
         return str(document["solution"])
-    answer = str(document["answer"])
     return answer if "####" in answer else f"So.\n#### {answer}"
 
 

@@ -12,6 +12,13 @@ from tinymathreason.records.evaluation import (
     Results,
     SampleRecord,
 )
+from tinymathreason.records.ladder_point import (
+    AnswerCount,
+    HeldOut,
+    Likelihood,
+    PointRecord,
+    SolutionLikelihood,
+)
 from tinymathreason.records.mixture import (
     BenchmarkRecord,
     Documents,
@@ -503,7 +510,61 @@ def report(**values: Any) -> Report:
     )
 
 
+def _held_out() -> HeldOut:
+    return HeldOut(nats_per_token=2.0, tokens=1_000, bytes=3_000)
+
+
+def _solutions() -> SolutionLikelihood:
+    return SolutionLikelihood(bits_per_byte=0.5, problems=100, bytes=5_000, left_out=1)
+
+
+def likelihood(**values: Any) -> Likelihood:
+    return change(
+        Likelihood(
+            model="base",
+            model_sha256=SHA,
+            sources={"web": _held_out()},
+            tasks={"arithmetic": _solutions()},
+            provenance=provenance(),
+        ),
+        **values,
+    )
+
+
+def ladder_point(**values: Any) -> PointRecord:
+    """A finished run of a ladder whose one source is ``web``."""
+    return change(
+        PointRecord(
+            name="law-1M-1x-seed0",
+            group="law",
+            status="finished",
+            size="1M",
+            parameters=1_000_000,
+            matrices=900_000,
+            tokens=1_024_000,
+            steps=1_000,
+            batch_tokens=1_024,
+            rate=3e-3,
+            weight_decay=0.1,
+            seed=0,
+            weights={"web": 1.0},
+            flops=6e12,
+            seconds=60.0,
+            cpu_seconds=100.0,
+            train_loss=2.1,
+            loss=2.0,
+            sources={"web": _held_out()},
+            tasks={"arithmetic": _solutions()},
+            accuracies={"arithmetic": AnswerCount(correct=40, problems=100)},
+            provenance=provenance(),
+        ),
+        **values,
+    )
+
+
 EVERY: tuple[Record, ...] = (
+    likelihood(),
+    ladder_point(),
     mixture(),
     stage(),
     starts(),

@@ -118,6 +118,9 @@ class Results(Record):
     """The method of all intervals, such as ``Wilson``."""
     metrics: dict[str, MetricEstimate]
     """Every metric, the first included."""
+    groups: dict[str, dict[str, MetricEstimate]] = pydantic.Field(default_factory=dict)
+    """The first metric by each column that groups the problems, such as the level, and its value;
+    empty for a benchmark without such columns."""
     form: Form
     """Whether prompts were in the chat template or plain text."""
     shots: Count
@@ -162,6 +165,8 @@ class SampleRecord(Record):
     """The number of the problem."""
     subtask: str
     """The lm-eval task that it belongs to."""
+    groups: dict[str, str] = pydantic.Field(default_factory=dict)
+    """Its value of each column that groups the problems."""
     question: str
     """The problem's own text."""
     prompt: str

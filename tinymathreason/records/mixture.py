@@ -86,6 +86,15 @@ class Documents(Part):
     """Documents left out, by reason."""
 
 
+class Duplicates(Part):
+    """Documents of a source that were removed as duplicates of documents that stay."""
+
+    documents: Positive
+    """How many."""
+    tokens: Positive
+    """Their tokens, end tokens included."""
+
+
 class SourceRecord(Part):
     """A source of a mixture."""
 
@@ -95,6 +104,9 @@ class SourceRecord(Part):
     """Bytes of the texts that were kept, in UTF-8."""
     tokens: Count
     """Tokens of its shards."""
+    duplicates: dict[str, Duplicates] | None = None
+    """What was removed as duplicates, by the source of the documents that stay, itself included;
+    null in a mixture that was built before this was recorded."""
     lengths: dict[str, Count]
     """Documents by the power of two below their length in tokens."""
     shards: list[Shard]
@@ -111,6 +123,8 @@ class RecipeSource(OpenPart):
     """How it is read, such as ``parquet`` or ``generator``."""
     path: str | None
     """Its files, its dataset, or its generator."""
+    license: str | None = None
+    """The documents' licence, as the hub names it; null if the configuration does not say it."""
 
 
 class WeightedSource(RecipeSource):
@@ -130,6 +144,8 @@ class BenchmarkRecord(OpenPart):
 class RecipeRecord(OpenPart):
     """The recipe of a mixture; data preparation checks the keys that only it reads."""
 
+    name: str | None = None
+    """What it is called; null in a mixture that was built before this was recorded."""
     sources: dict[str, WeightedSource]
     """The sources by name."""
     decontaminate: list[BenchmarkRecord]

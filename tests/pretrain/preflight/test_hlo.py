@@ -50,6 +50,30 @@ def test_a_loop_without_a_constant_is_refused() -> None:
         list(hlo.parse(PROGRAM.replace("constant(47)", "parameter(1)")).executed())
 
 
+SPARSECORE = """
+%gathering (shard: bf16[32,128]) -> bf16[256,128] {
+  %shard = bf16[32,128]{1,0} parameter(0)
+  ROOT %all-gather.1 = bf16[256,128]{1,0} all-gather(%shard), replica_groups={{0,1,2,3,4,5,6,7}}
+}, execution_thread="sparsecore"
+
+ENTRY %main (shard.1: bf16[32,128]) -> bf16[256,128] {
+  %shard.1 = bf16[32,128]{1,0} parameter(0)
+  %start = ((), (), (s32[8192]{0}, s32[0]{0:S(2)})) custom-call-start(), \
+custom_call_target="x", called_computations={%gathering}
+  %update = ((bf16[32,128]{1,0}), bf16[256,128]{1,0}, (s32[8192]{0})) \
+custom-call-update(%start, %shard.1)
+  ROOT %done = bf16[256,128]{1,0} custom-call-done(%update)
+}
+"""
+
+
+def test_a_collective_on_the_sparsecores_runs_beside_the_arithmetic() -> None:
+    """As on Ironwood: a call with a computation of its own, which ends with its thread's name."""
+    result = costs.count(hlo.parse(SPARSECORE), 16)
+    assert result.overlapped_bytes == 256 * 128 * 2 * 7 / 8
+    assert result.collective_bytes == result.hbm_bytes == result.cycles == 0
+
+
 @pytest.mark.parametrize("text", ["", "HloModule x", "%a = f32[] constant(1)"])
 def test_other_text_is_refused(text) -> None:
     with pytest.raises(InputError, match="not the text of an XLA program"):

@@ -179,15 +179,20 @@ def test_wrong_input_is_one_line(cache, arguments, words) -> None:
 
 
 def test_topologies() -> None:
-    assert [find(name).chips for name in OFFERED if name != "gpu"] == [16, 32, 16, 8, 16, 1]
-    assert [find(name).hosts for name in ("v4-32", "v5e-16", "v5p-16")] == [4, 4, 2]
+    assert [find(name).chips for name in OFFERED if name != "gpu"] == [16, 32, 16, 8, 16, 4, 1]
+    slices = ("v4-32", "v5e-16", "v5p-16", "tpu7x-8", "tpu7x-16")
+    assert [find(name).hosts for name in slices] == [4, 4, 2, 1, 2]
+    assert of_overlay("tinymathreason_1b_tpu7x_8", "tpu") == "tpu7x-8"
     assert of_overlay("tinymathreason_1b_wsd_v4_32", "tpu") == "v4-32"
     assert of_overlay("quickstart", "cpu") == "cpu"
 
 
 def test_the_peak_is_what_the_matrix_units_do_in_a_second() -> None:
     """Rows times columns times units, with two operations each, at the roofline's clock."""
-    units = {"v4": 8 * 128**2, "v5e": 4 * 128**2, "v5p": 8 * 128**2, "v6e": 4 * 256**2}
+    units = {
+        "v4": 8 * 128**2, "v5e": 4 * 128**2, "v5p": 8 * 128**2, "v6e": 4 * 256**2,
+        "tpu7x": 8 * 256**2,
+    }  # fmt: skip
     for name, chip in CHIPS.items():
         assert 2 * units[name] * chip.clock == pytest.approx(chip.peak_flops, rel=0.01)
 
@@ -198,6 +203,17 @@ def test_the_roofline_adds_its_parts() -> None:
     step = estimate(costs, chip, Constants(slowdown=1.5))
     assert (step.fusions, step.attention, step.collectives) == pytest.approx((1.5, 1, 1))
     assert step.seconds == pytest.approx(3.5)
+
+
+def test_a_device_that_is_half_a_chip_has_half_of_what_the_chip_has() -> None:
+    chip = CHIPS["tpu7x"]
+    costs = Costs(
+        cycles=chip.clock, attention_flops=chip.peak_flops / 2 * 0.45, collective_bytes=1e11,
+        matmul_flops=chip.peak_flops / 2, matmul_cycles=1, hbm_bytes=chip.hbm_bandwidth / 2,
+    )  # fmt: skip
+    step = estimate(costs, chip, Constants())
+    assert (step.fusions, step.attention, step.collectives) == pytest.approx((2, 1, 1))
+    assert (step.arithmetic_bound, step.memory_bound) == pytest.approx((1.45, 1))
 
 
 def test_asynchronous_collectives_hide_behind_arithmetic_or_do_not() -> None:
@@ -234,7 +250,7 @@ def test_the_fit_makes_the_estimate_the_measurement() -> None:
 
 def test_no_product_is_faster_than_the_peak() -> None:
     for name, chip in CHIPS.items():
-        costs = Costs(cycles=1.0, matmul_cycles=1.0, matmul_flops=chip.peak_flops)
+        costs = Costs(cycles=1.0, matmul_cycles=1.0, matmul_flops=chip.peak_flops / chip.devices)
         assert estimate(costs, chip, CONSTANTS[name]).fusions == pytest.approx(1)
 
 

@@ -1,4 +1,4 @@
-"""One stage's process: it writes into a log, is measured, and ends when the pipeline ends."""
+"""A command's process: it writes into a log, is measured, and ends when its caller ends."""
 
 import ctypes
 import os
@@ -10,12 +10,26 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
 
 
-def call(words: Sequence[str], log_path: Path) -> tuple[int, int]:
-    """Run a command that appends to a log; its exit status and peak resident memory in bytes.
+class Ended(NamedTuple):
+    """How a command ended, and what it took."""
+
+    status: int
+    """Its exit status; negative for a signal."""
+    peak_bytes: int
+    """Peak resident memory."""
+    seconds: float
+    """Wall time."""
+    cpu_seconds: float
+    """Processor time over all cores, with that of its own children."""
+
+
+def call(words: Sequence[str], log_path: Path) -> Ended:
+    """Run a command that appends to a log.
 
     On a terminal, one line shows the elapsed time and the last line of the log, which is usually
     the command's progress bar. The command is killed when this process dies.
@@ -49,7 +63,12 @@ def call(words: Sequence[str], log_path: Path) -> tuple[int, int]:
         if sys.stdout.isatty():
             print(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r", end="", flush=True)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * 1024
+    return Ended(
+        status=process.returncode,
+        peak_bytes=usage.ru_maxrss * 1024,
+        seconds=time.monotonic() - started,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+    )
 
 
 def last_line(log_path: Path) -> str:
