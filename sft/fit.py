@@ -43,7 +43,7 @@ def table(config: Any, training: Any, model: Any, gb: float) -> list[tuple[str, 
 
     ``training`` and ``model`` are TRL's configurations.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, keys in WAYS.items():
         ours, theirs = _replaced(training, keys), _replaced(model, keys)
         quantised = theirs.load_in_4bit or theirs.load_in_8bit
