@@ -65,16 +65,17 @@ def _replaced(options: Any, keys: dict[str, Any]) -> SimpleNamespace:
 
 def main(argv: Sequence[str]) -> None:
     """Parse the command line and print the table."""
-    from transformers import AutoConfig
-
-    from sft.config import SftData
-    from sft.model import loading
-
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--gb", type=float, default=24.0)
     arguments, words = own.parse_known_args(argv)
     description = "Which ways to fine-tune fit a card with --gb GB (default: 24)."
     path, rest = command.command_line(words, "sft.fit", description, "max_length=1024", "SFTConfig")
+
+    from transformers import AutoConfig
+
+    from sft.config import SftData
+    from sft.model import loading
+
     settings = parse(path, rest, SftData)
     training, model = settings.training, settings.model
     if not training.packing:

@@ -149,9 +149,9 @@ class Sft(Algorithm[SftData]):
             return rows
         if choice.name not in attention.SPARSE:
             rows = 1
-        state = training.distributed_state
         if training.device.type != "cuda" or memory.unknown():
             return rows
+        state = training.distributed_state
         model, layers = settings.model, settings.data.compile_layers
         sharded = memory.sharded(training)
         compiles = layers
