@@ -37,7 +37,7 @@ def make_inputs(home: str, sizes: str, entries: str) -> None:
     from sft.prepare import main
     from tinymathreason.chatml import EOS, PAD, SPECIAL_TOKENS
     from tinymathreason.config import build
-    from tinymathreason.records.tuning import ExamplesManifest
+    from tinymathreason.records.examples import ExamplesManifest
 
     config = Path(home) / "ours.yaml"
     values = read_json(config)

@@ -1,15 +1,39 @@
 """The project's own configuration keys of SFT, DPO and GRPO, beside those of TRL."""
 
+import math
 from dataclasses import field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from data_prep.recipe import BenchmarkQuestions
+from data_prep.recipe import BenchmarkQuestions, check_license
 from tinymathreason.chatml import TEMPLATE
 from tinymathreason.config import config, nearest
 
 CHATML = Path("chatml")
 """Value of ``chat_template`` that names the project's template."""
+
+
+@config
+class Selection:
+    """How many examples of a source are kept, and which: `sft.selection`."""
+
+    examples: int
+    """Most examples to keep."""
+    level: str | None = None
+    """A column whose values share the budget equally, such as MATH's ``level`` or the set that a
+    question comes from. Default: all rows are of one level."""
+    difficulty: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0, 1.0])
+    """Shares of a level's budget by difficulty. Its rows are sorted by the tokens of their answers
+    and cut into as many classes of equal size as there are shares; the first is the easiest."""
+
+    def __post_init__(self) -> None:
+        if self.examples < 1:
+            raise ValueError(f"select.examples must be at least 1 (got {self.examples})")
+        if not any(self.difficulty) or not all(0 <= s < math.inf for s in self.difficulty):
+            raise ValueError(
+                f"select.difficulty needs shares of 0 or more, and one above 0 "
+                f"(got {self.difficulty})"
+            )
 
 
 @config
@@ -35,24 +59,38 @@ class QuestionSource:
     final_line: bool | None = None
     """Whether the last answer must tell a final answer, which then gets a line of its own:
     ``#### 42``. Default: true for questions with answers, false for messages and prompts."""
+    expected: str | None = None
+    """The column that holds the final answer by itself, if the set has one. A solution whose final
+    answer is another number is rejected; one without a final answer gets this one."""
+    checkable: bool = False
+    """Whether to reject questions that ask for a proof, and final answers that are sentences."""
     strict: bool = False
     """Whether a row that cannot be read as text ends the preparation. Otherwise it is rejected, and
     its reason counted."""
     group: str | None = None
     """A column whose value is the same in all variants of a question: variants go to the same
     split. Default: the question itself."""
-    where: dict[str, str] = field(default_factory=dict)
-    """Take only rows whose column matches the pattern, such as ``source: data/CoT/*``."""
+    where: dict[str, str | list[str]] = field(default_factory=dict)
+    """Take only rows whose column matches the pattern, such as ``source: data/CoT/*``, or one of
+    several patterns."""
     examples: int | None = None
     """Number of rows to read; None reads all. Required for ``arithmetic``."""
+    select: Selection | None = None
+    """Which of the rows to keep, by difficulty and diversity; None keeps all. Only for supervised
+    fine-tuning."""
+    license: str | None = None
+    """The set's licence, by its name on the hub, for the manifest and the model's card."""
 
     def __post_init__(self) -> None:
+        check_license(self.license)
         if (self.format == "arithmetic") != (self.path is None):
             raise ValueError("path is needed, except for format arithmetic, which has none")
         if self.format == "arithmetic" and self.examples is None:
             raise ValueError("format arithmetic is endless: set examples, the number of rows")
         if self.format == "arithmetic" and (self.group or self.where or self.messages):
             raise ValueError("group, where and messages name columns; format arithmetic has none")
+        if self.format == "arithmetic" and self.select is not None:
+            raise ValueError("select chooses from rows that are read; format arithmetic has none")
         if self.examples is not None and self.examples < 1:
             raise ValueError(f"examples must be at least 1 (got {self.examples})")
 
@@ -113,6 +151,9 @@ class TuningData:
             self.chat_template = TEMPLATE
         if not self.sources:
             raise ValueError("sources must name at least one source")
+        selecting = [name for name, source in self.sources.items() if source.select is not None]
+        if selecting and not self.HOLDS_OUT:
+            raise ValueError(f"sources.{selecting[0]}.select is for supervised fine-tuning only")
         if not 0 <= self.data_seed < 2**64:
             raise ValueError(f"data_seed must be between 0 and 2**64 - 1 (got {self.data_seed})")
         if self.chat_template is not None and not self.chat_template.is_file():
@@ -129,6 +170,9 @@ class SftData(TuningData):
 
     eval_fraction: float = 0.01
     """Share of the questions held out for the evaluation loss, chosen by hash."""
+    max_example_tokens: int | None = None
+    """Longest example in tokens, with its question; a longer one is rejected, never cut. Default:
+    ``max_length``, the length of a packed row."""
     data_dir: Path | None = None
     """Folder of the prepared examples; default: ``data`` under output_dir."""
     compile_layers: bool | None = None
@@ -139,6 +183,10 @@ class SftData(TuningData):
         TuningData.__post_init__(self)
         if not 0 < self.eval_fraction < 1:
             raise ValueError(f"eval_fraction must be between 0 and 1 (got {self.eval_fraction})")
+        if self.max_example_tokens is not None and self.max_example_tokens < 1:
+            raise ValueError(
+                f"max_example_tokens must be at least 1 (got {self.max_example_tokens})"
+            )
 
 
 @config

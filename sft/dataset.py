@@ -10,7 +10,7 @@ from data_prep.mixture import faults
 from evaluation.problems import NumericProblem
 from tinymathreason.answers import read_final
 from tinymathreason.cli import InputError
-from tinymathreason.records.tuning import ExamplesManifest
+from tinymathreason.records.examples import ExamplesManifest
 
 MANIFEST = "manifest.json"
 """File with counts, inputs and hashes; written last."""

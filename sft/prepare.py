@@ -6,6 +6,7 @@ python -m sft.prepare --config sft/configs/NAME.yaml [--sources.gsm8k.path FILE 
 import dataclasses
 import itertools
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -19,25 +20,27 @@ from tinymathreason import cli, provenance
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_directory
 from tinymathreason.records.base import check_replaceable
-from tinymathreason.records.mixture import Inputs
-from tinymathreason.records.tuning import (
+from tinymathreason.records.examples import (
     ExampleCounts,
     ExampleData,
     ExampleInputs,
     ExamplesManifest,
+    Selected,
 )
+from tinymathreason.records.mixture import Inputs
 from tinymathreason.tables import text_table
 from tinymathreason.writes import check_room
 
 if TYPE_CHECKING:
     from sft.config import SftData
     from sft.examples import Example
-    from tinymathreason.chat import Chat, Encoded
+    from sft.survey import Survey
+    from tinymathreason.chat import Chat
 
-BATCH = 2000
-"""Examples tokenised together, and rows of a parquet row group."""
 FORM = 3
 """Version of the rules of preparation; examples made by an older version are stale."""
+NOTES = ".survey"
+"""End of the name of the folder in which `sft.survey` keeps what it knows of rows."""
 REJECTED = "rejected.jsonl"
 """File with one line per rejected row: an `Example` with the reason."""
 
@@ -47,10 +50,14 @@ def prepare(
 ) -> Path:
     """The folder of the prepared examples, which is made again when it is missing or stale.
 
-    Only the tokenizer of the ``model`` is needed. An example of more than ``max_length`` tokens is
-    rejected, never cut. The folder (``data_dir``, or ``data`` under ``output``) has a parquet file
-    for each split, the rejected rows, and a manifest in which read = kept + rejected for every
-    source. The same inputs give the same examples in the same order.
+    Only the tokenizer of the ``model`` is needed. An example of more than ``max_length`` tokens, or
+    of more than ``max_example_tokens``, is rejected, never cut. The folder (``data_dir``, or
+    ``data`` under ``output``) has a parquet file for each split, the rejected rows, and a manifest
+    in which read = kept + rejected for every source. The same inputs give the same examples in the
+    same order.
+
+    What was found out about the rows of a source with a selection is kept beside the folder until
+    that is complete, for a start after an interruption.
 
     Raises `InputError` for unreadable input, and when a split is empty.
     """
@@ -58,6 +65,7 @@ def prepare(
     from sft.dataset import MANIFEST, SPLITS, manifest
     from sft.examples import select
     from sft.model import load_tokenizer
+    from sft.survey import Survey
     from tinymathreason.chat import Chat
     from tinymathreason.listing import is_remote
 
@@ -66,24 +74,28 @@ def prepare(
     files = (*(f"{split}.parquet" for split in SPLITS), REJECTED)
     check_replaceable(folder, MANIFEST, ExamplesManifest, files)
     before = manifest(folder).inputs if folder.exists() else None
+    max_length = min(filter(None, (max_length, data.max_example_tokens)), default=None)
     inputs = _inputs(data, tokenizer, max_length, before.files if before else {})
     if before:
         if not (why := _stale(folder, before, inputs)):
             return folder
         print(f"{folder}: prepared again: {why}", file=sys.stderr)
     check_room(folder)
-    examples, rejected = select(data)
+    chat = Chat(tokenizer, tokenizer.chat_template)
+    notes = folder.with_name(f"{folder.name}{NOTES}")
+    survey = Survey(chat, max_length, data.data_seed, notes, inputs.model_dump_json())
     here = [file for file in inputs.files if not is_remote(file)]
     with new_directory(folder, replace=True, inputs=here) as aside:
-        counts = _write(
-            aside, examples, rejected, Chat(tokenizer, tokenizer.chat_template), data, max_length
-        )
+        examples, rejected = select(data, survey.choose)
+        counts = _write(aside, examples, rejected, survey, chat, data, max_length)
         ExamplesManifest(
             sources=counts,
+            selected=survey.selected,
             inputs=inputs,
             files=[describe(aside, aside / name) for name in files],
             provenance=provenance.record(),
         ).write(aside / MANIFEST)
+    shutil.rmtree(notes, ignore_errors=True)
     return folder
 
 
@@ -138,6 +150,7 @@ def _write(
     folder: Path,
     examples: list["Example"],
     rejected: list["Example"],
+    survey: "Survey",
     chat: "Chat",
     data: "SftData",
     max_length: int | None,
@@ -149,6 +162,7 @@ def _write(
 
     from data_prep.clean import is_held_out
     from sft.dataset import SCHEMA, SPLITS
+    from sft.encoding import BATCH, encode
 
     kept = {name: Counter[str]() for name in data.sources}
     with ExitStack() as stack:
@@ -168,13 +182,9 @@ def _write(
             columns: dict[str, dict[str, list[Any]]] = {
                 split: {name: [] for name in SCHEMA.names} for split in SPLITS
             }
-            skipped = [example.skipped(data.sources[example.source].turns) for example in batch]
-            for example, encoded in zip(batch, _encoded(chat, batch, skipped), strict=True):
+            turns = [data.sources[example.source].turns for example in batch]
+            for example, encoded in zip(batch, encode(chat, batch, turns, max_length), strict=True):
                 if encoded is None:
-                    example.reason = "template"
-                elif max_length is not None and len(encoded.ids) > max_length:
-                    example.reason = "too_long"
-                if encoded is None or example.reason:
                     rejected.append(example)
                     continue
                 split = SPLITS[is_held_out(example.group, data.eval_fraction, data.data_seed)]
@@ -185,11 +195,12 @@ def _write(
             for split, writer in writers.items():
                 writer.write_table(pyarrow.table(columns[split], schema=SCHEMA))
             progress.update(len(batch))
-    reasons = {name: Counter[str]() for name in data.sources}
+    reasons = {name: Counter(survey.rejected[name]) for name in data.sources}
     with (folder / REJECTED).open("w", encoding="utf-8") as lines:
         for example in rejected:
             reasons[example.source][str(example.reason)] += 1
             lines.write(json.dumps(dataclasses.asdict(example)) + "\n")
+        survey.write_rejected(lines)
     counts = {}
     for name in data.sources:
         total = kept[name]["train"] + kept[name]["eval"]
@@ -203,22 +214,6 @@ def _write(
         )
     _check(counts, rejected)
     return counts
-
-
-def _encoded(
-    chat: "Chat", batch: Sequence["Example"], skipped: Sequence[int]
-) -> list["Encoded | None"]:
-    """The tokens of each conversation; None, and why, for one that the template does not accept."""
-    from tinymathreason.chat import TemplateError
-
-    try:
-        return list(chat.encode([example.messages for example in batch], skipped=skipped))
-    except TemplateError as error:
-        if len(batch) == 1:
-            batch[0].why = str(error)
-            return [None]
-        pairs = zip(batch, skipped, strict=True)
-        return [one for example, number in pairs for one in _encoded(chat, [example], [number])]
 
 
 def _check(counts: dict[str, ExampleCounts], rejected: Sequence["Example"]) -> None:
@@ -256,6 +251,17 @@ def summary(counts: dict[str, ExampleCounts]) -> str:
     return text_table(["source", "read", "kept", "tokens", "rejected"], rows)
 
 
+def selection_summary(selected: dict[str, Selected]) -> str:
+    """A table for a user: the levels of every source with a selection, by class of difficulty."""
+    rows = []
+    for name, record in selected.items():
+        for stratum in record.strata:
+            numbers = (stratum.difficulty, stratum.longest, stratum.candidates, stratum.chosen)
+            rows.append([name, stratum.level or "all", *(f"{number:,}" for number in numbers)])
+    head = ["source", "level", "difficulty", "longest answer", "examples", "chosen"]
+    return text_table(head, rows)
+
+
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, prepare the examples and print their counts."""
     description = "Join question sets into one clean, tokenised and masked set of examples."
@@ -272,7 +278,10 @@ def main(argv: Sequence[str]) -> None:
     folder = prepare(
         settings.data, model.model_name_or_path, length, settings.output, model.model_revision
     )
-    print(summary(manifest(folder).sources))
+    record = manifest(folder)
+    print(summary(record.sources))
+    if record.selected:
+        print(selection_summary(record.selected))
     print(f"{folder} is ready")
 
 

@@ -63,8 +63,8 @@ def _overlay(path: Path, devices: int) -> PlannedTraining:
 def step_law(weights: float, tokens: float) -> float:
     """The best peak rate by Step Law, arXiv 2503.04715: 1.79 N^-0.713 D^0.307.
 
-    Fitted to models of 60M to 1B weights of the layers on up to 100B tokens, each at the best batch
-    of its tokens, with a rate that falls to 1e-5.
+    Its released dense runs have 215M to 1.07B weights of the layers and 4B to 100B tokens, each at
+    the best batch of its tokens, with a rate that falls to 1e-5.
     """
     return float(1.79 * weights**-0.713 * tokens**TOKENS_EXPONENT)
 
@@ -94,8 +94,8 @@ def calibration(curves: Sequence[Curve]) -> float | None:
 def recommended(curves: Sequence[Curve], training: PlannedTraining) -> float | None:
     """The rate for a training, to two digits; None without a bracketed minimum.
 
-    The smaller one of two estimates, the calibrated Step Law and DeepSeek LLM's law, because the
-    loss rises faster above the best rate than below.
+    The smaller one of two estimates, the calibrated Step Law and DeepSeek LLM's law, because a rate
+    that is too large can cost the whole run.
     """
     factor = calibration(curves)
     if factor is None:
@@ -228,8 +228,8 @@ def _forecasts(rates: Rates, wanted: Sequence[PlannedTraining]) -> list[str]:
     if factor:
         words.append(
             f"Calibrated is Step Law times {factor:.2f}, the mean ratio of the best rates measured "
-            "here to it. Recommended is the smaller one of it and DeepSeek LLM's, because the loss "
-            "rises faster above the best rate than below."
+            "here to it. Recommended is the smaller one of it and DeepSeek LLM's, because a rate "
+            "that is too large can cost the whole run."
         )
     return words
 

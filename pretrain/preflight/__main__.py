@@ -1,9 +1,11 @@
 """Command: check a pretraining overlay before renting hardware: its memory, time and price.
 
-python -m pretrain.preflight OVERLAY.yml [--topology v4-32 | h100-8] [--sweep] [--key value ...]
+python -m pretrain.preflight OVERLAY.yml [--topology v4-32 | h100-8] [--sweep] [--ladder FILE]
+    [--key value ...]
 
 For a TPU slice it compiles the step. For NVIDIA GPUs it computes from shapes, and without
---topology it compares all cards that it knows.
+--topology it compares all cards that it knows. With --ladder it adds what a ladder of small runs
+foretells of the loss and the accuracy.
 """
 
 import argparse
@@ -13,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from pretrain import gpus, overlay, topology
-from pretrain.preflight import gpu_calibration, gpu_forecast, gpu_step, summary, sweep
+from pretrain.preflight import gpu_calibration, gpu_forecast, gpu_step, ladder, summary, sweep
 from pretrain.preflight.forecast import Forecast, forecast
 from pretrain.topology import PRICES_OF, Topology
 from tinymathreason import cli
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
+from tinymathreason.records.ladder import LadderReport
+from tinymathreason.tables import text_table
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,6 +42,12 @@ def main(argv: Sequence[str]) -> None:
         "such as h100-8 (default for an overlay with hardware: gpu: a comparison of all cards)",
     )
     parser.add_argument("--sweep", action="store_true", help="rank the listed alternatives")
+    parser.add_argument(
+        "--ladder",
+        type=Path,
+        metavar="REPORT",
+        help="report.json of pretrain.ladder fit: also estimate the held-out loss and accuracy",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to FILE")
     parser.add_argument(
         "--price",
@@ -50,6 +60,9 @@ def main(argv: Sequence[str]) -> None:
     config = overlay.load(path, overrides)
     if arguments.price is not None and arguments.price < 0:
         raise InputError(f"--price: expected dollars, at least 0 (got {arguments.price})")
+    if arguments.ladder and arguments.sweep:
+        raise InputError("--ladder: a sweep ranks settings that train the same model; use one")
+    arguments.ladder = LadderReport.load(arguments.ladder) if arguments.ladder else None
     if config["hardware"] == "gpu" and arguments.topology is None:
         _compare(path, config, arguments)
         return
@@ -78,9 +91,18 @@ def _finish(
     """Print one forecast and its verdict; `InputError` with the verdict when it does not fit."""
     how = "from shapes, not compiled or run" if target.card else "compiled, not run"
     print(f"{arguments.overlay} on {target.name}, {how}")
-    print(textwrap.indent(summary.table(single, target), "  "))
+    foretold = (
+        ladder.quality(arguments.ladder, config, single.tokens_per_step)
+        if arguments.ladder
+        else None
+    )
+    rows = foretold.rows if foretold else []
+    print(textwrap.indent(summary.table(single, target, rows), "  "))
     if arguments.json:
-        write_json(arguments.json, single.numbers())
+        quality = {"quality": foretold.numbers} if foretold else {}
+        write_json(arguments.json, single.numbers() | quality)
+    for note in foretold.notes if foretold else ():
+        print(note)
     verdict = summary.verdict(single, config)
     if not single.fits:
         raise InputError(verdict)
@@ -102,6 +124,13 @@ def _compare(path: Path, config: dict[str, Any], arguments: argparse.Namespace) 
         f"\nEstimates from shapes, at the {gpu_step.SHARE:.0%} of the peak that one run on an H200 "
         f"reached; list prices of {gpus.PRICES_OF}. Error: {gpu_calibration.errors()}."
     )
+    if arguments.ladder:
+        sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"]
+        tokens = int(topology.cards_of_overlay(path.stem) * sequences * config["max_target_length"])
+        foretold = ladder.quality(arguments.ladder, config, tokens)
+        print("\nOn any of them:")
+        print(textwrap.indent(text_table(("", ""), foretold.rows), "  "))
+        print("\n".join(foretold.notes))
 
 
 if __name__ == "__main__":

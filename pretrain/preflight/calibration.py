@@ -30,13 +30,13 @@ CONSTANTS = {
     "v4": Constants(slowdown=1.022),
     "v5e": Constants(slowdown=0.831, overlap=True),
     "v5p": Constants(slowdown=0.8, overlap=True),
-    "v6e": Constants(overlap=True),
+    "v6e": Constants(slowdown=1.014, overlap=True),
     "tpu7x": Constants(overlap=True),
 }
 """The roofline's constants by chip generation, as this command fits them.
 
-``overlap`` is the value that predicts the generation's second run better. v6e and tpu7x are not
-fitted yet; their estimates use XLA's cycles without a correction.
+``overlap`` is the value that predicts the generation's second run better; v6e has one run only, and
+takes that of v5e and v5p. tpu7x is not fitted: its estimates use XLA's cycles without a correction.
 """
 
 ERROR = {"v4": 0.020, "v5e": 0.212, "v5p": 0.068}
@@ -55,7 +55,7 @@ COLUMNS = (
 def expected_error(chip: str) -> str:
     """The expected error of an estimate for a chip generation, in words."""
     if chip not in ERROR:
-        return "unknown: no measurement of this generation is compared yet"
+        return "unknown: no run was left to compare with"
     if chip in CHECKED:
         return (
             f"{ERROR[chip]:.0%}: the error on a published run of a larger model, by which no "

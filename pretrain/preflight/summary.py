@@ -1,5 +1,6 @@
 """Describe a forecast to the user: its table, whether the step fits, and what to change if not."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -14,8 +15,8 @@ from pretrain.topology import Topology
 from tinymathreason.units import duration, size
 
 
-def table(forecast: Forecast, topology: Topology) -> str:
-    """The printed table; every estimate is named as one."""
+def table(forecast: Forecast, topology: Topology, more: Sequence[tuple[str, str]] = ()) -> str:
+    """The printed table, which ends with the rows ``more``; every estimate is named as one."""
     rows = [
         ("parameters", f"{forecast.parameters:,}"),
         ("tokens per step", f"{forecast.tokens_per_step:,}"),
@@ -32,7 +33,7 @@ def table(forecast: Forecast, topology: Topology) -> str:
     if forecast.estimate and topology.card:
         rows += _estimates(forecast, forecast.estimate, "card")
         rows.append(("expected error", gpu_calibration.expected_error(topology.card.name)))
-    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+    return tabulate([*rows, *more], tablefmt="plain", disable_numparse=True)
 
 
 def _counts(forecast: Forecast) -> list[tuple[str, str]]:

@@ -315,6 +315,10 @@ def test_an_empty_source_is_named(tmp_path, model_dir) -> None:
             "group, where and messages name columns",
         ),
         (
+            {"sources": {"a": {"format": "json", "path": "x", "license": "The MIT License"}}},
+            "license must be a name of the hub",
+        ),
+        (
             {"sources": {"a": {"format": "json", "path": "x", "anwser": "y"}}},
             "did you mean 'answer'",
         ),

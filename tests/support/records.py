@@ -1,16 +1,34 @@
 """A small example of every record; a test changes what it is about."""
 
+import math
 from typing import Any
 
 from tinymathreason.records.base import Part, Record
+from tinymathreason.records.contamination import Contamination, SearchedText
 from tinymathreason.records.conversion import Conversion, OpenModel, ParityRecord
 from tinymathreason.records.evaluation import (
     Dataset,
     Decoding,
     EvalRequest,
     MetricEstimate,
+    PairedDifference,
     Results,
     SampleRecord,
+)
+from tinymathreason.records.examples import (
+    ExampleCounts,
+    ExampleData,
+    ExampleInputs,
+    ExamplesManifest,
+)
+from tinymathreason.records.ladder import (
+    AccuracyLink,
+    HeldOutRun,
+    Interval,
+    LadderRange,
+    LadderReport,
+    ScalingLaw,
+    TaskLaw,
 )
 from tinymathreason.records.ladder_point import (
     AnswerCount,
@@ -24,6 +42,7 @@ from tinymathreason.records.mixture import (
     Documents,
     Mixture,
     RecipeRecord,
+    RecipeSource,
     Shard,
     SourceRecord,
     WeightedSource,
@@ -45,15 +64,10 @@ from tinymathreason.records.report import (
 from tinymathreason.records.stage import Attempt, Stage
 from tinymathreason.records.tuning import (
     DpoRecord,
-    ExampleCounts,
-    ExampleData,
-    ExampleInputs,
-    ExamplesManifest,
     GrpoRecord,
     LogEntry,
     PreferenceCounts,
     Preferences,
-    RecipeSource,
     SamplingInputs,
     SftRecord,
     TrainerArguments,
@@ -329,6 +343,44 @@ def results(**values: Any) -> Results:
     )
 
 
+def difference(**values: Any) -> PairedDifference:
+    return change(
+        PairedDifference(
+            n=300,
+            original=0.5,
+            variant=0.4,
+            difference=-0.1,
+            low=-0.15,
+            high=-0.05,
+            won=10,
+            lost=40,
+        ),
+        **values,
+    )
+
+
+def contamination(**values: Any) -> Contamination:
+    searched = SearchedText(
+        stage="pretraining", manifest="mixture/manifest.json", manifest_sha256=SHA,
+        documents=900, found=2,
+    )  # fmt: skip
+    return change(
+        Contamination(
+            results_sha256=SHA,
+            texts=[searched],
+            rule="70% of a problem's runs of 32 letters",
+            problems=200,
+            too_short=0,
+            found=[3, 7],
+            metric="strict",
+            clean=estimate(n=198),
+            contaminated=estimate(value=1.0, high=1.0, n=2),
+            provenance=provenance(),
+        ),
+        **values,
+    )
+
+
 def sample(**values: Any) -> SampleRecord:
     return change(
         SampleRecord(
@@ -510,6 +562,71 @@ def report(**values: Any) -> Report:
     )
 
 
+def scaling_law(target: str = "loss", size: str = "5M") -> ScalingLaw:
+    """E = 1, A / N^alpha = 100 / N^0.5 and as much of D; without scatter."""
+    parameters = [0.0, math.log(100), math.log(100), 0.5, 0.5, 1.0]
+    return ScalingLaw(
+        target=target,
+        unit="nats a token",
+        form="shared",
+        parameters=parameters,
+        bootstrap=[parameters],
+        residuals=[0.0],
+        errors={"shared": 0.001},
+        widening=1.0,
+        held_out=[
+            HeldOutRun(
+                name=size, size=size, measured=2.0, foretold=Interval(value=2.0, low=1.9, high=2.1)
+            )
+        ],
+    )
+
+
+def ladder(**values: Any) -> LadderReport:
+    """A report of four sizes up to 1e6 weights, 1e7 tokens and 6e13 FLOPs."""
+    return change(
+        LadderReport(
+            ladder="ladder.yaml",
+            table_sha256=SHA,
+            vocab_size=256,
+            tokenizer_sha256=SHA,
+            mixture=MixtureHash(manifest_sha256=SHA, content_sha256=SHA),
+            shares={"web": 1.0},
+            level=0.9,
+            range=LadderRange(
+                sizes=["1M", "2M", "3M", "5M"],
+                parameters=[1e5, 1e6],
+                tokens=[1e6, 1e7],
+                flops=[6e11, 6e13],
+                runs=8,
+            ),
+            diverged=[],
+            loss=scaling_law(),
+            tasks={
+                "arithmetic": TaskLaw(
+                    bits=scaling_law("bits/arithmetic"),
+                    link=AccuracyLink(
+                        parameters=[0.0, 4.0, 1.2],
+                        bootstrap=[[0.0, 4.0, 1.2]],
+                        dispersion=1.0,
+                        problems=1_000,
+                    ),
+                    reason="",
+                    held_out=[],
+                ),
+                "gsm8k": TaskLaw(
+                    bits=scaling_law("bits/gsm8k"),
+                    link=None,
+                    reason="the accuracy of every run is zero",
+                    held_out=[],
+                ),
+            },
+            provenance=provenance(),
+        ),
+        **values,
+    )
+
+
 def _held_out() -> HeldOut:
     return HeldOut(nats_per_token=2.0, tokens=1_000, bytes=3_000)
 
@@ -563,6 +680,7 @@ def ladder_point(**values: Any) -> PointRecord:
 
 
 EVERY: tuple[Record, ...] = (
+    ladder(),
     likelihood(),
     ladder_point(),
     mixture(),
@@ -571,6 +689,7 @@ EVERY: tuple[Record, ...] = (
     configuration(),
     conversion(),
     open_model(),
+    contamination(),
     results(),
     sample(),
     examples(),

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from tinymathreason.records.base import Count, Part, Positive, Record, Seconds
+from tinymathreason.records.contamination import Contamination
 from tinymathreason.records.conversion import ParityRecord
-from tinymathreason.records.evaluation import Form, MetricEstimate
+from tinymathreason.records.evaluation import Form, MetricEstimate, PairedDifference
 from tinymathreason.records.mixture import Documents
 from tinymathreason.records.provenance import Provenance
 
@@ -91,6 +92,10 @@ class ReportAccuracy(MetricEstimate):
     """The method of all intervals."""
     metrics: dict[str, MetricEstimate]
     """Every metric."""
+    groups: dict[str, dict[str, MetricEstimate]] = pydantic.Field(default_factory=dict)
+    """The first metric by each column that groups the problems, and its value."""
+    differences: dict[str, PairedDifference] = pydantic.Field(default_factory=dict)
+    """Of each kind of variant."""
 
 
 class ReportAnswer(Part):
@@ -106,6 +111,26 @@ class ReportAnswer(Part):
     """Whether the first answer is right."""
 
 
+class PhaseSummary(Part):
+    """A phase of pretraining."""
+
+    recipe: str | None
+    """The name of its mixture's recipe."""
+    weights: str | None
+    """The file with other weights than the recipe's, if it drew by one."""
+    last_step: Count
+    """Its last step."""
+
+
+class RecipeSummary(Part):
+    """The recipes that a model was made by."""
+
+    pretraining: list[PhaseSummary]
+    """The phases, oldest first; empty if no record tells them."""
+    tuning: list[str]
+    """The configurations of fine-tuning, the first one first."""
+
+
 class Report(Record):
     """``report.json`` in the folder of a run."""
 
@@ -116,6 +141,8 @@ class Report(Record):
     """Of the fields."""
     run: str
     """The folder of the run."""
+    recipes: RecipeSummary | None = None
+    """The recipes; null in reports that were made before they were recorded."""
     stages: dict[str, StageSummary]
     """Every stage."""
     data: dict[str, SourceSummary]
@@ -138,6 +165,8 @@ class Report(Record):
     """The curves of both trainings."""
     accuracy: dict[str, ReportAccuracy]
     """The evaluations, by the name of the model."""
+    contamination: dict[str, Contamination] = pydantic.Field(default_factory=dict)
+    """Of those evaluations whose problems were searched in the training text."""
     samples: list[ReportAnswer]
     """The tuned model's first right and first wrong answers."""
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""The records of fine-tuning: its examples, whose run a folder is, and the finished model."""
+"""The records of fine-tuning: whose run a folder is, and the finished model."""
 
 from typing import Any, ClassVar, Literal
 
@@ -15,67 +15,9 @@ from tinymathreason.records.base import (
     Sha256,
     plain,
 )
-from tinymathreason.records.mixture import BenchmarkRecord, Inputs, RecipeSource, WrittenFile
+from tinymathreason.records.examples import ExampleCounts
+from tinymathreason.records.pretraining import Phase
 from tinymathreason.records.provenance import Provenance
-
-
-class ExampleCounts(Part):
-    """How many rows of a source were kept and rejected."""
-
-    read: Count
-    """Rows read; the sum of those kept and rejected."""
-    kept: Count
-    """Examples written."""
-    rejected: dict[str, Count]
-    """Rows left out, by reason."""
-    train: Count
-    """Examples to train on."""
-    eval: Count
-    """Examples held out."""
-    tokens: Count
-    """Tokens of the examples written."""
-
-
-class ExampleData(OpenPart):
-    """The configuration of the examples; fine-tuning checks the keys that only it reads."""
-
-    sources: dict[str, RecipeSource]
-    """The sources by name."""
-    decontaminate: list[BenchmarkRecord]
-    """Benchmarks whose questions no example may contain."""
-
-
-class ExampleInputs(Part):
-    """What decided the examples."""
-
-    form: Positive
-    """Of the folder; another one is made anew."""
-    data: ExampleData
-    """The configuration."""
-    files: Inputs
-    """Every file that was read."""
-    tokenizer: Sha256
-    """Of the tokenizer and its template."""
-    max_length: Positive | None
-    """Longest example in tokens; null for no limit."""
-
-
-class ExamplesManifest(Record):
-    """``manifest.json`` in the folder of prepared examples."""
-
-    writer: ClassVar[str] = "sft.prepare"
-    kind: Literal["examples"] = "examples"
-    """Which record it is."""
-    version: Literal[1] = 1
-    """Of the fields."""
-    sources: dict[str, ExampleCounts]
-    """The counts of each source."""
-    inputs: ExampleInputs
-    """What decided the examples."""
-    files: list[WrittenFile]
-    """The files of the folder."""
-    provenance: Provenance
-    """Where it comes from."""
 
 
 class TuningRun(Record):
@@ -194,6 +136,8 @@ class Tuned(Record):
     """From the last start to the end."""
     speed: Speed | None = None
     """The time of the last start's steps; null in models that were tuned before it was measured."""
+    phases: list[Phase] = pydantic.Field(default_factory=list)
+    """The phases of pretraining of the model that it began with, by that model's own record."""
     provenance: Provenance
     """Where it comes from."""
 

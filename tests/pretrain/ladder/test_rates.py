@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from pretrain.ladder import rates as module
 from pretrain.ladder.rates import fit, layer_weights
+from pretrain.ladder.table import read
 from pretrain.ladder.transfer import (
     TOKENS_EXPONENT,
     PlannedTraining,
@@ -194,6 +197,21 @@ def test_the_law_is_moved_to_other_tokens(wanted: list[PlannedTraining]) -> None
         assert by_law(first, each).split()[0] == by_law(second, each).split()[0]
     moved = first.law.at(wanted[0].weights) * (wanted[0].tokens / 320_000) ** 0.307
     assert by_law(first, wanted[0]).split()[0] == f"{moved:.1e}"
+
+
+def test_the_measured_ladder_gives_the_overlays_rates(wanted: list[PlannedTraining]) -> None:
+    """The runs in docs/scaling/rates.csv; the page has what the report says of them."""
+    found = fit(read(Path("docs/scaling/rates.csv")))
+    assert [curve.size for curve in found.curves] == ["0.3M", "0.6M", "1.2M", "2.5M"]
+    assert all(curve.bracketed for curve in found.curves)
+    assert found.law.exponent == pytest.approx(-0.6165, abs=0.001)
+    assert calibration(found.curves) == pytest.approx(0.380, abs=0.001)
+    for each in wanted:
+        if "1b" not in each.name:  # the model card names the 1B model's rate
+            assert each.rate == recommended(found.curves, each)
+    page = " ".join(Path("docs/scaling.md").read_text().split())
+    for line in lines(found, wanted):
+        assert " ".join(line.split()) in page
 
 
 def test_a_table_without_rates() -> None:

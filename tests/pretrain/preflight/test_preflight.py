@@ -226,7 +226,8 @@ def test_asynchronous_collectives_hide_behind_arithmetic_or_do_not() -> None:
 def test_published_runs_are_named_after_their_weights() -> None:
     """A script that was copied wrongly would give a model of another size."""
     runs = load(Published, PUBLISHED).runs
-    assert {find(run.topology).chip.name for run in runs} == calibration.ERROR.keys()
+    compared = {find(run.topology).chip.name for run in runs if run.use != "fit"}
+    assert compared == calibration.ERROR.keys()
     for run in runs:
         config = overlay.load(calibration.BASE, run.overrides)
         if config["global_parameter_scale"] == 1:
