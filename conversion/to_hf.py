@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinymathreason import cli, provenance
+from tinymathreason import cli, phases, provenance
 from tinymathreason.files import new_directory
 from tinymathreason.records.conversion import Conversion
 from tinymathreason.writes import check_room
@@ -91,6 +91,7 @@ def convert(
             trimmed_vocabulary_rows=rows,
             model_sha256=model_sha256,
             parity=proof,
+            phases=phases.of_checkpoint(str(step_dir)),
             provenance=origin,
         ).write(folder / RECORD)
     print(f"{output} written")

@@ -1,14 +1,16 @@
 """Finds the benchmark questions that documents contain.
 
-A document contains a question of at least `WINDOW` letters if it contains `SHARE` of the question's
-runs of that many letters: an edited word seldom hides a question, and a single common sentence is
-not enough. A shorter question must occur completely, word by word, with its signs of arithmetic.
-Case, spacing, punctuation, quotes and LaTeX dollars never matter.
+A document contains a question if it contains enough of the runs of letters of which the question
+consists, close together: a few other words seldom hide a question, and neither one common sentence
+nor many scattered phrases are enough. A short question has longer runs and must be there almost
+completely, since textbooks ask the like with other numbers. A question shorter than one such run
+must occur word by word, with its signs of arithmetic. Case, spacing, punctuation, quotes and LaTeX
+dollars never matter. `benchmarks.decontamination` measures what is found.
 """
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +25,22 @@ from tinymathreason.listing import list_files, warn_empty
 from tinymathreason.rows import read_file
 
 WINDOW = 32
-"""Letters and digits of a run, about six words."""
+"""Letters and digits of a run of a short question, about six words."""
+SHARE = 0.7
+"""Share of a short question's runs that a document must contain."""
+LONG = 96
+"""Letters and digits from which on a question is long."""
+LONG_WINDOW = 16
+"""Letters and digits of a run of a long question, about three words."""
+LONG_SHARE = 0.5
+"""Share of a long question's runs that a document must contain."""
 STRIDE = 4
 """Letters between the starts of two runs of a question that are searched."""
-SHARE = 0.7
-"""Share of a question's runs that a document must contain."""
+COMMON = 3
+"""A run of a long question that more questions have does not count, if a third of the question's
+runs or more are left: a benchmark's own phrases, such as how an answer is to be written."""
+STRETCH = 2
+"""The runs must be within this many times the question's letters."""
 SHORTEST = 4
 """Letters and digits that a question must have at least."""
 
@@ -46,28 +59,40 @@ def words(text: str) -> str:
 class QuestionIndex:
     """The benchmark questions, indexed by hashes of runs of their letters."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        """Index the questions; `InputError` for one with fewer than `SHORTEST` letters."""
+    def __init__(self, texts: Sequence[str], long: int = LONG) -> None:
+        """Index the questions; those of ``long`` letters and more are long.
+
+        `InputError` for a question with fewer than `SHORTEST` letters.
+        """
         self.texts = texts
+        self._long = long
         self._runs: list[int] = []
         """How many runs of each question are searched; 1 if it must match completely."""
+        self._lengths: list[int] = []
+        """Letters of each question."""
         self._complete: dict[int, str] = {}
         entries: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(
             lambda: defaultdict(list)
         )
-        for number, text in enumerate(texts):
-            letters = HashedText.from_text(text)
+        hashed = [HashedText.from_text(text) for text in texts]
+        common = _common_runs([text for text in hashed if len(text.letters) >= long])
+        for number, (text, letters) in enumerate(zip(texts, hashed, strict=True)):
             length = len(letters.letters)
             if length < SHORTEST:
                 raise InputError(f"decontaminate: {text!r:.60} is too short for a question")
-            size = min(WINDOW, 1 << (length.bit_length() - 1))
+            longest = WINDOW if length < long else LONG_WINDOW
+            size = min(longest, 1 << (length.bit_length() - 1))
             runs = letters.windows(size)[size]
             # The last run too, or the end of a question would never be searched.
             places = sorted({*range(0, len(runs), STRIDE), len(runs) - 1})
+            rare = [place for place in places if int(runs[place]) not in common]
+            if length >= long and 3 * len(rare) >= len(places):
+                places = rare
             if length < WINDOW:
                 places = [0]
                 self._complete[number] = words(text)
             self._runs.append(len(places))
+            self._lengths.append(length)
             for place in places:
                 entries[size][int(runs[place])].append((number, place))
         self._entries = {size: dict(by_run) for size, by_run in entries.items()}
@@ -78,25 +103,46 @@ class QuestionIndex:
 
     def found_in(self, text: str) -> str | None:
         """The first question, in their order, that ``text`` contains; None without one."""
-        hits: dict[int, set[int]] = defaultdict(set)
-        for piece in hashed_pieces(text):
-            for size, runs in piece.windows(max(self._entries, default=1)).items():
-                entries = self._entries.get(size)
-                if not entries:
-                    continue
-                likely = runs[self._filters[size][_slot(runs)]]
-                for run in likely.tolist():
-                    for number, place in entries.get(run, ()):
-                        hits[number].add(place)
+        shares = self.shares(text).items()
+        found = (n for n, share in shares if share >= (LONG_SHARE if self.is_long(n) else SHARE))
+        first = min(found, default=None)
+        return None if first is None else self.texts[first]
+
+    def is_long(self, number: int) -> bool:
+        """Whether a question counts as long."""
+        return self._lengths[number] >= self._long
+
+    def shares(self, text: str) -> dict[int, float]:
+        """The share of each question's runs that one stretch of ``text`` contains, by its number.
+
+        Questions with no run in the text are left out. A question shorter than `WINDOW` has 1 if it
+        occurs completely, word by word, and is left out otherwise.
+        """
+        shares: dict[int, float] = defaultdict(float)
         pieces_of_words = None
-        for number in sorted(hits):
-            if number in self._complete:
-                pieces_of_words = pieces_of_words or [words(piece) for piece in pieces(text)]
-                if any(_contains(piece, self._complete[number]) for piece in pieces_of_words):
-                    return self.texts[number]
-            elif len(hits[number]) >= SHARE * self._runs[number]:
-                return self.texts[number]
-        return None
+        for piece in hashed_pieces(text):
+            for number, hits in self._hits(piece).items():
+                if number not in self._complete:
+                    most = _most_together(hits, STRETCH * self._lengths[number])
+                    shares[number] = max(shares[number], most / self._runs[number])
+                elif number not in shares:
+                    pieces_of_words = pieces_of_words or [words(part) for part in pieces(text)]
+                    if any(_contains(part, self._complete[number]) for part in pieces_of_words):
+                        shares[number] = 1.0
+        return dict(shares)
+
+    def _hits(self, piece: HashedText) -> dict[int, list[tuple[int, int]]]:
+        """The runs of each question in a piece: their places in the piece and in the question."""
+        hits: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for size, runs in piece.windows(max(self._entries, default=1)).items():
+            entries = self._entries.get(size)
+            if not entries:
+                continue
+            likely = np.flatnonzero(self._filters[size][_slot(runs)])
+            for start, run in zip(likely.tolist(), runs[likely].tolist(), strict=True):
+                for number, place in entries.get(run, ()):
+                    hits[number].append((start, place))
+        return hits
 
 
 def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
@@ -122,6 +168,34 @@ def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
 def index(texts: tuple[str, ...]) -> QuestionIndex:
     """The `QuestionIndex` of some questions, built once per process."""
     return QuestionIndex(texts)
+
+
+def _common_runs(questions: Sequence[HashedText]) -> set[int]:
+    """The runs of `LONG_WINDOW` letters that more than `COMMON` questions have."""
+    runs = [np.unique(question.windows(LONG_WINDOW)[LONG_WINDOW]) for question in questions]
+    if not runs:
+        return set()
+    values, counts = np.unique(np.concatenate(runs), return_counts=True)
+    return set(values[counts > COMMON].tolist())
+
+
+def _most_together(hits: Sequence[tuple[int, int]], width: int) -> int:
+    """The most distinct places of a question in a stretch of ``width`` letters.
+
+    ``hits`` are pairs of a place in the text, ascending, and one in the question.
+    """
+    inside: Counter[int] = Counter()
+    first = most = 0
+    for start, place in hits:
+        inside[place] += 1
+        while hits[first][0] < start - width:
+            old = hits[first][1]
+            inside[old] -= 1
+            if not inside[old]:
+                del inside[old]
+            first += 1
+        most = max(most, len(inside))
+    return most
 
 
 def _contains(text: str, question: str) -> bool:

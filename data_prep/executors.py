@@ -9,6 +9,7 @@ from typing import Any
 from data_prep.local_executor import LocalExecutor
 from data_prep.progress import watch
 from data_prep.stages.artifacts import NUMBERED
+from data_prep.stages.classifiers import TrainClassifier
 from data_prep.stages.documents import pipeline
 from data_prep.stages.duplicates import Compare, Decide
 from data_prep.stages.publish import Publish
@@ -21,9 +22,10 @@ from tinymathreason.files import read_json
 
 
 def stages(work: Work) -> dict[str, tuple[list[Step], int]]:
-    """Each stage's steps and its number of tasks, in the order of `STAGES`."""
+    """Each stage's steps and its number of tasks, in the order of `STAGES`; none without a task."""
     count = len(work.tasks)
     steps: list[tuple[list[Step], int]] = [
+        ([TrainClassifier(work)], len(work.recipe.classifiers)),
         (pipeline(work), count),
         ([Compare(work)], work.ranges),
         ([Decide(work)], 1),
@@ -31,7 +33,8 @@ def stages(work: Work) -> dict[str, tuple[list[Step], int]]:
         ([WriteRecords(work)], count),
         ([Publish(work)], 1),
     ]
-    return dict(zip(STAGES, steps, strict=True))
+    stages = dict(zip(STAGES, steps, strict=True))
+    return {stage: each for stage, each in stages.items() if each[1]}
 
 
 def run(work: Work) -> None:

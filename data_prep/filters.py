@@ -6,12 +6,19 @@ formulas, tables of numbers and code as noise; `benchmarks/filters.py` counts wh
 
 import inspect
 import zlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tinymathreason.config import nearest
 
+if TYPE_CHECKING:
+    from data_prep.classifier import Classifier
+
+Entry = str | dict[str, dict[str, Any]]
+"""A filter in a recipe: a name, or one name with its settings."""
 Filter = Callable[[str], str | None]
+CLASSIFIER = "classifier"
+"""The filter that a recipe's classifier decides."""
 
 
 def length(least: int = 0, most: int | None = None) -> Filter:
@@ -34,6 +41,15 @@ def repetition(least: float = 0.1) -> Filter:
     def judge(text: str) -> str | None:
         data = text.encode("utf-8")
         return "repetition" if len(zlib.compress(data, 1)) < least * len(data) else None
+
+    return judge
+
+
+def classified(name: str, classifier: "Classifier", least: float = 0.5) -> Filter:
+    """Reject a text whose probability of the classifier's positive kind is below ``least``."""
+
+    def judge(text: str) -> str | None:
+        return None if classifier.probability(text) >= least else f"not_{name}"
 
     return judge
 
@@ -69,7 +85,7 @@ DATATROVE = {
 }
 
 
-def _parts(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+def _parts(entry: Entry) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
     if len(entry) != 1:
@@ -77,12 +93,18 @@ def _parts(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]
     return next(iter(entry.items()))
 
 
-def check(entry: str | dict[str, dict[str, Any]]) -> None:
+def check(entry: Entry) -> None:
     """Raise `ValueError` for an unknown filter or setting, naming what is accepted."""
     name, settings = _parts(entry)
-    if name not in {*OURS, *DATATROVE}:
-        raise ValueError(f"unknown filter {name!r}; {nearest(name, [*OURS, *DATATROVE])}")
-    maker = OURS.get(name) or _datatrove_class(DATATROVE[name])
+    known = [*OURS, *DATATROVE, CLASSIFIER]
+    if name not in known:
+        raise ValueError(f"unknown filter {name!r}; {nearest(name, known)}")
+    if name == CLASSIFIER:
+        if not isinstance(settings.get("name"), str):
+            raise ValueError("filter classifier: name must be one of the recipe's classifiers")
+        settings = {key: value for key, value in settings.items() if key != "name"}
+    makers = {**OURS, CLASSIFIER: classified}
+    maker = makers.get(name) or _datatrove_class(DATATROVE[name])
     accepted = [key for key in inspect.signature(maker).parameters if key not in _HIDDEN]
     for key in settings:
         if key not in accepted:
@@ -90,14 +112,24 @@ def check(entry: str | dict[str, dict[str, Any]]) -> None:
     for key, value in settings.items():
         if value is not None and not isinstance(value, int | float):
             raise ValueError(f"filter {name}: {key} must be a number (got {value!r})")
+    if name == CLASSIFIER and not 0 <= settings.get("least", 0.5) <= 1:
+        raise ValueError(f"filter {name}: least must be between 0 and 1 (got {settings['least']})")
 
 
-_HIDDEN = ("language", "exclusion_writer")
+_HIDDEN = ("language", "exclusion_writer", "classifier", "name")
 
 
-def make(entry: str | dict[str, dict[str, Any]]) -> Filter:
-    """The filter of one entry of a recipe's ``filters``."""
+def classifier_of(entry: Entry) -> str | None:
+    """The name of the classifier that a filter needs; None for other filters."""
     name, settings = _parts(entry)
+    return str(settings["name"]) if name == CLASSIFIER else None
+
+
+def make(entry: Entry, classifiers: "Mapping[str, Classifier] | None" = None) -> Filter:
+    """The filter of one entry of a recipe's ``filters``; ``classifiers`` are the recipe's."""
+    name, settings = _parts(entry)
+    if name == CLASSIFIER:
+        return classified(classifier=(classifiers or {})[settings["name"]], **settings)
     if name in OURS:
         return OURS[name](**settings)
     return _datatrove_filter(DATATROVE[name], settings)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.recipe import BenchmarkQuestions, Recipe, Source
+from data_prep.recipe import BenchmarkQuestions, ClassifierTraining, Recipe, Source
 from tinymathreason.cli import InputError
 from tinymathreason.listing import File, UnreachableError, is_remote, list_files, list_folder
 
@@ -51,11 +51,23 @@ def of_benchmarks(benchmarks: Sequence[BenchmarkQuestions]) -> list[File]:
     ]
 
 
+def of_classifier(named: tuple[str, ClassifierTraining]) -> list[File]:
+    """The files of a classifier's examples."""
+    name, training = named
+    return [
+        file
+        for kind in ("positives", "negatives")
+        for number, examples in enumerate(getattr(training, kind))
+        for file in list_files(f"classifiers.{name}.{kind}.{number}.path", examples.path)
+    ]
+
+
 def of_recipe(recipe: Recipe, listed: Iterable[File] | None = None) -> Inputs:
     """All files that a build reads; ``listed`` are those of the sources, if they are known."""
     if listed is None:
         listed = itertools.chain.from_iterable(of_sources(recipe).values())
     files = [*listed, *of_benchmarks(recipe.decontaminate)]
+    files += itertools.chain.from_iterable(map(of_classifier, recipe.classifiers.items()))
     if recipe.tokenizer.path is not None:
         file = recipe.tokenizer.path / "tokenizer.json"
         files += list_files("tokenizer.path", str(file))

@@ -55,7 +55,7 @@ def estimate(work: Work, name: str) -> Estimate:
     tasks = work.tasks_of(name)
     started = time.monotonic()
     documents, size = [], 0
-    steps = pipeline(work)[1:-1]
+    steps = pipeline(work, planning=True)[1:-1]
     for first in tasks:
         rows = Read(work).run(rank=first.number)
         for document in rows:

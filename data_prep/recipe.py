@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import pydantic
 
-from data_prep.filters import check
+from data_prep.filters import check, classifier_of
 from tinymathreason.arithmetic import GENERATORS
 from tinymathreason.chatml import SPECIAL_TOKENS
 from tinymathreason.config import config, nearest
 
 RESERVED = (
-    "tokenizer", "rejected", "mixture.json", "manifest.json", "report.md",
+    "tokenizer", "classifiers", "rejected", "mixture.json", "manifest.json", "report.md",
     "tokens.png", "rejected.png", "lengths.png",
 )  # fmt: skip
 """Names in a mixture's folder that no source may have."""
@@ -155,6 +155,38 @@ class BenchmarkQuestions:
 
 
 @config
+class ExampleTexts:
+    """Texts that a classifier learns from."""
+
+    format: Literal["parquet", "jsonl", "text"]
+    """How they are stored, as in a source."""
+    path: str
+    """A glob of files, here or remote; they are read in the order of their names."""
+    text_field: str = "text"
+    """The column or key of a text."""
+    documents: int = 20_000
+    """Read at most this many texts."""
+
+    def __post_init__(self) -> None:
+        if self.documents < 2:
+            raise ValueError(f"documents must be at least 2 (got {self.documents})")
+
+
+@config
+class ClassifierTraining:
+    """What a classifier learns from; `data_prep.classifier` describes the model."""
+
+    positives: list[ExampleTexts]
+    """Texts of the kind to keep."""
+    negatives: list[ExampleTexts]
+    """Texts of other kinds."""
+
+    def __post_init__(self) -> None:
+        if not (self.positives and self.negatives):
+            raise ValueError("positives and negatives must each name at least one set of texts")
+
+
+@config
 class Recipe:
     """Everything that decides the content of a mixture, and the executor, which does not."""
 
@@ -179,6 +211,8 @@ class Recipe:
     """Benchmark questions that no training document may contain."""
     on_bad_input: Literal["fail", "skip"] = "fail"
     """At an unreadable file or row, or one without text: fail, or reject and count it."""
+    classifiers: dict[str, ClassifierTraining] = field(default_factory=dict)
+    """Classifiers to train before anything else, by name, for the filter ``classifier``."""
     token_budget: int | None = None
     """Tokens that training will draw; by default one pass over the source that ends first."""
     max_epochs: float = 4
@@ -196,6 +230,18 @@ class Recipe:
                     f"a source cannot be named {name!r}: use letters, digits, '_', '.' and '-', "
                     f"but none of {', '.join(RESERVED)}"
                 )
+        for name in self.classifiers:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(
+                    f"a classifier cannot be named {name!r}: use small letters, digits and '_'"
+                )
+        for source_name, source in self.sources.items():
+            for needed in filter(None, map(classifier_of, source.filters)):
+                if needed not in self.classifiers:
+                    raise ValueError(
+                        f"sources.{source_name}.filters: no classifier {needed!r}; "
+                        f"{nearest(needed, self.classifiers)}"
+                    )
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be between 0 and 2**64 - 1 (got {self.seed})")
         if not 0 < self.eval_fraction < 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from data_prep.stages.artifacts import RejectedDocument
 from tinymathreason.files import new_file, write_text
-from tinymathreason.records.mixture import Mixture, SourceRecord
+from tinymathreason.records.mixture import ClassifierRecord, Mixture, SourceRecord
 from tinymathreason.tables import markdown_table
 
 
@@ -25,6 +25,7 @@ def write(folder: Path, manifest: Mixture, samples: dict[str, Any]) -> None:
         "![tokens](tokens.png)\n\n![rejected](rejected.png)\n\n![lengths](lengths.png)",
         "## Rejected, by reason\n\n" + reasons(sources),
         "## Duplicates\n\n" + duplicates(sources),
+        *(["## Classifiers\n\n" + classifiers(found)] if (found := manifest.classifiers) else []),
         "## Samples",
     ]
     for name, of_source in samples.items():
@@ -141,6 +142,18 @@ def duplicates(sources: dict[str, SourceRecord]) -> str:
         + "\n\n"
         + markdown_table(head, left)
     )
+
+
+def classifiers(found: dict[str, ClassifierRecord]) -> str:
+    """How well each classifier told the held-out examples, at a probability of 0.5."""
+    rows = []
+    for name, each in found.items():
+        trained = f"{each.positives:,} + {each.negatives:,}"
+        held_out = f"{each.held_out_positives:,} + {each.held_out_negatives:,}"
+        shares = (each.precision, each.recall, each.false_alarms)
+        rows.append([name, trained, held_out, *("" if s is None else f"{s:.1%}" for s in shares)])
+    head = ["classifier", "trained on", "held out", "precision", "recall", "false alarms"]
+    return markdown_table(head, rows)
 
 
 def _reasons(sources: dict[str, SourceRecord]) -> list[str]:

@@ -28,7 +28,7 @@ from tinymathreason.listing import File, UnreachableError, warn_empty
 from tinymathreason.provenance import asking_hash
 from tinymathreason.writes import failed_write
 
-STAGES = ("documents", "duplicates", "decisions", "tokenizer", "records", "publish")
+STAGES = ("classifiers", "documents", "duplicates", "decisions", "tokenizer", "records", "publish")
 """The stages of a build, each a run of datatrove's executor."""
 SMALLER = "smaller recipes: data_prep/recipes/quickstart.yaml, data_prep/recipes/realdata.yaml"
 """What to try on a machine without the disk, the network or the credentials."""
@@ -96,7 +96,7 @@ class Work:
         weights = {name: source.pop("weight") for name, source in sources.items()}
         for source in sources.values():
             del source["license"]
-        early = ("seed", "near_duplicates", "on_bad_input", "priority")
+        early = ("seed", "near_duplicates", "on_bad_input", "classifiers", "priority")
         return {
             "early": {
                 **{key: recipe[key] for key in early},

@@ -54,8 +54,11 @@ def record(config: dict[str, Any]) -> MixtureHash | None:
     path = Path(config[MIXTURE])
     manifest = path.with_name("manifest.json")
     if not manifest.is_file():
-        return MixtureHash(manifest_sha256=None, content_sha256=_sha256(path.read_bytes()))
-    sources, draws = Mixture.load(manifest).sources, Draws.load(path).root
+        return MixtureHash(
+            manifest_sha256=None, content_sha256=_sha256(path.read_bytes()), file=path.name
+        )
+    mixture, draws = Mixture.load(manifest), Draws.load(path).root
+    sources = mixture.sources
     if unknown := draws.keys() - sources.keys():
         raise InputError(f"{path}: {', '.join(sorted(unknown))}: not in {manifest.name} beside it")
     content = [
@@ -65,6 +68,8 @@ def record(config: dict[str, Any]) -> MixtureHash | None:
     return MixtureHash(
         manifest_sha256=_sha256(manifest.read_bytes()),
         content_sha256=_sha256(json.dumps(content).encode()),
+        recipe=mixture.recipe.name,
+        file=path.name,
     )
 
 

@@ -14,7 +14,7 @@ from etils import epath
 
 from pretrain import mixture
 from pretrain.model import Model
-from tinymathreason import provenance
+from tinymathreason import phases, provenance
 from tinymathreason.checkpoints import MAXTEXT_FILES, maxtext_complete
 from tinymathreason.cli import InputError
 from tinymathreason.parsing import parse_json
@@ -22,6 +22,7 @@ from tinymathreason.records.base import Record
 from tinymathreason.records.pretraining import (
     Configuration,
     MixtureHash,
+    Phase,
     StartRecord,
     Starts,
     StartWeights,
@@ -220,6 +221,12 @@ def starts(config: dict[str, Any]) -> list[StartRecord]:
     return _load(Starts, path).starts if path.exists() else []
 
 
+def earlier_phases(config: dict[str, Any]) -> list[Phase]:
+    """The phases before this run: those of the checkpoint that it begins with."""
+    began = config["load_full_state_path"] or config["load_parameters_path"]
+    return phases.of_checkpoint(str(began)) if began else []
+
+
 class StartWriter:
     """The record of one start of a run. With several hosts, only one of them writes it."""
 
@@ -252,6 +259,7 @@ class StartWriter:
             mixture=mixture.record(config),
             tokenizer_sha256=_sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,
             weights=None if saved else weights,
+            earlier=earlier_phases(config),
             resumed_from=saved[-1] if saved else None,
             end=None,
             outcome=None,

@@ -47,6 +47,7 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
     from release.checks.weights import Tensors
     from release.markdown import one_line, render
     from release.origin import beginning, described, licence
+    from release.recipes import sentences, summary
     from release.records import ModelConfig, RunRecords
     from tinymathreason.provenance import asking_hash, model_hash
 
@@ -96,6 +97,7 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
         tuned=records.tuned,
         tuning=tuned,
         stages=training.stages(records, measured.commands, left_out),
+        recipes=sentences(summary(records)),
         hours=hours,
         open_starts=open_starts,
         data=data,

@@ -25,6 +25,7 @@ from sft.model import (
     tokenizer_hash,
 )
 from sft.settings import Settings
+from tinymathreason import phases
 from tinymathreason.files import locked
 from tinymathreason.provenance import model_hash
 from tinymathreason.records.tuning import Tuned
@@ -196,6 +197,8 @@ def train[D: TuningData](algorithm: Algorithm[D], settings: Settings[D]) -> Tune
             }
         checkpoints.train(trainer, output, settings.inputs | identity, state)
         fields = {**identity, **examples.record, **algorithm.record()}
+        if state.is_main_process:
+            fields["phases"] = phases.of_model(start)
         kind = algorithm.record_class
         kept = settings.data.keep_adapter
         return finish(trainer, tokenizer, model, output, kind, fields, started, kept)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinymathreason.records.provenance import Provenance
 
 PACKAGES = (
-    "datatrove", "numpy", "pyarrow", "gigatoken", "tokenizers", "array-record",
+    "datatrove", "numpy", "scikit-learn", "pyarrow", "gigatoken", "tokenizers", "array-record",
     "maxtext", "jax", "orbax-checkpoint", "grain",
     "torch", "transformers", "trl", "peft", "safetensors", "lm-eval", "math-verify",
 )  # fmt: skip

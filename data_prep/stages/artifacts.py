@@ -116,8 +116,9 @@ class Artifact:
     readers: tuple[str, ...]
     """The stages that read it."""
     columns: Any
-    """A `pyarrow.Schema` for Parquet files and records, a dtype for arrays, the type of an object
-    for JSON (of each line for JSON lines), str for a `StringStore`."""
+    """A `pyarrow.Schema` for Parquet files and records, a dtype for arrays, names and dtypes for
+    safetensors, the type of an object for JSON (of each line for JSON lines), str for a
+    `StringStore`."""
 
     def path(self, folder: Path, rank: int = 0, part: int = 0) -> Path:
         """One file of a working folder."""
@@ -128,6 +129,14 @@ class Artifact:
         number = NUMBERED if rank is None else f"{rank:05}"
         return sorted(folder.glob(self.name.format(rank=number, part=NUMBERED)))
 
+
+CLASSIFIERS = Artifact(
+    "classifiers/{rank}.safetensors",
+    writer="classifiers",
+    readers=("documents", "publish"),
+    columns=(("weights", np.dtype("<f4")), ("bias", np.dtype("<f8"))),
+)
+"""The weights of each classifier of the recipe, in the recipe's order."""
 
 DOCUMENTS = Artifact(
     "documents/{rank}.parquet",
@@ -256,7 +265,7 @@ RECORD_COUNTS = Artifact(
 """Records, tokens and rejected documents."""
 
 ARTIFACTS = (
-    DOCUMENTS, REJECTED_EARLY, DOCUMENT_COUNTS, FINGERPRINTS, IDS, ID_ENDS, KEYS,
+    CLASSIFIERS, DOCUMENTS, REJECTED_EARLY, DOCUMENT_COUNTS, FINGERPRINTS, IDS, ID_ENDS, KEYS,
     PAIRS, PAIR_BOUNDS, DECISIONS, TOKENIZER, TOKENIZER_CONFIG, ENCODING,
     TRAIN, EVAL, REJECTED, RECORD_COUNTS,
 )  # fmt: skip

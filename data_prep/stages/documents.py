@@ -17,11 +17,12 @@ from datatrove.data import Document
 
 from data_prep import similarity
 from data_prep.arrays import save_array
+from data_prep.classifier import Classifier
 from data_prep.clean import is_unicode, normalise
 from data_prep.contamination import index
-from data_prep.filters import make
+from data_prep.filters import classifier_of, make
 from data_prep.readers import read
-from data_prep.stages import artifacts
+from data_prep.stages import artifacts, classifiers
 from data_prep.stages.artifacts import DocumentCounts, RejectedDocument
 from data_prep.stages.step import Documents, Step, running
 from data_prep.string_store import StringStore
@@ -115,10 +116,19 @@ class Filter(Judge):
 
     name = "filter"
 
+    def __init__(self, work: Work, planning: bool = False) -> None:
+        super().__init__(work)
+        self.planning = planning
+
     def prepare(self, rank: int) -> None:
-        """Build the filters of the task's source."""
+        """Build the filters of the task's source; a plan has no trained classifiers yet."""
         source = self.work.recipe.sources[self.work.tasks[rank].source]
-        self.filters = [make(entry) for entry in source.filters]
+        needed = {name for entry in source.filters if (name := classifier_of(entry))}
+        if self.planning:
+            loaded = dict.fromkeys(needed, Classifier.untrained())
+        else:
+            loaded = {name: classifiers.load(self.work, name) for name in needed}
+        self.filters = [make(entry, loaded) for entry in source.filters]
 
     def judge(self, document: Document) -> str | None:
         """The reason of the first filter that has one."""
@@ -263,7 +273,7 @@ def _fingerprint(document: Document, has_id: bool, near: bool) -> tuple[Any, Any
     return record, np.concatenate([*keys, band_keys])
 
 
-def pipeline(work: Work) -> list[Step]:
-    """The steps of the documents stage."""
-    steps = [Read(work), Normalise(work), Filter(work), Decontaminate(work), Store(work)]
+def pipeline(work: Work, planning: bool = False) -> list[Step]:
+    """The steps of the documents stage; for a plan, classifiers only take their time."""
+    steps = [Read(work), Normalise(work), Filter(work, planning), Decontaminate(work), Store(work)]
     return [step for step in steps if work.questions or not isinstance(step, Decontaminate)]

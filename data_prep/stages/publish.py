@@ -13,6 +13,7 @@ from typing import Any
 import zstandard
 
 from data_prep import inputs, mixture, report, tfds_folder, tokenizer
+from data_prep.classifier import Classifier
 from data_prep.reweight import draws, training_shards
 from data_prep.stages import artifacts
 from data_prep.stages.artifacts import DocumentCounts, RecordCounts, RejectedDocument
@@ -58,6 +59,13 @@ def publish(work: Work, progress: Any) -> None:
             sources[name], samples[name] = _source(work, name, folder)
             progress.add(sources[name].documents.read, sources[name].bytes, done=1)
         shutil.copytree(work.path(artifacts.TOKENIZER).parent, folder / "tokenizer")
+        classifiers = {}
+        for number, name in enumerate(recipe.classifiers):
+            path = folder / "classifiers" / f"{name}.safetensors"
+            path.parent.mkdir(exist_ok=True)
+            shutil.copyfile(work.path(artifacts.CLASSIFIERS, number), path)
+            training = Classifier.load(path).training
+            classifiers[name] = records.ClassifierRecord(**training)
         draws_by_source = {
             name: Draw(
                 path=mixture.glob_of(recipe.output_dir, name),
@@ -79,6 +87,7 @@ def publish(work: Work, progress: Any) -> None:
             ],
             vocab_size=max(tokenizer.load(folder / "tokenizer").get_vocab().values()) + 1,
             encoding=records.EncodingRecord(**read_json(work.path(artifacts.ENCODING))),
+            classifiers=classifiers,
             **_budget(work, sources),
             seconds=max(0.0, round(time.time() - started, 1)),
             provenance=provenance.record(),

@@ -37,6 +37,7 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
             [
                 escape(name),
                 origin(planned),
+                escape(planned.license) if planned and planned.license else None,
                 f"{100 * planned.weight / total:.3g} %" if planned else None,
                 f"{source.documents.read:,}",
                 f"{source.documents.kept:,}",
@@ -44,7 +45,8 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
                 None if passes is None else f"{passes:.3g}",
             ]
         )
-    head = ["source", "from", "weight", "documents read", "kept", "tokens", "passes planned"]
+    head = ["source", "from", "licence", "weight", "documents read", "kept", "tokens"]
+    head.append("passes planned")
     rejected = {name: source.documents.rejected for name, source in mixture.sources.items()}
     return {
         "title": "Pretraining",

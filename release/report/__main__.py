@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release.markdown import escape, fenced
+from release.recipes import UNKNOWN, sentences
 from release.report import LABELS
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
@@ -18,6 +19,8 @@ from tinymathreason.tables import markdown_table
 if TYPE_CHECKING:
     from tinymathreason.records.report import Report
 
+RECIPES = {"mixture": "Recipe of the mixture", "tuning": "Configuration of fine-tuning"}
+"""What the recipes are of, by `release.recipes.sentences`."""
 _ORDER = {name: number for number, name in enumerate(LABELS)}
 
 
@@ -56,7 +59,13 @@ def table(report: "Report") -> str:
 
 def document(report: "Report") -> str:
     """The whole report as Markdown."""
-    parts = [f"# Report of {escape(report.run)}", table(report), "![loss curves](losses.png)"]
+    recipes = sentences(report.recipes or UNKNOWN)
+    parts = [
+        f"# Report of {escape(report.run)}",
+        *(f"{RECIPES[kind]}: {escape(names)}." for kind, names in recipes.items() if names),
+        table(report),
+        "![loss curves](losses.png)",
+    ]
     if kinds := sorted({accuracy.interval for accuracy in report.accuracy.values()}):
         parts.append(f"Intervals are 95 % {escape(' or '.join(kinds))} intervals.")
     parts.append("## Generated solutions\n\nThe first right ones, then the first wrong ones.")

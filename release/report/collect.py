@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from release.recipes import summary
 from release.records import Curve, Folders, RunRecords, pretrain_curves
 from tinymathreason import provenance
 from tinymathreason.cli import InputError
@@ -53,6 +54,7 @@ def collect(run: Path) -> Report:
     }
     return Report(
         run=str(run),
+        recipes=summary(records),
         stages={
             name: StageSummary(
                 command=stage.command,

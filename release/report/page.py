@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from release.markdown import TEMPLATES, visible
+from release.recipes import UNKNOWN, sentences
 from release.report import LABELS, charts
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
@@ -43,6 +44,7 @@ def page(record: Report) -> str:
         record=record,
         name=Path(record.run).name,
         css=Markup(css + STYLE),  # noqa: S704 (ours)
+        recipes=sentences(record.recipes or UNKNOWN),
         stages=list(_stages(record)),
         sets={"pretraining": _sources(record.data), "tuning": _sources(record.sft_data)},
         trainings=list(_trainings(record)),

@@ -18,6 +18,7 @@ import safetensors.numpy
 from conversion import parity
 from conversion.export import Budget, Export
 from conversion.to_hf import convert, main, parse_bytes
+from tests.support import records
 from tests.support.checkpoints import (
     SIZES,
     make_home,
@@ -31,6 +32,8 @@ from tinymathreason.chatml import TEMPLATE
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import model_hash
+from tinymathreason.records.conversion import Conversion
+from tinymathreason.records.pretraining import MixtureHash, Phase
 
 pytestmark = [pytest.mark.xdist_group("maxtext"), pytest.mark.filterwarnings("ignore")]
 
@@ -73,6 +76,22 @@ def test_parity_is_recorded(converted) -> None:
     assert record["parity"]["positions"] == 2 * parity.BATCH * (SIZES.context - 1)
     assert record["parameters"] == SIZES.parameters
     assert record["model_sha256"] == model_hash(converted)
+
+
+def test_the_phases_of_pretraining_are_recorded(home, tmp_path) -> None:
+    step = tmp_path / "long" / "checkpoints" / "7"
+    step.parent.mkdir(parents=True)
+    step.symlink_to(home / "scanned")
+    mixture = MixtureHash(
+        manifest_sha256=None, content_sha256=records.SHA, recipe="maths", file="mixture.json"
+    )
+    records.starts(records.start(mixture=mixture)).write(tmp_path / "long" / "provenance.json")
+    output = tmp_path / "model"
+    options = Export(home / "tokenizer")
+    convert(step, home / "overlay.yml", output, options, skip_parity=True)
+    assert Conversion.load(output / "conversion.json").phases == [
+        Phase(run="long", recipe="maths", file="mixture.json", last_step=7)
+    ]
 
 
 def test_layers_apart_give_the_same_bytes(home, converted) -> None:

@@ -12,16 +12,17 @@ import numpy as np
 import pyarrow.parquet
 import pydantic
 import pytest
+import safetensors.numpy
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from maxtext.input_pipeline.protos import example_pb2
 
 from data_prep import report
 from data_prep.executors import stages
-from data_prep.recipe import BenchmarkQuestions, Recipe
+from data_prep.recipe import BenchmarkQuestions, ClassifierTraining, ExampleTexts, Recipe
 from data_prep.stages.artifacts import ARTIFACTS, Artifact
 from data_prep.string_store import StringStore
 from data_prep.work import STAGES, Work, begin, open_work
-from tests.support.builds import documents
+from tests.support.builds import documents, write_jsonl
 from tests.support.planted import recipe
 from tinymathreason.files import read_json, read_json_lines
 
@@ -58,17 +59,27 @@ def corpus(tmp_path_factory) -> Recipe:
     copies = [{"id": "exact", "text": texts[2]}, {"id": "near", "text": near}]
     copies += [{"id": "1", "text": "The id of another document."}, {"id": "empty", "text": " "}]
     copies += [{"id": "asked", "text": f"{texts[4]} What is the sum of all odd primes?"}]
+    write_jsonl(folder / "prose.jsonl", documents(2, 30))
+    write_jsonl(folder / "sums.jsonl", [f"{k} + {k} = {2 * k} " * 3 for k in range(30)])
+    kinds = {"positives": "prose", "negatives": "sums"}
+    prose = ClassifierTraining(
+        **{k: [ExampleTexts(format="jsonl", path=f"{folder}/{v}.jsonl")] for k, v in kinds.items()}
+    )
     (folder / "questions").mkdir()
     question = json.dumps({"question": "What is the sum of all odd primes?"})
     (folder / "questions" / "a.jsonl").write_text(question)
     more = [{"id": f"more {k}", "text": text} for k, text in enumerate(documents(1, 40))]
-    return recipe(
+    sums = {"id": "sum", "text": "12 + 12 = 24 " * 3}
+    made = recipe(
         folder,
-        {"first": [rows, copies], "second": [[*copies[:2], *more]]},
+        {"first": [rows, copies], "second": [[*copies[:2], *more, sums]]},
+        classifiers={"prose": prose},
         on_bad_input="skip",
         eval_fraction=0.3,
         decontaminate=[BenchmarkQuestions(path=f"{folder}/questions/*", fields=["question"])],
     )
+    made.sources["second"].filters.append({"classifier": {"name": "prose"}})
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +122,10 @@ def check_columns(path: Path, columns: Any) -> int:
         array = np.load(path)
         assert array.dtype == columns
         return len(array)
+    if path.suffix == ".safetensors":
+        tensors = safetensors.numpy.load_file(path)
+        assert {name: tensor.dtype for name, tensor in tensors.items()} == dict(columns)
+        return len(tensors)
     if path.suffix == ".bin":
         ends = np.load(path.with_suffix(".npy"))
         strings = [StringStore(path)[k] for k in range(len(ends))]

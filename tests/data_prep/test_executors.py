@@ -43,6 +43,12 @@ def contents(folder: Path) -> dict[str, object]:
     return found | {key: manifest[key] for key in ("recipe", "sources", "token_budget", "epochs")}
 
 
+NAME = "name=recipe"
+"""What the command calls `recipe`, after its file."""
+USED = STAGES[1:]
+"""The stages of `recipe`, which has no classifier."""
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
     """Two sources in four files, with duplicates within and across sources and empty documents."""
@@ -70,7 +76,7 @@ def expected(recipe, tmp_path_factory) -> dict[str, object]:
     folder = tmp_path_factory.mktemp("expected")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        build(load(Recipe, recipe, ["executor.workers=1"]))
+        build(load(Recipe, recipe, ["executor.workers=1", NAME]))
     found = contents(folder / "mixture")
     rejected = found["sources"]["web"]["documents"]["rejected"]
     assert rejected == {"empty": 2, "exact_duplicate": 6}
@@ -94,13 +100,13 @@ def expected_small(recipe, small, tmp_path_factory) -> dict[str, object]:
     folder = tmp_path_factory.mktemp("small")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        build(load(Recipe, recipe, ["executor.workers=1", *small]))
+        build(load(Recipe, recipe, ["executor.workers=1", NAME, *small]))
     return contents(folder / "mixture")
 
 
 def test_two_processes_write_the_same_bytes(recipe, expected, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    build(load(Recipe, recipe, ["executor.workers=2"]))
+    build(load(Recipe, recipe, ["executor.workers=2", NAME]))
     assert contents(tmp_path / "mixture") == expected
     assert [path.name for path in tmp_path.iterdir()] == ["mixture"]
 
@@ -182,7 +188,7 @@ def test_slurm_writes_the_same_bytes(
     first = subprocess.run(command(recipe, *small, *SLURM), capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     assert first.stdout == "submitted to Slurm; the last job is 105\n"
-    for number, (stage, tasks) in enumerate(zip(STAGES, (2, 1, 1, 1, 2, 1), strict=True)):
+    for number, (stage, tasks) in enumerate(zip(USED, (2, 1, 1, 1, 2, 1), strict=True)):
         script = (slurm / f"{100 + number}.slurm").read_text()
         settings = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", script, re.MULTILINE))
         assert settings["job-name"] == f"mixture-{stage}"
@@ -192,12 +198,12 @@ def test_slurm_writes_the_same_bytes(
         arguments = json.loads((slurm / f"{100 + number}.json").read_text())
         wanted = [f"--dependency=afterok:{99 + number}"] if number else []
         assert [a for a in arguments if "dependency" in a] == wanted
-    assert len(list(slurm.glob("*.slurm"))) == len(STAGES)
+    assert len(list(slurm.glob("*.slurm"))) == len(USED)
     assert contents(tmp_path / "mixture") == expected_small
     again = subprocess.run(command(recipe, *small, *SLURM), capture_output=True, text=True)
     assert again.returncode == 0
     assert again.stdout.endswith("mixture was already complete\n")
-    assert len(list(slurm.glob("*.slurm"))) == len(STAGES)
+    assert len(list(slurm.glob("*.slurm"))) == len(USED)
     assert not (tmp_path / "mixture.work").exists()
 
 
@@ -206,7 +212,7 @@ def test_a_second_submission_first_queries_slurm(recipe, slurm, tmp_path, monkey
     monkeypatch.setenv("ONLY_QUEUE", "1")
     settings = load(Recipe, recipe, SLURM)
     build(settings)
-    assert len(list(slurm.glob("*.slurm"))) == len(STAGES)
+    assert len(list(slurm.glob("*.slurm"))) == len(USED)
     (slurm / "queue").write_text("105\n")
     with pytest.raises(InputError, match=r"jobs 100, .*105 are queued or running"):
         build(settings)
@@ -218,7 +224,7 @@ def test_a_second_submission_first_queries_slurm(recipe, slurm, tmp_path, monkey
     for task in range(4):
         (done / f"{task:05}").touch()
     build(settings)
-    assert len(list(slurm.glob("*.slurm"))) == 2 * len(STAGES) - 1
+    assert len(list(slurm.glob("*.slurm"))) == 2 * len(USED) - 1
     assert "dependency" not in (slurm / "106.json").read_text()
     assert "afterok:106" in (slurm / "107.json").read_text()
     # A job that Slurm starts too early, such as after only one of several arrays, does nothing.

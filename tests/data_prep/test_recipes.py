@@ -20,6 +20,8 @@ from tinymathreason.records.mixture import Mixture
 
 RECIPES = Path("data_prep/recipes")
 COMMIT = re.compile(r"hf://datasets/([^/]+/[^/]+)@[0-9a-f]{40}/")
+EQUATION = "By the theorem, the equation x + y = z has this solution. " * 3
+"""What makes a text one of mathematics for the classifier."""
 DOCUMENTS = 12
 """Documents of a source."""
 
@@ -79,6 +81,7 @@ FILES: dict[str, list[tuple[str, Callable[[str, int], Row]]]] = {
     "common-pile/stackv2_edu_filtered": [("stack-edu-0075.json.gz", common_pile)],
     "HuggingFaceFW/fineweb-edu": [
         ("sample/350BT/000_00000.parquet", fineweb),
+        ("sample/100BT/000_00000.parquet", fineweb),
         ("sample/10BT/000_00000.parquet", fineweb),
     ],
     "allenai/dolmino-mix-1124": [
@@ -106,16 +109,21 @@ def write(path: Path, rows: list[Row]) -> None:
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory) -> Path:
-    """A folder with a few files of every dataset; the second file of a dataset repeats the first.
+    """A folder with a few files of every dataset.
 
-    Every 4th text of FineMath-3+ is from FineMath-4+, and of MegaMath from InfiMM's set.
+    Every 4th text of FineMath-3+ is from FineMath-4+, and of MegaMath from InfiMM's set. All of
+    FineMath-4+ and every other text of FineWeb-Edu's second sample is mathematics.
     """
     folder = tmp_path_factory.mktemp("datasets")
     for number, (name, files) in enumerate(FILES.items()):
         for part, (path, row) in enumerate(files):
             texts = documents(100 * number + part, DOCUMENTS)
+            if path.startswith("finemath-4plus"):
+                texts = [EQUATION + text for text in texts]
+            if path.startswith("sample/100BT"):
+                texts[::2] = [EQUATION + text for text in texts[::2]]
             if path.startswith("finemath-3plus"):
-                texts[::4] = documents(100 * number, DOCUMENTS)[::4]
+                texts[::4] = [EQUATION + text for text in documents(0, DOCUMENTS)[::4]]
             if name == "LLM360/MegaMath":
                 texts[::4] = documents(2, DOCUMENTS)[::4]
             write(folder / name / path, [row(text, k) for k, text in enumerate(texts)])
@@ -145,6 +153,7 @@ def test_the_recipes_of_2026_build_from_the_published_schemas(datasets, tmp_path
             assert recipe.sources[source].license
         before[name] = manifest
     first = before["tinymathreason_1b_2026"].sources
+    assert first["fineweb-edu-math"].documents.rejected == {"not_mathematics": DOCUMENTS / 2}
     removed = {
         name: {of: each.documents for of, each in (entry.duplicates or {}).items()}
         for name, entry in first.items()

@@ -19,7 +19,7 @@ from tests.support.limits import room_for, unprivileged
 from tinymathreason.checkpoints import MAXTEXT_FILES
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_json
-from tinymathreason.records.pretraining import Configuration
+from tinymathreason.records.pretraining import Configuration, Phase
 
 OVERLAY = "maxtext_configs/quickstart.yml"
 
@@ -199,6 +199,16 @@ def test_every_start_is_recorded(tmp_path, words) -> None:
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoints", "config.json", "provenance.json",
     ]  # fmt: skip
+
+
+def test_the_phases_before_a_run_are_recorded(tmp_path, words) -> None:
+    config = overlay.load(words[0], words[1:])
+    run.StartWriter(config, 1, 1, "cpu")
+    began = {**config, "run_name": "last", "load_full_state_path": f"{tmp_path}/run/checkpoints/3"}
+    run.StartWriter(began, 1, 1, "cpu")
+    (before,), (after,) = run.starts(config), run.starts(began)
+    assert before.earlier == []
+    assert after.earlier == [Phase(run="run", recipe=None, file=before.mixture.file, last_step=3)]
 
 
 def test_half_written_checkpoints_do_not_count(tmp_path, words, capsys) -> None:

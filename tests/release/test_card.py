@@ -21,6 +21,7 @@ from tinymathreason.files import read_json, write_json
 from tinymathreason.provenance import asking_hash, model_hash
 from tinymathreason.records.evaluation import Dataset, MetricEstimate
 from tinymathreason.records.mixture import BenchmarkRecord, Documents, RecipeRecord, WeightedSource
+from tinymathreason.records.pretraining import Phase
 from tinymathreason.records.stage import Attempt
 from tinymathreason.records.tuning import LogEntry
 
@@ -45,6 +46,7 @@ MANIFEST = records.mixture(
             "web": WeightedSource(
                 format="parquet",
                 path=f"hf://datasets/HuggingFaceFW/fineweb-edu@{COMMIT}/sample/*.parquet",
+                license="odc-by",
                 weight=0.75,
             ),
             "sums": WeightedSource(format="generator", path="number_facts", weight=0.25),
@@ -92,6 +94,10 @@ START = records.start(
 ).model_dump(mode="json")
 CONVERSION = records.conversion(
     checkpoint="runs/x/pretrain/checkpoints/2",
+    phases=[
+        Phase(run="long", recipe="maths", file="mixture.json", last_step=1_234),
+        Phase(run="last", recipe="maths_decay", file="anneal.json", last_step=4_321),
+    ],
     parity=records.parity(max_abs_diff=2.34e-05, scale=13.97, mean_kl=5.61e-12, positions=1016),
     provenance=records.provenance(
         versions={"python": "3.12.1", "maxtext": "0.2.5"},
@@ -310,8 +316,12 @@ def test_every_figure_is_shown(run, capsys) -> None:
         "| pretrain | 22,500 | 0.75 |",
         "| in total | 22,685 | |",
         "Estimated: 100 chip-hours of pretraining. This assumes",
-        "| web | HuggingFaceFW/fineweb-edu at 87f09149ef | 75 % | 5,000 | 4,617 | 765,432 | 1.37 |",
-        "| sums | made by the generator number_facts | 25 % | 611 | 611 | 23,456 | 2.93 |",
+        "**Recipe of the mixture:** maths to step 1,234; last phase: maths_decay with the weights "
+        "of anneal.json to step 4,321\n",
+        "**Configuration:** sft\n",
+        "| web | HuggingFaceFW/fineweb-edu at 87f09149ef | odc-by | 75 % | 5,000 | 4,617 | 765,432 "
+        "| 1.37 |",
+        "| sums | made by the generator number_facts | | 25 % | 611 | 611 | 23,456 | 2.93 |",
         "| web | near duplicate | 342 |",
         "| MetaMathQA | meta-math/MetaMathQA at aa4f34d3 | 24,000 | 23,171 | 22,932 | 239 | "
         "1,798,101 |",
@@ -359,6 +369,14 @@ def test_no_figure_is_from_nowhere(run) -> None:
         ("MANIFEST", ("sources", "web", "documents", "kept"), 4_444, "| 4,444 |"),
         ("MANIFEST", ("recipe", "decontaminate"), [], "Pretraining: no benchmark's questions"),
         ("SFT", ("counts", "MetaMathQA", "train"), 12_121, "on 12,121 worked problems"),
+        ("CONVERSION", ("phases",), [], "### Pretraining\n\n- **Tokens:**"),
+        (
+            "SFT",
+            ("provenance", "command"),
+            ["python", "-m", "sft.run", "--config=mine/sft_2026.yaml"],
+            "**Configuration:** sft_2026\n",
+        ),
+        ("SFT", ("provenance", "command"), ["python", "x.py"], "fine-tuning\n- **Examples:**"),
         ("SFT", ("arguments", "warmup_steps"), 0.03, "warm-up over 3 % of the steps"),
         ("RESULT", ("value",), 0.351, "| 35.1 % |"),
         ("RESULT", ("request", "limit"), 432, "its first 432 problems"),

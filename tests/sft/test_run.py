@@ -15,15 +15,22 @@ from tests.support.tuning import record, weights, write
 from tinymathreason.chatml import IM_END, IM_START
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked
+from tinymathreason.records.pretraining import Phase
+from tinymathreason.records.tuning import SftRecord
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+PHASE = Phase(run="long", recipe="maths", file="mixture.json", last_step=7)
 
 
 @pytest.fixture(scope="module")
 def finished(model_dir, tmp_path_factory):
     """The folder of a short run, which a second start leaves as it is."""
     home = tmp_path_factory.mktemp("finished")
-    write(home / "a.yaml", model_dir, home / "out")
+    base = shutil.copytree(model_dir, home / "base")
+    records.conversion(phases=[PHASE]).write(base / "conversion.json")
+    write(home / "a.yaml", base, home / "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         run.main(["--config", "a.yaml", "--max_steps", "2"])
@@ -35,6 +42,10 @@ def test_a_finished_run_is_not_run_again(finished, capsys) -> None:
     run.main(["--config", str(finished.parent / "a.yaml"), "--max_steps", "2"])
     assert "was already complete" in capsys.readouterr().out
     assert (finished / MODEL / "sft.json").stat() == before
+
+
+def test_the_phases_of_the_base_are_handed_on(finished) -> None:
+    assert SftRecord.load(finished / MODEL / "sft.json").phases == [PHASE]
 
 
 def test_the_result_stops_at_the_end_of_an_answer(finished) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from tinymathreason.records.base import Count, Json, Part, Positive, Record, Sha256, Share
+from tinymathreason.records.pretraining import Phase
 from tinymathreason.records.provenance import Provenance
 
 _NotNegative = Annotated[float, pydantic.Field(ge=0)]
@@ -69,6 +70,9 @@ class Conversion(Record):
     """Of the converted model's configuration and weights."""
     parity: ParityRecord | None
     """The proof; null when it was skipped."""
+    phases: list[Phase] = pydantic.Field(default_factory=list)
+    """The phases of pretraining, oldest first, by the records beside the checkpoint; empty if there
+    are none."""
     provenance: Provenance
     """Where it comes from."""
 

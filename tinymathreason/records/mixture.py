@@ -9,12 +9,14 @@ from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
 from tinymathreason.records.base import (
     Count,
+    Json,
     OpenPart,
     Part,
     Positive,
     Record,
     Seconds,
     Sha256,
+    Share,
     validated,
 )
 from tinymathreason.records.provenance import Provenance
@@ -113,6 +115,25 @@ class SourceRecord(Part):
     """Its files; a name that begins with ``train-`` is of the training split."""
 
 
+class ClassifierRecord(Part):
+    """A classifier that a filter used: its examples, and its figures on those held out."""
+
+    positives: Positive
+    """Examples of the kind to keep that it was trained on."""
+    negatives: Positive
+    """Examples of other kinds that it was trained on."""
+    held_out_positives: Count
+    """Examples of the kind to keep that measure it."""
+    held_out_negatives: Count
+    """Examples of other kinds that measure it."""
+    precision: Share | None
+    """At a probability of 0.5, if there were equally many of both kinds; null if unknown."""
+    recall: Share | None
+    """Share of the held-out positives at 0.5 or above; null if there are none."""
+    false_alarms: Share | None
+    """Share of the held-out negatives at 0.5 or above; null if there are none."""
+
+
 class RecipeSource(OpenPart):
     """A source as the configuration names it.
 
@@ -148,6 +169,8 @@ class RecipeRecord(OpenPart):
     """What it is called; null in a mixture that was built before this was recorded."""
     sources: dict[str, WeightedSource]
     """The sources by name."""
+    classifiers: dict[str, Json] = pydantic.Field(default_factory=dict)
+    """The classifiers and their examples by name; data preparation checks them."""
     decontaminate: list[BenchmarkRecord]
     """Benchmarks whose questions no document may contain."""
     max_epochs: Annotated[float, pydantic.Field(gt=0)]
@@ -189,6 +212,8 @@ class Mixture(Record):
     """Entries of the tokenizer."""
     encoding: EncodingRecord | None = None
     """How documents became token ids; null in a mixture that was built before this was recorded."""
+    classifiers: dict[str, ClassifierRecord] | None = None
+    """The classifiers by name; null in a mixture that was built before there were any."""
     tokens: Count
     """Tokens of training, all sources together."""
     sequences: Count

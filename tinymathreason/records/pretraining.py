@@ -15,6 +15,24 @@ class MixtureHash(Part):
     """Of its manifest; null for a mixture without one."""
     content_sha256: Sha256
     """Of the names, weights and records that training reads."""
+    recipe: str | None = None
+    """The name of the recipe that it was built by; null if its manifest has none."""
+    file: str | None = None
+    """The file that was read, such as ``mixture.json``; `data_prep.reweight` writes others. Null in
+    runs that were started before it was recorded."""
+
+
+class Phase(Part):
+    """A phase of pretraining: a run, and the mixture that it drew from."""
+
+    run: str
+    """The name of its run."""
+    recipe: str | None
+    """As in `MixtureHash`."""
+    file: str | None
+    """As in `MixtureHash`."""
+    last_step: Count
+    """Step of its checkpoint that was used."""
 
 
 class StartWeights(Part):
@@ -53,6 +71,9 @@ class StartRecord(Part):
     """Of tokenizer.json; null without one."""
     weights: StartWeights | None = None
     """The weights that it began with; null for random ones, and for a start that resumed."""
+    earlier: list[Phase] = pydantic.Field(default_factory=list)
+    """The phases before this run, oldest first, by the records beside the checkpoint that it began
+    with."""
     resumed_from: Count | None
     """Step of the checkpoint that it continued; null at the first start."""
     end: Time | None

@@ -106,6 +106,26 @@ class ReportAnswer(Part):
     """Whether the first answer is right."""
 
 
+class PhaseSummary(Part):
+    """A phase of pretraining."""
+
+    recipe: str | None
+    """The name of its mixture's recipe."""
+    weights: str | None
+    """The file with other weights than the recipe's, if it drew by one."""
+    last_step: Count
+    """Its last step."""
+
+
+class RecipeSummary(Part):
+    """The recipes that a model was made by."""
+
+    pretraining: list[PhaseSummary]
+    """The phases, oldest first; empty if no record tells them."""
+    tuning: list[str]
+    """The configurations of fine-tuning, the first one first."""
+
+
 class Report(Record):
     """``report.json`` in the folder of a run."""
 
@@ -116,6 +136,8 @@ class Report(Record):
     """Of the fields."""
     run: str
     """The folder of the run."""
+    recipes: RecipeSummary | None = None
+    """The recipes; null in reports that were made before they were recorded."""
     stages: dict[str, StageSummary]
     """Every stage."""
     data: dict[str, SourceSummary]

@@ -16,6 +16,7 @@ from tinymathreason.records.base import (
     plain,
 )
 from tinymathreason.records.examples import ExampleCounts
+from tinymathreason.records.pretraining import Phase
 from tinymathreason.records.provenance import Provenance
 
 
@@ -135,6 +136,8 @@ class Tuned(Record):
     """From the last start to the end."""
     speed: Speed | None = None
     """The time of the last start's steps; null in models that were tuned before it was measured."""
+    phases: list[Phase] = pydantic.Field(default_factory=list)
+    """The phases of pretraining of the model that it began with, by that model's own record."""
     provenance: Provenance
     """Where it comes from."""
 
