@@ -8,7 +8,7 @@ import contextlib
 import io
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,7 +151,7 @@ def datatrove(
     return DecontaminationRule(name, score, 1.0)
 
 
-def _janitor() -> tuple[type, Callable[[str, int], object]]:
+def _janitor() -> tuple[type, Callable[[str, int], Iterable[str]]]:
     """lm-evaluation-harness's class, which warns when it is imported without its C++ module."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         from lm_eval.decontamination.janitor import Janitor, word_ngrams

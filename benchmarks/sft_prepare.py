@@ -1,6 +1,6 @@
 """Command: measure how fast question sets become masked examples, and how that grows.
 
-python -m benchmarks.sft_prepare [--examples 25000 50000 100000] [--data DIR]
+python -m benchmarks.sft_prepare [--examples 25000 50000 100000] [--data DIR] [--budget 0.25]
 
 The generator writes sets in the schemas and proportions of MetaMathQA, MathInstruct and GSM8K. A
 row joins several problems, so that it is as long as the average row of the real sets. One row in
@@ -127,20 +127,27 @@ def peer(folder: str) -> None:
     print(json.dumps({"a_second": round(len(theirs) / seconds), "different": different}))
 
 
-def prepare(count: int, home: Path, data: Path | None) -> Usage:
-    """Write and prepare sets of ``count`` rows; prints the resources used."""
+def prepare(count: int, home: Path, data: Path | None, budget: float | None) -> Usage:
+    """Write and prepare sets of ``count`` rows; prints the resources used.
+
+    With a ``budget``, a selection keeps that share of each set.
+    """
     folder = home / str(count)
     size = int(measured(call("benchmarks.sft_prepare", "write_sets", count, folder)).output)
     command = call("sft.prepare", "main")[:2]
     words = ["--config", str(folder / "sft.yaml")]
     if data:
         words.append(f"decontaminate=[{{path: {data / QUESTIONS}, fields: [question]}}]")
+    if budget:
+        rows = {name: count * share / sum(SETS.values()) for name, share in SETS.items()}
+        words += [f"sources.{n}.select.examples={max(1, round(budget * rows[n]))}" for n in SETS]
     code = f"from sft.prepare import main; main({words!r})"
     usage = measured([*command, code])
     counts = ExamplesManifest.load(folder / "out" / "data" / "manifest.json").sources.values()
     line = {
         "benchmark": "sft_prepare",
         "examples": count,
+        "budget": budget,
         "kept": sum(entry.kept for entry in counts),
         "bytes_of_text_a_row": round(size / count),
         "tokens_a_row": round(sum(e.tokens for e in counts) / sum(e.kept for e in counts)),
@@ -160,8 +167,11 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--examples", type=int, nargs="+", default=[25_000, 50_000, 100_000])
     parser.add_argument("--data", type=Path, help="folder of `make realdata`, to decontaminate")
+    parser.add_argument("--budget", type=float, help="share of each set that a selection keeps")
     arguments = parser.parse_args(argv)
-    sizes = arguments.examples
+    sizes, budget = arguments.examples, arguments.budget
+    if budget is not None and not 0 < budget < 1:
+        raise cli.InputError(f"--budget: must be between 0 and 1 (got {budget})")
     if len(sizes) < 2 or sizes != sorted({*sizes}) or sizes[0] < 1000:
         raise cli.InputError("--examples: give two or more sizes, ascending, of at least 1,000")
     data = corpus.check_data(arguments.data) if arguments.data else None
@@ -169,9 +179,9 @@ def main(argv: Sequence[str]) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     measured(call("benchmarks.sft_prepare", "train_tokenizer", home / "tokenizer"))
-    prepare(sizes[0], home, data)  # so that compiled modules are imported from now on
+    prepare(sizes[0], home, data, budget)  # so that compiled modules are imported from now on
     shutil.rmtree(home / str(sizes[0]))
-    usages = [prepare(count, home, data) for count in sizes]
+    usages = [prepare(count, home, data, budget) for count in sizes]
     seconds = [usage.seconds for usage in usages]
     line = statistics.linear_regression(sizes, seconds)
     work = statistics.linear_regression(sizes, [usage.cpu_seconds for usage in usages])

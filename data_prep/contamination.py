@@ -103,10 +103,13 @@ class QuestionIndex:
 
     def found_in(self, text: str) -> str | None:
         """The first question, in their order, that ``text`` contains; None without one."""
-        shares = self.shares(text).items()
-        found = (n for n, share in shares if share >= (LONG_SHARE if self.is_long(n) else SHARE))
-        first = min(found, default=None)
+        first = min(self.all_in(text), default=None)
         return None if first is None else self.texts[first]
+
+    def all_in(self, text: str) -> set[int]:
+        """The numbers of all questions that ``text`` contains."""
+        shares = self.shares(text).items()
+        return {n for n, share in shares if share >= (LONG_SHARE if self.is_long(n) else SHARE)}
 
     def is_long(self, number: int) -> bool:
         """Whether a question counts as long."""

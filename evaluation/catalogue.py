@@ -37,6 +37,8 @@ class Benchmark:
     """Whether worked examples are drawn from that split, as in lm-eval, but never the problem."""
     groups: tuple[str, ...] = ()
     """Columns by whose values the problems are also counted, where the data has them."""
+    variants: bool = False
+    """Whether variants of the problems are asked, too."""
 
 
 _ARC: Columns = {"question": str, "choices": dict, "answerKey": str}
@@ -55,6 +57,10 @@ _SVAMP: Columns = {"Body": str, "Question": str, "Answer": str}
 BENCHMARKS = {
     "arithmetic": Benchmark("tmr_arithmetic", "tmr_arithmetic_plain", "strict", {}),
     "gsm8k": Benchmark("tmr_gsm8k", "gsm8k_cot", "strict", _GSM8K, "main"),
+    "gsm8k_variants": Benchmark(
+        "tmr_gsm8k_variants", "tmr_gsm8k_variants_plain", "strict", _GSM8K, "main",
+        groups=("kind",), variants=True,
+    ),
     "gsm_plus": Benchmark(
         "tmr_gsm_plus", "gsm_plus", "strict", _GSM_PLUS,
         own_shots=True, groups=("perturbation_type",),
@@ -102,12 +108,16 @@ def find(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def load(name: str, form: str, data: str | None, shots: int | None, limit: int | None) -> list[Any]:
+def load(
+    name: str, form: str, data: str | None, shots: int | None, limit: int | None, seed: int = 0
+) -> list[Any]:
     """The lm-eval tasks of a benchmark with their problems: one task, or one for each MMLU subject.
 
     ``data`` is a file of the problems, or a folder laid out as the dataset is on the hub; None
-    reads the hub. ``shots`` None takes the task's own number. ``limit`` is only for arithmetic,
-    which generates its problems. Raises `InputError` for data that is missing or of another schema.
+    reads the hub. ``shots`` None takes the task's own number. ``limit`` is only for tasks that
+    generate problems: arithmetic, and those with variants, of which it counts the originals;
+    ``seed`` is that of the variants. Raises `InputError` for data that is missing or of another
+    schema.
     """
     benchmark = find(name)
     if name == "arithmetic" and data is not None:
@@ -115,18 +125,23 @@ def load(name: str, form: str, data: str | None, shots: int | None, limit: int |
     if name == "mmlu" and data is not None and not Path(data).is_dir():
         raise InputError(f"data: {data}: mmlu takes a folder with one folder for each subject")
     return [
-        _task(benchmark, task, subset, data, shots, limit)
+        _task(benchmark, task, subset, data, shots, limit, seed)
         for task, subset in _members(benchmark, form, data)
     ]
 
 
-def task_hash(data: str | None) -> str:
+def task_hash(data: str | None, name: str = "") -> str:
     """SHA-256 of a task's sources: the files of its problems, our tasks and lm-eval's version.
 
-    Remote files count by name and size. Without ``data`` there are no files of problems.
+    For a benchmark of that ``name`` with variants, also of what makes them. Remote files count by
+    name and size. Without ``data`` there are no files of problems.
     """
     parts = [version("lm-eval")]
     files = [(str(path), 0) for path in sorted(OURS.glob("*.yaml"))]
+    if name in BENCHMARKS and BENCHMARKS[name].variants:
+        from tinymathreason import variants
+
+        files += [(path, 0) for path in sorted(map(str, Path(variants.__path__[0]).glob("*.py")))]
     if data is not None and Path(data).is_dir():
         paths = (path for kind in ("parquet", "jsonl") for path in Path(data).rglob(f"*.{kind}"))
         files += [(str(path), 0) for path in sorted(paths)]
@@ -180,8 +195,11 @@ def _task(
     data: str | None,
     shots: int | None,
     limit: int | None,
+    seed: int,
 ) -> Any:
     changes: dict[str, Any] = {}
+    if benchmark.variants:
+        changes["metadata"] = {"version": 1, "limit": limit, "seed": seed}
     if benchmark.chat == "tmr_arithmetic" and limit is not None:
         changes["metadata"] = {"version": 1, "problems": limit}
     if task == "minerva_math500":
@@ -197,6 +215,10 @@ def _task(
         changes["filter_list"] = [{"name": "final", "filter": [step]}]
     if data is not None:
         datasets = splits(data, subset, benchmark.split, benchmark.columns, benchmark.groups)
+        if benchmark.variants:
+            from evaluation.variants import expanded
+
+            datasets = {benchmark.split: expanded(datasets[benchmark.split], limit, seed)}
         changes.update(custom_dataset=lambda **_: datasets)
         for key in ("training_split", "validation_split", "fewshot_split"):
             changes[key] = None

@@ -12,7 +12,7 @@ class EvalConfig:
     data: str | None = None
     """A file of its problems, or a folder laid out as on the hub; None reads the hub."""
     limit: int | None = None
-    """Take only this many problems of each lm-eval task."""
+    """Take only this many problems of each lm-eval task; their variants do not count."""
     form: str | None = None
     """``chat`` or ``plain``; None uses the chat template where there is one."""
     shots: int | None = None
@@ -29,4 +29,4 @@ class EvalConfig:
     """Prompts that are answered at once; None takes 64 on a CPU, and on a GPU as many as fit its
     memory."""
     seed: int = 0
-    """Seed of the sampling."""
+    """Seed of the sampling, and of variants."""

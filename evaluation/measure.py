@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from evaluation import catalogue, decoding, groups, memory, model
+from evaluation import catalogue, decoding, groups, memory, model, variants
 from evaluation.catalogue import Benchmark
 from evaluation.config import EvalConfig
 from evaluation.interval import estimate
@@ -44,12 +44,13 @@ def evaluate(
     # Published figures for multiple choice use plain text, for tuned models too.
     usual = "plain" if benchmark.chat == benchmark.plain else None
     form = model.check_form(lm.tokenizer, config.form or usual, folder)
-    tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit)
+    tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit, config.seed)
     ends = decoding.stop_ids(lm.configured, lm.tokenizer, form)
     for task in tasks:
         _set_generation(task, config, lm.max_length, ends)
         task.build_all_requests(
-            limit=config.limit,
+            # With variants, the limit is that of the originals, which the catalogue applies.
+            limit=None if benchmark.variants else config.limit,
             apply_chat_template=form == "chat",
             fewshot_as_multiturn=form == "chat",
             chat_template=lm.apply_chat_template if form == "chat" else None,
@@ -69,6 +70,7 @@ def evaluate(
         "interval": "Wilson",
         "metrics": metrics,
         "groups": groups.estimates(samples, benchmark.metric),
+        "differences": variants.differences(samples),
         "form": form,
         "shots": tasks[0].get_config("num_fewshot"),
         "prompt_version": f"{name} {tasks[0].VERSION}, lm-eval {version('lm-eval')}",
@@ -191,6 +193,7 @@ def _samples(
                     id=len(samples),
                     subtask=task.task_name,
                     groups=groups.of(first["document"], benchmark.groups),
+                    original=first["document"].get("original"),
                     question=first["question"],
                     prompt=first["prompt"],
                     expected=first["expected"],

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation import groups
+from evaluation import groups, variants
 from evaluation.config import EvalConfig
 from evaluation.decoding import NEUTRAL, note
 from tinymathreason import cli
@@ -44,7 +44,7 @@ def run(model: str, config: EvalConfig, output: Path | None) -> tuple[Results, b
         "model_sha256": model_hash(path),
         "asking_sha256": asking_hash(path),
         "request": EvalRequest(**asdict(config)),
-        "task_sha256": task_hash(config.data),
+        "task_sha256": task_hash(config.data, config.task),
     }
     if output is None:
         result, _ = evaluate(path, config)
@@ -94,7 +94,10 @@ def summary(results: Results) -> str:
     lines.append(f"SHA-256 of its configuration and weights: {results.model_sha256}")
     if results.cut_prompts:
         lines.append(f"{results.cut_prompts} prompts were truncated to the model's context")
-    for table in groups.tables(results.groups):
+    tables = [*groups.tables(results.groups)]
+    if results.differences:
+        tables.append(variants.table(results.differences))
+    for table in tables:
         lines += ["", *table.splitlines()]
     return "\n".join([f"{results.task} ({results.form} form)", *(f"  {x}".rstrip() for x in lines)])
 
@@ -113,12 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--task",
         required=True,
-        help="arithmetic, gsm8k, gsm_plus, gsm_plus_mini, svamp, asdiv, asdiv_cot_llama, mawps, "
-        "math500, arc_easy, arc_challenge, hellaswag or mmlu",
+        help="arithmetic, gsm8k, gsm8k_variants, gsm_plus, gsm_plus_mini, svamp, asdiv, "
+        "asdiv_cot_llama, mawps, math500, arc_easy, arc_challenge, hellaswag or mmlu",
     )
     parser.add_argument("--data", help="file, or folder as on the hub; default: the hub")
     parser.add_argument(
-        "--limit", type=_positive, help="take this many problems, of each subject in mmlu"
+        "--limit",
+        type=_positive,
+        help="take this many problems, of each subject in mmlu, and in gsm8k_variants originals",
     )
     parser.add_argument("--shots", type=int, help="worked examples; default: the task's own")
     parser.add_argument(
@@ -130,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "--samples", type=_positive, default=1, help="answers sampled for each problem, for pass@k"
     )
     parser.add_argument("--temperature", type=float, default=0.7, help="of several samples")
-    parser.add_argument("--seed", type=int, default=0, help="of several samples")
+    parser.add_argument("--seed", type=int, default=0, help="of several samples and of variants")
     parser.add_argument("--max-new-tokens", type=_positive, help="longest answer")
     parser.add_argument(
         "--batch-size",

@@ -14,7 +14,9 @@ from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, History
 from release.lineage import TUNINGS, AnyTuned, tuning_record
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, whole
+from tinymathreason.provenance import file_hash
 from tinymathreason.records.base import Positive, Record
+from tinymathreason.records.contamination import Contamination
 from tinymathreason.records.conversion import Conversion
 from tinymathreason.records.evaluation import Results
 from tinymathreason.records.examples import ExamplesManifest
@@ -102,6 +104,8 @@ class RunRecords:
     examples: ExamplesManifest | None
     results: dict[Path, Results]
     """The evaluations, by their file."""
+    contamination: dict[Path, Contamination]
+    """Where their problems were searched in the training text, by the evaluation's file."""
     stages: dict[str, Stage]
     """In the order in which they were started."""
 
@@ -118,6 +122,8 @@ class RunRecords:
         started = sorted(stages.items(), key=lambda item: (item[1].attempts[0].started, item[0]))
         tuned = tuning_record(folders.model)
         examples_path = examples_folder(folders.model.parent) / "manifest.json"
+        results = {path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")}
+        searched = {path: _contamination(path) for path in results}
         return cls(
             folders=folders,
             mixture=_optional(Mixture, folders.mixture / "manifest.json"),
@@ -130,15 +136,23 @@ class RunRecords:
             examples=(
                 _optional(ExamplesManifest, examples_path) if isinstance(tuned, SftRecord) else None
             ),
-            results={
-                path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")
-            },
+            results=results,
+            contamination={path: record for path, record in searched.items() if record},
             stages=dict(started),
         )
 
 
 def _optional[R: Record](kind: type[R], path: Path) -> R | None:
     return kind.load(path) if path.is_file() else None
+
+
+def _contamination(results: Path) -> Contamination | None:
+    """The record beside an evaluation's; `InputError` when it is of another evaluation."""
+    path = results.with_name("contamination.json")
+    record = _optional(Contamination, path)
+    if record and record.results_sha256 != file_hash(results):
+        raise InputError(f"{path}: is of another evaluation; run {Contamination.writer} again")
+    return record
 
 
 def examples_folder(run: Path) -> Path:

@@ -5,7 +5,12 @@ import re
 MOST_WORDS = 3
 """Words of a final answer; one with more is a sentence."""
 
-_PROOF = re.compile(r"\b(?:prove|proof|show that|demonstrate that|verify that)\b", re.IGNORECASE)
+# Imperatives, such as "Prove it" and "and show that", but not "the records show that".
+_PROOF = re.compile(
+    r"(?:^|[.?!:;,)$\n]\s*|\b(?:and|then|also)\s+)(?:prove|(?:show|demonstrate|verify)\s+that)\b"
+    r"|\bto\s+prove\b",
+    re.IGNORECASE,
+)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _END_OF_PROOF = re.compile(

@@ -58,6 +58,7 @@ FIRST_MISSING = {
     "sft.preferences": "no model there",
     "evaluation.run": "no config.json there",
     "evaluation.compare": "runs/evaluation/base",
+    "release.contamination": "runs/mixture/manifest.json: no such file",
     "release.card": "runs/pretrain/base: no model there",
     "release.push": "runs/sft/model",
     "release.chat": "runs/sft/model",

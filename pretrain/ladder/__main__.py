@@ -1,6 +1,6 @@
-"""Command: plan and run a ladder of small runs that foretells a large one.
+"""Command: plan, run and fit a ladder of small runs that foretells a large one.
 
-python -m pretrain.ladder plan|run LADDER.yaml [key=value ...]
+python -m pretrain.ladder plan|run|fit LADDER.yaml [key=value ...]
 """
 
 import argparse
@@ -19,8 +19,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "action",
-        choices=("plan", "run"),
-        help="plan: runs, FLOPs, hours and price; run: every run that is not finished",
+        choices=("plan", "run", "fit"),
+        help="plan: runs, FLOPs, hours and price; run: every run that is not finished; "
+        "fit: the report of those that are",
     )
     parser.add_argument("ladder", type=Path, help="YAML file, such as pretrain/ladder/ladders/*")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="replace a key")
@@ -32,10 +33,15 @@ def main(argv: Sequence[str]) -> None:
         chosen = points.points(ladder)
         print(plan.table(ladder, chosen))
         print(plan.summary(ladder, chosen))
-    else:
+    elif arguments.action == "run":
         from pretrain.ladder import run
 
         run.run(ladder)
+    else:
+        from pretrain.ladder.fit import fit
+
+        written = fit(arguments.ladder, ladder)
+        print("\n".join([written[0].read_text(encoding="utf-8"), *map(str, written)]))
 
 
 if __name__ == "__main__":

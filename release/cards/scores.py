@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release.breakdown import Evaluation, as_markdown, breakdowns
 from release.cards.left_out import LeftOut
 from release.cards.metadata import HUB_ID
 from release.cards.sources import dataset_name, hub_dataset
@@ -31,6 +32,8 @@ class Scores:
     results: list["EvalResult"] = field(default_factory=list)
     """Rows of the metadata."""
     commands: list[list[str]] = field(default_factory=list)
+    breakdowns: list[dict[str, str]] = field(default_factory=list)
+    """Further tables of this model's and its base's evaluations: ``title``, ``table``, ``note``."""
 
 
 def scores(records: RunRecords, sha256: str, began: Path | None, left_out: LeftOut) -> Scores:
@@ -44,7 +47,7 @@ def scores(records: RunRecords, sha256: str, began: Path | None, left_out: LeftO
     if tuned:
         models[tuned.base] = ("its base", folders.base)
     models[sha256] = ("this model", folders.model)
-    scores, rows = Scores(), []
+    scores, rows, evaluations = Scores(), [], []
     for path, results in records.results.items():
         label, folder = models.get(results.model_sha256, ("", None))
         if reason := _not_of(path, results, folder):
@@ -52,6 +55,8 @@ def scores(records: RunRecords, sha256: str, began: Path | None, left_out: LeftO
             continue
         mine = results.model_sha256 == sha256
         scores.commands.append(results.provenance.command)
+        searched = records.contamination.get(path)
+        evaluations.append(Evaluation(path.parent.name, results, searched))
         for metric, estimate in _metrics(results):
             rows.append([label, *_row(results, metric, estimate)])
             if mine:
@@ -59,6 +64,10 @@ def scores(records: RunRecords, sha256: str, began: Path | None, left_out: LeftO
         if mine:
             scores.measured.append(f"{path.parent.name}: {_how(results)}.")
     scores.table = markdown_table(HEAD, rows)
+    scores.breakdowns = [
+        {"title": part.title, "table": as_markdown(part), "note": part.note}
+        for part in breakdowns(evaluations, _percent)
+    ]
     return scores
 
 

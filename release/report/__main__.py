@@ -59,6 +59,8 @@ def table(report: "Report") -> str:
 
 def document(report: "Report") -> str:
     """The whole report as Markdown."""
+    from release.breakdown import Evaluation, as_markdown, breakdowns
+
     recipes = sentences(report.recipes or UNKNOWN)
     parts = [
         f"# Report of {escape(report.run)}",
@@ -68,6 +70,12 @@ def document(report: "Report") -> str:
     ]
     if kinds := sorted({accuracy.interval for accuracy in report.accuracy.values()}):
         parts.append(f"Intervals are 95 % {escape(' or '.join(kinds))} intervals.")
+    evaluations = [
+        Evaluation(name, accuracy, report.contamination.get(name))
+        for name, accuracy in report.accuracy.items()
+    ]
+    for part in breakdowns(evaluations, "{:.1%}".format):
+        parts += [f"## {part.title}", as_markdown(part), *([part.note] if part.note else [])]
     parts.append("## Generated solutions\n\nThe first right ones, then the first wrong ones.")
     for sample in report.samples:
         verdict = "right" if sample.correct else f"wrong, expected {sample.expected}"

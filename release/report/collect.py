@@ -87,6 +87,7 @@ def collect(run: Path) -> Report:
         accuracy={
             path.parent.name: _accuracy(results) for path, results in records.results.items()
         },
+        contamination={path.parent.name: record for path, record in records.contamination.items()},
         samples=_answers(folders.evaluation / "sft" / "samples.jsonl"),
         provenance=provenance.record(),
     )

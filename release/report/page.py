@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from release.breakdown import Evaluation, breakdowns
 from release.markdown import TEMPLATES, visible
 from release.recipes import UNKNOWN, sentences
 from release.report import LABELS, charts
@@ -49,6 +50,7 @@ def page(record: Report) -> str:
         sets={"pretraining": _sources(record.data), "tuning": _sources(record.sft_data)},
         trainings=list(_trainings(record)),
         accuracy=_accuracy(record.accuracy),
+        breakdowns=list(breakdowns(_evaluations(record), percent)),
         processor=processor.describe(record.provenance.processor),
     )
 
@@ -146,6 +148,13 @@ def _trainings(record: Report) -> Iterator[dict[str, Any]]:
             {"training": splits.train, "held out": splits.eval},
         )
         yield {"title": _stage(name), "last": end, "chart": Markup(chart)}  # noqa: S704 (ours)
+
+
+def _evaluations(record: Report) -> list[Evaluation]:
+    return [
+        Evaluation(_model(name), result, record.contamination.get(name))
+        for name, result in record.accuracy.items()
+    ]
 
 
 def _accuracy(results: dict[str, ReportAccuracy]) -> dict[str, Any] | None:

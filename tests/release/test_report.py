@@ -12,7 +12,9 @@ from tests.support import records
 from tests.support.limits import room_for
 from tests.support.padding import squeezed
 from tinymathreason.cli import InputError
+from tinymathreason.provenance import file_hash
 from tinymathreason.records.base import write_lines
+from tinymathreason.records.evaluation import Results
 from tinymathreason.records.mixture import Documents
 from tinymathreason.records.report import SourceSummary
 from tinymathreason.records.stage import Attempt
@@ -78,6 +80,7 @@ def test_report(run, capsys) -> None:
     assert report["accuracy"]["sft"] == {
         "task": "arithmetic", "metric": "exact_match", "shots": 0, "form": "chat", **figures,
         "interval": "bootstrap", "metrics": {"exact_match": figures},
+        "groups": {}, "differences": {},
     }  # fmt: skip
     assert [sample["correct"] for sample in report["samples"]] == [True, True, True, False]
     assert report["accuracy"]["base"]["value"] == 0.1
@@ -102,6 +105,32 @@ def test_report(run, capsys) -> None:
     assert f"Page: {run / 'report.html'}" in printed
     assert "<h1>Report of" in (run / "report.html").read_text()
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_accuracies_consist_of_is_shown(run) -> None:
+    path = run / "evaluation/sft/results.json"
+    results = Results.load(path).model_copy(
+        update={
+            "differences": {"names_and_numbers": records.difference()},
+            "groups": {"level": {"1": records.estimate(value=0.75, n=12)}},
+        }
+    )
+    results.write(path)
+    searched = records.contamination(results_sha256=file_hash(path))
+    searched.write(path.with_name("contamination.json"))
+    main(["--run", str(run)])
+    text = squeezed((run / "report.md").read_text())
+    for words in (
+        "| sft | arithmetic | pretraining | 200 | 2 | 50.0% (40.0% to 60.0%) | 100.0% (40.0% to ",
+        "| sft | names and numbers | 300 | 50.0% | 40.0% | -10.0 | -15.0 to -5.0 |",
+        "| sft | arithmetic | level | 1 | 12 | 75.0% | 40.0% to 60.0% |",
+    ):
+        assert words in text
+    page = (run / "report.html").read_text()
+    for title in ("Problems in the training text", "Variants of the problems"):
+        assert f"<h3>{title}</h3>" in page
+    assert "A problem is found where a document contains 70% of a problem" in page
+    assert "<td>names and numbers</td>" in page
 
 
 def test_bars(run, tmp_path) -> None:

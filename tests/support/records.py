@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 from tinymathreason.records.base import Part, Record
+from tinymathreason.records.contamination import Contamination, SearchedText
 from tinymathreason.records.conversion import Conversion, OpenModel, ParityRecord
 from tinymathreason.records.evaluation import (
     Dataset,
     Decoding,
     EvalRequest,
     MetricEstimate,
+    PairedDifference,
     Results,
     SampleRecord,
 )
@@ -341,6 +343,44 @@ def results(**values: Any) -> Results:
     )
 
 
+def difference(**values: Any) -> PairedDifference:
+    return change(
+        PairedDifference(
+            n=300,
+            original=0.5,
+            variant=0.4,
+            difference=-0.1,
+            low=-0.15,
+            high=-0.05,
+            won=10,
+            lost=40,
+        ),
+        **values,
+    )
+
+
+def contamination(**values: Any) -> Contamination:
+    searched = SearchedText(
+        stage="pretraining", manifest="mixture/manifest.json", manifest_sha256=SHA,
+        documents=900, found=2,
+    )  # fmt: skip
+    return change(
+        Contamination(
+            results_sha256=SHA,
+            texts=[searched],
+            rule="70% of a problem's runs of 32 letters",
+            problems=200,
+            too_short=0,
+            found=[3, 7],
+            metric="strict",
+            clean=estimate(n=198),
+            contaminated=estimate(value=1.0, high=1.0, n=2),
+            provenance=provenance(),
+        ),
+        **values,
+    )
+
+
 def sample(**values: Any) -> SampleRecord:
     return change(
         SampleRecord(
@@ -649,6 +689,7 @@ EVERY: tuple[Record, ...] = (
     configuration(),
     conversion(),
     open_model(),
+    contamination(),
     results(),
     sample(),
     examples(),

@@ -33,6 +33,27 @@ class MetricEstimate(Part):
     """Problems."""
 
 
+class PairedDifference(Part):
+    """The accuracy on variants minus that on their originals, by the first answers."""
+
+    n: Positive
+    """Pairs of an original and its variant."""
+    original: Share
+    """The accuracy on the originals."""
+    variant: Share
+    """The accuracy on the variants."""
+    difference: Annotated[float, pydantic.Field(ge=-1, le=1)]
+    """The variants' accuracy minus the originals'."""
+    low: Annotated[float, pydantic.Field(ge=-1, le=1)]
+    """Lower bound of its 95 % interval: Newcombe's for pairs."""
+    high: Annotated[float, pydantic.Field(ge=-1, le=1)]
+    """Upper bound of its 95 % interval."""
+    won: Count
+    """Pairs of which only the variant was answered rightly."""
+    lost: Count
+    """Pairs of which only the original was answered rightly."""
+
+
 class EvalRequest(Part):
     """What was to be measured, as the command line gave it."""
 
@@ -121,6 +142,8 @@ class Results(Record):
     groups: dict[str, dict[str, MetricEstimate]] = pydantic.Field(default_factory=dict)
     """The first metric by each column that groups the problems, such as the level, and its value;
     empty for a benchmark without such columns."""
+    differences: dict[str, PairedDifference] = pydantic.Field(default_factory=dict)
+    """Of each kind of variant; empty for a benchmark without variants."""
     form: Form
     """Whether prompts were in the chat template or plain text."""
     shots: Count
@@ -167,6 +190,8 @@ class SampleRecord(Record):
     """The lm-eval task that it belongs to."""
     groups: dict[str, str] = pydantic.Field(default_factory=dict)
     """Its value of each column that groups the problems."""
+    original: Count | None = None
+    """The number of the problem that it is a variant of; null for another problem."""
     question: str
     """The problem's own text."""
     prompt: str

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from tinymathreason.records.base import Count, Part, Positive, Record, Seconds
+from tinymathreason.records.contamination import Contamination
 from tinymathreason.records.conversion import ParityRecord
-from tinymathreason.records.evaluation import Form, MetricEstimate
+from tinymathreason.records.evaluation import Form, MetricEstimate, PairedDifference
 from tinymathreason.records.mixture import Documents
 from tinymathreason.records.provenance import Provenance
 
@@ -91,6 +92,10 @@ class ReportAccuracy(MetricEstimate):
     """The method of all intervals."""
     metrics: dict[str, MetricEstimate]
     """Every metric."""
+    groups: dict[str, dict[str, MetricEstimate]] = pydantic.Field(default_factory=dict)
+    """The first metric by each column that groups the problems, and its value."""
+    differences: dict[str, PairedDifference] = pydantic.Field(default_factory=dict)
+    """Of each kind of variant."""
 
 
 class ReportAnswer(Part):
@@ -160,6 +165,8 @@ class Report(Record):
     """The curves of both trainings."""
     accuracy: dict[str, ReportAccuracy]
     """The evaluations, by the name of the model."""
+    contamination: dict[str, Contamination] = pydantic.Field(default_factory=dict)
+    """Of those evaluations whose problems were searched in the training text."""
     samples: list[ReportAnswer]
     """The tuned model's first right and first wrong answers."""
     provenance: Provenance

@@ -1,0 +1,70 @@
+"""Fits all that a ladder's results allow, and writes its report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_prep.recipe import Recipe
+from pretrain.ladder import blend, plots, rates, recommendation, report, table, transfer
+from pretrain.ladder.config import Ladder, MixtureGrid
+from pretrain.ladder.points import recipe_shares
+from pretrain.ladder.sections import Section
+from tinymathreason.config import load
+from tinymathreason.files import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECIPE = "recommended.yaml"
+"""The recipe with the recommended weights, beside the report."""
+
+
+def fit(path: Path, ladder: Ladder) -> list[Path]:
+    """Fit the ladder in the file ``path`` to its finished runs; returns the files to look at.
+
+    The parts of the file decide what is fitted: the law, the rates, the mixture. Raises
+    `InputError` when a part has too few finished runs.
+    """
+    results = table.collect(ladder)
+    table.write(results, ladder.run / table.FILE)
+    written = [ladder.run / report.TEXT]
+    sections = [rates_section(results)] if ladder.rates else []
+    if ladder.mixtures:
+        sections.append(
+            mixture_section(ladder.mixtures, recipe_shares(ladder), results, ladder.run)
+        )
+        written.append(ladder.run / RECIPE)
+    if ladder.law:
+        made = report.make(path, results, ladder.mixture)
+        report.write(ladder.run, made, results, sections)
+        return [*written, ladder.run / report.JSON]
+    for section in sections:
+        for name, figure in section.figures.items():
+            plots.save(figure, ladder.run / f"{name}.png")
+    write_text(ladder.run / report.TEXT, report.markdown(str(path), sections))
+    return written
+
+
+def rates_section(results: "pd.DataFrame") -> Section:
+    """What the runs say about rates, beside published laws, at the sizes of the overlays."""
+    found, wanted = rates.fit(results), transfer.overlays()
+    return Section(
+        title="Rates",
+        lines=transfer.lines(found, wanted),
+        figures={"rates": transfer.figure(found, wanted)},
+    )
+
+
+def mixture_section(
+    grid: MixtureGrid, shares: dict[str, float], results: "pd.DataFrame", folder: Path
+) -> Section:
+    """What the proxies recommend, which is also written into ``folder`` as a recipe."""
+    recipe = load(Recipe, grid.recipe)
+    result = blend.blend(
+        results, grid.target, shares, blend.limits(recipe, grid.available), grid.seed
+    )
+    recommendation.write_recipe(result, grid.recipe, folder / RECIPE)
+    return Section(
+        title="Mixture",
+        lines=recommendation.lines(result),
+        figures={"mixture": recommendation.figure(result)},
+    )
