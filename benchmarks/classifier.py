@@ -49,9 +49,7 @@ def pages(data: Path) -> dict[str, list[list[str]]]:
     }
     found["gsm8k"] = [read("jsonl", data / corpus.QUESTIONS, "question")]
     texts = {
-        distribution.name: normalise(
-            (distribution.read_text("METADATA") or "").partition("\n\n")[2]
-        )
+        distribution.name: normalise(str(distribution.metadata.json.get("description", "")))
         for distribution in importlib.metadata.distributions()
     }
     found["packages"] = [[texts[k] for k in sorted(texts) if len(texts[k]) >= SHORTEST]]

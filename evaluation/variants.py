@@ -46,6 +46,7 @@ def expanded(rows: Any, limit: int | None, seed: int) -> Any:
     original.
     """
     from datasets import Dataset, Features, Value
+
     from tinymathreason.variants import SKILL_KINDS, variants
 
     made: list[dict[str, Any]] = []
