@@ -27,9 +27,10 @@ from sft.config import Selection
 from tinymathreason.records.examples import Selected, Spread, Stratum
 
 HASHES = 4
-"""MinHashes of a question's words that must agree in a cluster. Of 2,000 questions of GSM8K, all
-are in one cluster with themselves with other numbers, 87 % with another name too, and 53 % with
-other words in every tenth place; of other pairs, 0.03 % are."""
+"""MinHashes of a question's words that must agree in a cluster. With `tinymathreason.variants` of
+400 questions of GSM8K, a question and its variant share a cluster in 100 % of the cases with other
+numbers or another order, 72 % with other names, 59 % in other words and 35 % with a sentence more;
+of two questions of GSM8K's training set, 0.008 % do."""
 CANDIDATE = np.dtype(
     [
         ("digest", "u8"),

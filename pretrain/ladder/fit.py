@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from data_prep.recipe import Recipe
 from pretrain.ladder import blend, plots, rates, recommendation, report, table, transfer
 from pretrain.ladder.config import Ladder, MixtureGrid
-from pretrain.ladder.points import recipe_shares
 from pretrain.ladder.sections import Section
 from tinymathreason.config import load
 from tinymathreason.files import write_text
@@ -29,9 +28,7 @@ def fit(path: Path, ladder: Ladder) -> list[Path]:
     written = [ladder.run / report.TEXT]
     sections = [rates_section(results)] if ladder.rates else []
     if ladder.mixtures:
-        sections.append(
-            mixture_section(ladder.mixtures, recipe_shares(ladder), results, ladder.run)
-        )
+        sections.append(mixture_section(ladder.mixtures, results, ladder.run))
         written.append(ladder.run / RECIPE)
     if ladder.law:
         made = report.make(path, results, ladder.mixture)
@@ -54,14 +51,15 @@ def rates_section(results: "pd.DataFrame") -> Section:
     )
 
 
-def mixture_section(
-    grid: MixtureGrid, shares: dict[str, float], results: "pd.DataFrame", folder: Path
-) -> Section:
-    """What the proxies recommend, which is also written into ``folder`` as a recipe."""
+def mixture_section(grid: MixtureGrid, results: "pd.DataFrame", folder: Path) -> Section:
+    """What the proxies recommend, which is also written into ``folder`` as a recipe.
+
+    The gain is that over the weights of the large run's recipe, which the ladder's own mixture need
+    not have.
+    """
     recipe = load(Recipe, grid.recipe)
-    result = blend.blend(
-        results, grid.target, shares, blend.limits(recipe, grid.available), grid.seed
-    )
+    most = blend.limits(recipe, grid.available)
+    result = blend.blend(results, grid.target, recipe.shares, most, grid.seed)
     recommendation.write_recipe(result, grid.recipe, folder / RECIPE)
     return Section(
         title="Mixture",

@@ -74,8 +74,19 @@ def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
     rows = []
     for name, counts in tuned.counts.items():
         numbers = (counts.read, counts.kept, counts.train, counts.eval, counts.tokens)
-        rows.append([escape(name), origin(configured.get(name)), *(f"{n:,}" for n in numbers)])
-    head = ["source", "from", "examples read", "kept", "to train on", "held out", "tokens"]
+        planned = configured.get(name)
+        license_ = escape(planned.license) if planned and planned.license else None
+        rows.append([escape(name), origin(planned), license_, *(f"{n:,}" for n in numbers)])
+    head = [
+        "source",
+        "from",
+        "licence",
+        "examples read",
+        "kept",
+        "to train on",
+        "held out",
+        "tokens",
+    ]
     rejected = {name: counts.rejected for name, counts in tuned.counts.items()}
     benchmarks = examples.inputs.data.decontaminate if examples else None
     return {

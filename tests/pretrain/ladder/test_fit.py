@@ -42,7 +42,7 @@ def test_a_ladder_of_mixtures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         available={"math": 150_000},
     )  # fmt: skip
     monkeypatch.setattr(blend, "DRAWS", 10)
-    section = fit.mixture_section(grid, test_blend.SHARES, test_blend.table(), tmp_path)
+    section = fit.mixture_section(grid, test_blend.table(), tmp_path)
     assert "At the limit of repetition: math." in section.lines
     assert load(Recipe, tmp_path / fit.RECIPE).shares["math"] == pytest.approx(0.6, abs=2e-4)
     assert list(section.figures) == ["mixture"]
