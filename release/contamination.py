@@ -25,14 +25,14 @@ FILE = "contamination.json"
 
 
 @dataclass(frozen=True)
-class Text:
+class TrainingText:
     """A folder of text that a model was trained on."""
 
     stage: Literal["pretraining", "fine-tuning"]
     folder: Path
 
 
-def measure(evaluations: Mapping[Path, Sequence[Text]], workers: int) -> dict[Path, Any]:
+def measure(evaluations: Mapping[Path, Sequence[TrainingText]], workers: int) -> dict[Path, Any]:
     """The `Contamination` of each evaluation, by its folder, in the texts of its model's training.
 
     Every text is read once, for the problems of all evaluations. Raises `InputError` for a folder
@@ -52,7 +52,7 @@ def measure(evaluations: Mapping[Path, Sequence[Text]], workers: int) -> dict[Pa
     questions = {sample.question: None for side in samples.values() for sample in side}
     searched = [question for question in questions if is_searchable(question)]
     found = iter(search([file for files in parts.values() for file in files], searched, workers))
-    reports: dict[Text, tuple[SearchedText, set[str]]] = {}
+    reports: dict[TrainingText, tuple[SearchedText, set[str]]] = {}
     for text, files in parts.items():
         of_text = list(itertools.islice(found, len(files)))
         manifest = text.folder / MANIFEST
@@ -76,7 +76,7 @@ def measure(evaluations: Mapping[Path, Sequence[Text]], workers: int) -> dict[Pa
     }
 
 
-def _files(text: Text) -> "list[TextFile]":
+def _files(text: TrainingText) -> "list[TextFile]":
     from release.training_text import example_files, mixture_files
 
     return (mixture_files if text.stage == "pretraining" else example_files)(text.folder)
@@ -132,7 +132,7 @@ def summary(results: dict[Path, "Contamination"]) -> str:
     return text_table(["evaluation", "problems", "found", "accuracy, others", "found ones"], rows)
 
 
-def trainings(arguments: argparse.Namespace) -> tuple[dict[Path, list[Text]], list[str]]:
+def trainings(arguments: argparse.Namespace) -> tuple[dict[Path, list[TrainingText]], list[str]]:
     """What the model of each evaluation was trained on; and, in words, what is left out.
 
     Raises `InputError` when nothing is left.
@@ -158,7 +158,7 @@ def trainings(arguments: argparse.Namespace) -> tuple[dict[Path, list[Text]], li
                 f"{mixtures[0]}: is not the mixture that {folders.pretrain} was trained on; name "
                 "that one by --mixture"
             )
-    pretraining = [Text("pretraining", mixture) for mixture in mixtures]
+    pretraining = [TrainingText("pretraining", mixture) for mixture in mixtures]
     tuned, left_out = tuning_record(model), []
     texts = {model_hash(model): pretraining}
     if tuned:
@@ -171,7 +171,7 @@ def trainings(arguments: argparse.Namespace) -> tuple[dict[Path, list[Text]], li
                     f"{examples}: does not hold the examples that {model} was tuned on; name their "
                     "folder by --examples"
                 )
-            texts[model_hash(model)] = [*pretraining, Text("fine-tuning", examples)]
+            texts[model_hash(model)] = [*pretraining, TrainingText("fine-tuning", examples)]
         else:
             left_out.append(f"{model}: only the examples of sft.run are searched, not its problems")
     evaluations = {}
