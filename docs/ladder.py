@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from pretrain.ladder import left_out, report, sections, table
+from pretrain.ladder.forecast import Target, doubts
 from pretrain.ladder.law import Runs
 from tinymathreason.records.ladder import HeldOutRun, LadderReport, ScalingLaw
 
@@ -23,6 +24,7 @@ def main() -> None:
     after = rest.partition(END)[2]
     lines = [
         *_paragraph(_runs(made, float(results["cpu_seconds"].sum()))),
+        *_paragraph(_believed(made)),
         *_law("Held-out loss", made.loss, made, Runs.of(results, "loss")),
     ]
     for name, task in made.tasks.items():
@@ -55,6 +57,14 @@ def _runs(made: LadderReport, cpu_seconds: float) -> str:
     if made.diverged:
         text += f" Diverged, and in no fit: {', '.join(made.diverged)}."
     return text
+
+
+def _believed(made: LadderReport) -> str:
+    """Whether a forecast of a run as large as the ladder's largest would be believed."""
+    spans = made.range
+    largest = Target(weights=spans.parameters[1], tokens=spans.tokens[1], flops=spans.flops[1])
+    reasons = "; ".join(doubts(made, largest))
+    return f"This ladder is too small to believe: {reasons}." if reasons else "It is believed."
 
 
 def _law(title: str, law: ScalingLaw, made: LadderReport, runs: Runs) -> list[str]:
