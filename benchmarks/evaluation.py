@@ -84,12 +84,15 @@ def whole(
     if done.returncode:
         return {**found, "error": done.stderr.strip().splitlines()[-1][:300]}
     seconds = time.perf_counter() - started
-    decoding = read_json(home / "result" / "results.json")["decoding"]
-    used = {key: decoding[key] for key in ("batch_size", "dtype", "max_gen_toks")}
+    result = read_json(home / "result" / "results.json")
+    used = {key: result["decoding"][key] for key in ("batch_size", "dtype", "max_gen_toks")}
+    answering = result["seconds"]  # with the loading of the model
+    estimate = seconds + answering * max(0, GSM8K_PROBLEMS / problems - 1)
     return {
         **found,
         "seconds": round(seconds, 1),
         "problems_per_second": round(problems / seconds, 1),
+        f"estimated_seconds_of_{GSM8K_PROBLEMS}": round(estimate, 1),
         **used,
     }
 

@@ -38,6 +38,8 @@ from tinymathreason.cli import InputError
 
 GRACE = 5.0
 """Seconds between asking a part to stop and killing it."""
+STARTING = 10.0
+"""Seconds that a part may take beside its own limit, to start and to end."""
 TAIL = 400
 """Characters of a log's end that are reported."""
 ENVIRONMENT = {
@@ -114,7 +116,7 @@ def _run_one(part: GpuPart, allowed: float, report: JsonLines, log: Path) -> tup
     """Run one part: ``finished``, ``failed`` or ``stopped``, and what went wrong."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            part.command,
+            part.limited(max(0.0, allowed - STARTING)),
             env={**ENVIRONMENT, **part.environment, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

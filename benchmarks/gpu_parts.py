@@ -42,7 +42,13 @@ class GpuPart:
     """Its share of the time: the seconds that it should need on one H100."""
     least: float = 0.0
     """Seconds below which it could not measure anything."""
+    limit: str = ""
+    """The option that tells the command its seconds, if it has one."""
     environment: dict[str, str] = field(default_factory=dict)
+
+    def limited(self, seconds: float) -> list[str]:
+        """The command that ends by itself within ``seconds``, if it can."""
+        return [*self.command, *([self.limit, f"{seconds:.0f}"] if self.limit else [])]
 
 
 def module(name: str, *arguments: object) -> list[str]:
@@ -55,41 +61,48 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
     gpu = device == "cuda"
     text = ["--data", data] if data else []
 
-    def part(name: str, of: str, weight: float, *arguments: object, least: float) -> GpuPart:
+    def part(
+        name: str, of: str, weight: float, *arguments: object, least: float, limit: str = ""
+    ) -> GpuPart:
         common = ["--device", device, "--home", home / name, *text]
         command = module(of, *common, *arguments)
-        return GpuPart(name=name, command=command, weight=weight, least=least)
+        return GpuPart(name=name, command=command, weight=weight, least=least, limit=limit)
+
+    def training(name: str, weight: float, variants: Sequence[str], least: float) -> GpuPart:
+        options = ["--steps", 15 if gpu else 3, "--only", ",".join(variants)]
+        module = "benchmarks.pretrain_gpu"
+        return part(name, module, weight, *options, least=least, limit="--limit-seconds")
 
     if gpu:
-        # First what is compared, MaxText and PyTorch under a mask of documents; a search of block
-        # sizes may take the rest of the time.
-        compared = ["--only", "as_it_is,torch_documents,searched_unscanned,torch"]
-        others = [
-            "--only",
-            ",".join(name for name in VARIANTS if name not in compared[1].split(",")),
-        ]
+        # First what the bar is for, then what is compared.
+        compared = ["as_it_is", "tuned", "torch_documents", "torch"]
+        searched = ["searched_tuned", "searched"]
+        others = [name for name in VARIANTS if name not in (*compared, *searched)]
         attention = "auto,sdpa,flex_attention"  # first the one that the hardware chooses
     else:
-        compared, others, attention = ["--only", "as_it_is,torch"], ["--only", "unscanned"], "sdpa"
-    # Half of GSM8K's problems on a GPU: all of them may take as long as the whole run.
-    problems, limit = (660, 70) if gpu else (24, 120)
+        compared, searched, others = ["as_it_is", "torch"], ["searched"], ["minimal"]
+        attention = "sdpa"
+    # A quarter of GSM8K's problems on a GPU: all of them may take three minutes.
+    problems, seconds, new = (330, 45, 128) if gpu else (8, 60, 8)
     # Few steps, so that TRL's side also reaches its last one, where the losses are compared.
-    tuning = ["--attention", attention, "--steps", 9, "--limit", 30 if gpu else 15]
-    evaluation = ["--whole", problems, "--problems", 0, "--limit", limit]
+    tuning = ["--attention", attention, "--steps", 6, "--limit", 30 if gpu else 15]
+    evaluation = ["--whole", problems, "--problems", 0, "--limit", seconds]
+    answers = ["--new-tokens", new, "--limit", 5 if gpu else 1]
     return [
-        part("pretraining", "benchmarks.pretrain_gpu", 150, *compared, least=45),
-        part("fine-tuning", "benchmarks.sft", 140, *tuning, least=45),
-        part("evaluation", "benchmarks.evaluation", 75, *evaluation, least=30),
-        part("sampling", "benchmarks.sampling", 50, "--limit", 6 if gpu else 2, least=30),
+        training("pretraining", 190, compared, least=45),
+        part("fine-tuning", "benchmarks.sft", 125, *tuning, least=45),
+        part("evaluation", "benchmarks.evaluation", 50, *evaluation, least=30),
+        part("sampling", "benchmarks.sampling", 50, *answers, least=30),
+        part("chat", "benchmarks.chat", 30, *answers, least=15),
         GpuPart(
             name="attention",
             command=module("pretrain.isolation", "--hardware", "gpu" if gpu else "cpu"),
-            weight=35,
+            weight=30,
             least=20,
         ),
-        part("chat", "benchmarks.chat", 30, "--limit", 6 if gpu else 2, least=15),
-        # Then whatever the time allows.
-        part("pretraining-variants", "benchmarks.pretrain_gpu", 45, *others, least=40),
+        # Then whatever the time allows. The weights are small: these get what the others left.
+        training("pretraining-variants", 3, others, least=40),
+        training("block-search", 2, searched, least=100 if gpu else 10),
     ]
 
 

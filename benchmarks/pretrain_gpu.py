@@ -50,8 +50,8 @@ class Variant:
 
     keys: tuple[str, ...] = ()
     """MaxText's keys as ``key=value``."""
-    options: tuple[str, ...] = ()
-    """Options of ``maxtext.train``."""
+    blocks: str = "heuristic"
+    """One of `pretrain.blocks.MODES` for MaxText."""
     environment: dict[str, str] = field(default_factory=dict)
     mask: str = ""
     """One of `torch_peer.MASKS` for the peer, empty for MaxText."""
@@ -63,33 +63,33 @@ def _xla(*flags: str) -> str:
 
 HIDING = "enable_latency_hiding_scheduler=True"
 NO_TRITON_GEMM = "enable_triton_gemm=False"
+TUNED = ("scan_layers=false", _xla(HIDING, NO_TRITON_GEMM))
 VARIANTS = {
     "as_it_is": Variant(),
-    "searched_blocks": Variant(options=("--blocks=search",)),
-    "searched_unscanned": Variant(options=("--blocks=search",), keys=("scan_layers=false",)),
+    "tuned": Variant(keys=TUNED),
     "torch_documents": Variant(mask="documents"),
     "torch": Variant(mask="none"),
-    "everything": Variant(
-        options=("--blocks=search",),
-        keys=("scan_layers=false", _xla(HIDING, NO_TRITON_GEMM)),
-        environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "true"},
-    ),
+    "unscanned": Variant(keys=("scan_layers=false",)),
     "no_triton_gemm": Variant(keys=(_xla(NO_TRITON_GEMM),)),
     "latency_hiding": Variant(keys=(_xla(HIDING),)),
+    "12_rows_in_8": Variant(keys=("per_device_batch_size=12", "num_vocab_tiling=8")),
+    "vocabulary_in_8": Variant(keys=("num_vocab_tiling=8",)),
     "command_buffers_all": Variant(
         keys=(_xla("enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL"),)
     ),
     "preallocated": Variant(environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}),
-    "unscanned": Variant(keys=("scan_layers=false",)),
-    "vocabulary_in_8": Variant(keys=("num_vocab_tiling=8",)),
-    "12_rows_in_8": Variant(keys=("per_device_batch_size=12", "num_vocab_tiling=8")),
     "12_rows_save_qkv": Variant(
         keys=("per_device_batch_size=12", "remat_policy=save_qkv_proj", "num_vocab_tiling=8")
     ),
     "minimal": Variant(keys=("remat_policy=minimal",)),
     "dot_product": Variant(keys=("attention=dot_product", "per_device_batch_size=4")),
+    "searched": Variant(blocks="search"),
+    "searched_tuned": Variant(blocks="search", keys=TUNED),
 }
-"""The variants by name, in the order in which they are measured."""
+"""The variants by name, in the order in which they are measured.
+
+A search of block sizes may take minutes. It is kept for the device, so it is made once.
+"""
 
 
 def tokens_per_step(values: dict[str, Any]) -> int:
@@ -139,7 +139,8 @@ def measure(
         command = call("benchmarks.torch_peer", "peer", *options)
     else:
         # Our entry without its checks, since it requires a checkpoint at the end.
-        command = [sys.executable, "-m", "pretrain.blocks", *variant.options, str(config)]
+        command = [sys.executable, "-m", "pretrain.blocks", f"--blocks={variant.blocks}"]
+        command.append(str(config))
     memory = Memory() if device == "cuda" else None
     with memory.watched() if memory else contextlib.nullcontext():
         resident_gb = run_logged(command, home / "log", **environment)
@@ -157,8 +158,9 @@ def measure(
         "warm_steps": warm(steps),
         "step_seconds": round(seconds, 4),
         "tokens_per_second": round(tokens / seconds, 1),
-        "peak_gb": round(memory.peak_gb if memory else resident_gb, 2),
     }
+    if "XLA_PYTHON_CLIENT_PREALLOCATE" not in variant.environment:
+        figures["peak_gb"] = round(memory.peak_gb if memory else resident_gb, 2)
     if device == "cuda":
         flops = Model.from_config(values).flops_per_token * tokens / seconds
         figures["mfu"] = round(flops / (peak_tflops() * 1e12), 4)
@@ -174,13 +176,16 @@ def sweep(
     overrides: Sequence[str],
     limit: float,
 ) -> Iterator[dict[str, Any]]:
-    """Measure the variants one after the other; a variant that fails gives its error."""
-    began, longest = time.monotonic(), 0.0
+    """Measure the variants one after the other; a variant that fails gives its error.
+
+    None begins with less time left than the quickest one took that succeeded.
+    """
+    began, quickest = time.monotonic(), 0.0
     for name in names:
         left = limit - (time.monotonic() - began)
         line: dict[str, Any] = {"benchmark": "pretrain_gpu", "variant": name}
-        if left < longest:
-            yield {**line, "skipped": f"{left:.0f} s are left, and one took {longest:.0f} s"}
+        if left < quickest:
+            yield {**line, "skipped": f"{left:.0f} s are left, and one took {quickest:.0f} s"}
             continue
         start = time.monotonic()
         try:
@@ -188,7 +193,8 @@ def sweep(
         except InputError as error:
             line["error"] = str(error)
         took = time.monotonic() - start
-        longest = max(longest, took)
+        if "error" not in line:
+            quickest = min(quickest or took, took)
         yield {**line, "took": round(took, 1)}
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import overlay
+from pretrain import overlay, xla_flags
 from pretrain.attention import ONE_CARD
 from tinymathreason import cli
 from tinymathreason.cli import InputError
@@ -208,12 +208,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("overlay", type=Path)
     arguments = parser.parse_args(argv)
     config = overlay.load(arguments.overlay)
+    replaced = xla_flags.applied(config)
 
     from absl import app
     from maxtext.trainers.pre_train import train
 
     with chosen(config, arguments.blocks):
-        app.run(train.main, argv=["pretrain.blocks", str(arguments.overlay)])
+        app.run(train.main, argv=["pretrain.blocks", str(arguments.overlay), *replaced])
 
 
 if __name__ == "__main__":

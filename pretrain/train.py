@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import attention, blocks, mixture, overlay, padding, run, start
+from pretrain import attention, blocks, mixture, overlay, padding, run, start, xla_flags
 from tinymathreason import vocabulary
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
@@ -151,6 +151,7 @@ def train(path: Path, overrides: Sequence[str], block_sizes: str = blocks.MODES[
     if config["hardware"] != "tpu":
         # Otherwise jax searches for a TPU for ten seconds.
         os.environ.setdefault("JAX_PLATFORMS", "cpu" if on_cpu else "cuda,cpu")
+    arguments += xla_flags.applied(config)
     mixture.check(config)
     if "://" not in config["base_output_directory"]:
         check_room(Path(directory))

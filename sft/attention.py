@@ -5,6 +5,8 @@ square of its length; variable-length attention computes each conversation by it
 """
 
 import contextlib
+import importlib.util
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +70,16 @@ def _obstacle(training: Any, model: Any, config: Any) -> str:
         return "variable-length attention needs an NVIDIA GPU of Ampere or newer"
     if not (training.bf16 or training.fp16 or model.dtype in ("bfloat16", "float16")):
         return "variable-length attention needs bf16: true"
+    if importlib.util.find_spec("torch.nn.attention.varlen") is None or not _grouped():
+        return f"torch {torch.__version__} has no variable-length attention of grouped queries"
     return unsupported(config)
+
+
+def _grouped() -> bool:
+    """Whether torch's `varlen_attn` has grouped queries, which it lacked at first."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 def unsupported(config: Any) -> str:
@@ -84,12 +95,13 @@ def unsupported(config: Any) -> str:
     return ""
 
 
-def register() -> None:
-    """Make `VARLEN` an attention implementation of transformers.
+@contextlib.contextmanager
+def registered() -> Iterator[None]:
+    """Make `VARLEN` an attention implementation of transformers, which serves within the block.
 
     It has no mask: transformers would make a dense one of the positions, and wait for the device to
-    look whether it is needed. cuDNN's attention is switched off, since its plans are made for one
-    number of conversations, which differs in every batch; that leaves flash attention.
+    look whether it is needed. In the block cuDNN's attention is switched off, since its plans are
+    made for one number of conversations, which differs in every batch; that leaves flash attention.
     """
     import torch
     from transformers import AttentionInterface
@@ -97,7 +109,12 @@ def register() -> None:
     from sft.varlen import varlen
 
     AttentionInterface.register(VARLEN, varlen)
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
 
 
 def split(training: Any, rows: int) -> None:

@@ -57,11 +57,16 @@ def check_isolation(trainer: Any) -> None:
 def _run(
     trainer: Any, model: Any, conversations: list[list[int]], gradient: bool = False
 ) -> tuple[Any, Any]:
-    """The logits of the last conversation of a packed row, and all embeddings before the layers."""
+    """The logits of the last conversation of a packed row, and all embeddings before the layers.
+
+    The row may be filled up to a whole batch, whose logits would take gigabytes: only those of the
+    last conversation are computed.
+    """
     import torch
 
     ids = list(itertools.chain(*conversations))
     lengths = [len(conversation) for conversation in conversations]
+    last = torch.arange(len(ids) - lengths[-1], len(ids), device=model.device)
     batch = trainer.data_collator([{"input_ids": ids, "labels": ids, "seq_lengths": lengths}])
     del batch["labels"]
     batch = {
@@ -77,11 +82,10 @@ def _run(
     hook = model.get_input_embeddings().register_forward_hook(cut)
     try:
         with torch.set_grad_enabled(gradient), trainer.accelerator.autocast():
-            logits = model(**batch, use_cache=False).logits
+            logits = model(**batch, use_cache=False, logits_to_keep=last).logits
     finally:
         hook.remove()
-    # A copy: the logits of the whole batch need not stay.
-    return logits[0, len(ids) - lengths[-1] : len(ids)].clone(), embedded[0]
+    return logits[0], embedded[0]
 
 
 def _compute_again(model: Any, training: Any) -> None:

@@ -83,7 +83,7 @@ def load_tokenizer(
         own = tokenizer.get_chat_template() if tokenizer.chat_template else None
     if template is None and own is None:
         template = TEMPLATE
-    tokenizer.chat_template = own if template is None else template.read_text(encoding="utf-8")
+    tokenizer.chat_template = own if template is None else _text(template)
     tokenizer.new_tokens = []
     if tokenizer.chat_template == TEMPLATE.read_text(encoding="utf-8"):
         new = [token for token in (IM_START, IM_END) if token not in tokenizer.get_vocab()]
@@ -112,6 +112,14 @@ def load_tokenizer(
             "already puts before every text; there would be two: remove it from the template"
         )
     return tokenizer
+
+
+def _text(template: Path) -> str:
+    """The text of a template's file; `InputError` if it is not UTF-8."""
+    try:
+        return template.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{template}: not a template in UTF-8: {error}") from error
 
 
 def _chat(tokenizer: Any, origin: Path | str) -> Chat:

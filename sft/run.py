@@ -3,6 +3,7 @@
 python -m sft.run --config sft/configs/NAME.yaml [--learning_rate 1e-5 ...]
 """
 
+import contextlib
 import gc
 import sys
 from collections.abc import Sequence
@@ -87,11 +88,13 @@ class Sft(Algorithm[SftData]):
                 model.model_name_or_path, revision=model.model_revision
             )
         choice = attention.choose(training, model, self._config)
-        if choice.name == attention.VARLEN:
-            attention.register()
         trainer = None
         try:
-            trainer = self._trainer(session, examples, choice)
+            with contextlib.ExitStack() as serving:
+                if choice.name == attention.VARLEN:
+                    serving.enter_context(attention.registered())
+                trainer = self._trainer(session, examples, choice)
+                session.resources.push(serving.pop_all())  # until the run ends
         except (InputError, RuntimeError, ValueError) as error:
             if choice.name != attention.VARLEN:
                 raise
@@ -140,22 +143,28 @@ class Sft(Algorithm[SftData]):
 
     def _rows(self, settings: "Settings[SftData]", choice: attention.Choice) -> int:
         """Packed rows of a micro-batch: one under a dense mask, else those that fit into memory."""
-        import torch
-
         training: Any = settings.training
         rows: int = training.per_device_train_batch_size
         if not training.packing:
             return rows
         if choice.name not in attention.SPARSE:
             rows = 1
-        if training.device.type != "cuda" or training.distributed_state.num_processes > 1:
+        if training.device.type != "cuda" or memory.unknown():
             return rows
-        layers = settings.data.compile_layers
-        compiles = choice.name == attention.VARLEN if layers is None else layers
-        needed = memory.estimate(self._config, training, settings.model, compiles)
-        free = torch.cuda.mem_get_info(training.device)[0]
+        state = training.distributed_state
+        model, layers = settings.model, settings.data.compile_layers
+        sharded = memory.sharded(training)
+        compiles = layers
+        if layers is None:  # as in `compiled.wanted`
+            quantised = model.load_in_4bit or model.load_in_8bit
+            compiles = choice.name == attention.VARLEN and not (sharded or quantised)
+        needed = memory.estimate(
+            self._config, training, model, bool(compiles), state.num_processes, sharded
+        )
+        free = memory.free(training.device, state.num_processes)
         rows = memory.fit(needed, rows, free)
-        print(memory.summary(needed, rows, free), flush=True)
+        if state.is_main_process:
+            print(memory.summary(needed, rows, free), flush=True)
         return rows
 
     def summary(self, record: Any) -> str:

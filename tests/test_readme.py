@@ -40,7 +40,10 @@ FIRST_MISSING = {
     "smollm2_135m.yml": "no file runs/smollm2/mixture/mixture.json; build it first",
     "data_prep/build_mixture.sh": "cannot be listed",
     "data_prep.reweight": "runs/mixture",
+    "--ladder runs": "it is written by pretrain.ladder fit",
     "pretrain.preflight": "'none' is not known",
+    "pretrain.ladder fit": "no finished run",
+    "pretrain.ladder": "has no manifest.json",
     "pretrain.launch": "must lie below the checkout",
     "pretrain.watch": "runs/pretrain/tinymathreason_1b: no such folder",
     "maxtext.train": "no file runs/mixture/mixture.json; build it first",
@@ -96,7 +99,7 @@ COMMANDS = [
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_run_to_their_first_missing_input(line: str, tmp_path, monkeypatch, capfd) -> None:
     # In a folder with the project's files and nothing else: no data, no runs.
-    for name in ("data_prep", "maxtext_configs", "sft"):
+    for name in ("data_prep", "maxtext_configs", "pretrain", "sft"):
         (tmp_path / name).symlink_to(Path(name).resolve())
     words = shlex.split(line)
     if "pretrain.preflight" in line:

@@ -5,8 +5,8 @@ Every form is a case of one function of N, the weights that multiply each token,
     value = E + (A / N^alpha + B / D^beta)^gamma
 
 N counts the output head and not the embedding that is read, so that 6 N D are the operations of the
-matrix products: with that count the laws of Kaplan and of Hoffmann agree (Porian et al. 2024, arXiv
-2406.19146).
+matrix products. Leaving out the head explains a part of why the laws of Kaplan and of Hoffmann
+disagree (Porian et al. 2024, arXiv 2406.19146).
 """
 
 import dataclasses

@@ -72,7 +72,7 @@ def _trained_on(folder: Path | None) -> dict[str, Any]:
 
 def table_hash(table: "pd.DataFrame") -> str:
     """SHA-256 of a table of results, whatever the order of its rows."""
-    text = table.sort_values("name").to_csv(index=False)
+    text = table.sort_values("name").to_csv(index=False, float_format="%.7g")
     return hashlib.sha256(text.encode()).hexdigest()
 
 

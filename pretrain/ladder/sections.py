@@ -9,7 +9,7 @@ import numpy as np
 
 from pretrain.ladder import forecast, plots
 from pretrain.ladder.forecast import Target
-from pretrain.ladder.forms import FORMS, NAMES, NONE
+from pretrain.ladder.forms import FORMS, NAMES
 from pretrain.ladder.law import Runs
 from pretrain.ladder.link import Answers
 from tinymathreason.records.ladder import HeldOutRun, LadderReport, ScalingLaw, TaskLaw
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+NEGLIGIBLE = math.log(1e-6)
+"""Logarithm of an E that is not printed."""
 FURTHER = (10, 100)
 """Multiples of the largest run's FLOPs whose forecasts the report shows."""
 
@@ -100,7 +102,7 @@ def formula(law: ScalingLaw) -> str:
     e, a, b, alpha, beta, gamma = law.parameters
     inner = f"{math.exp(a):.4g} / N^{alpha:.3f} + {math.exp(b):.4g} / D^{beta:.3f}"
     raised = inner if gamma == 1 else f"({inner})^{gamma:.3f}"
-    return raised if e <= NONE else f"{math.exp(e):.4g} + {raised}"
+    return raised if e < NEGLIGIBLE else f"{math.exp(e):.4g} + {raised}"
 
 
 def _parameters(law: ScalingLaw, level: float) -> list[tuple[str, str, str, str]]:

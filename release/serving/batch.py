@@ -63,7 +63,10 @@ class Group:
         return all(type(layer) is DynamicLayer for layer in self.cache.layers)
 
     def step(self, model: Any) -> None:
-        """Give every row its next token. After an error the cache is as before."""
+        """Give every row its next token.
+
+        After an error the cache is as before, if it is mergeable. Others have one row, which fails.
+        """
         import torch
 
         width, device = self.width, model.device
@@ -81,7 +84,7 @@ class Group:
                 use_cache=True,
             )
         except ERRORS:
-            for layer in self.cache.layers:
+            for layer in self.cache.layers if self.mergeable else ():
                 layer.keys, layer.values = layer.keys[..., :width, :], layer.values[..., :width, :]
             raise
         for row in self.rows:

@@ -29,9 +29,9 @@ LENGTHS = [5, 17, 1, 9]
 def model(model_dir):
     """The small model with varlen attention, on a stand-in for its kernels."""
     varlen.install()
-    attention.register()
     varlen.calls.clear()
-    return AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation="varlen")
+    with attention.registered():
+        yield AutoModelForCausalLM.from_pretrained(model_dir, attn_implementation="varlen")
 
 
 def collator(fixed: int | None = None):
@@ -249,10 +249,11 @@ def test_the_loss_and_its_measurements_are_those_of_trl(model) -> None:
 
 
 def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, model_dir, capsys) -> None:
-    tried = []
+    tried, cudnn = [], []
 
     def make(self, session, examples, choice):
         tried.append(choice)
+        cudnn.append(torch.backends.cuda.cudnn_sdp_enabled())
         if choice.name == "varlen":
             raise RuntimeError("no kernel image\nis available")
         return "trainer"
@@ -265,9 +266,32 @@ def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, model_dir,
     model = SimpleNamespace(
         model_name_or_path=str(model_dir), model_revision="main", attn_implementation="auto"
     )
-    session = SimpleNamespace(settings=SimpleNamespace(training=training, model=model))
+    settings = SimpleNamespace(training=training, model=model)
+    session = SimpleNamespace(settings=settings, resources=contextlib.ExitStack())
     assert Sft().make_trainer(session, None) == "trainer"
     assert tried == [attention.Choice("varlen"), attention.Choice(None, "no kernel image")]
+    assert cudnn == [False, True], "the other attention may use cuDNN's"
     model.attn_implementation = "varlen"
     with pytest.raises(InputError, match="attn_implementation: varlen: no kernel image"):
         Sft().make_trainer(session, None)
+
+
+def test_the_attention_serves_until_the_run_ends(monkeypatch, model_dir) -> None:
+    monkeypatch.setattr(Sft, "_trainer", lambda *_: "trainer")
+    monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
+    training = SimpleNamespace(
+        packing=True, distributed_state=SimpleNamespace(is_main_process=False)
+    )
+    model = SimpleNamespace(
+        model_name_or_path=str(model_dir), model_revision="main", attn_implementation="auto"
+    )
+    settings = SimpleNamespace(training=training, model=model)
+    with contextlib.ExitStack() as resources:
+        Sft().make_trainer(SimpleNamespace(settings=settings, resources=resources), None)
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_a_torch_without_grouped_queries_is_told(monkeypatch) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", lambda query, key, value: None)
+    assert "has no variable-length attention of grouped queries" in choice(monkeypatch).reason
