@@ -64,7 +64,9 @@ def _believed(made: LadderReport) -> str:
     spans = made.range
     largest = Target(weights=spans.parameters[1], tokens=spans.tokens[1], flops=spans.flops[1])
     reasons = "; ".join(doubts(made, largest))
-    return f"This ladder is too small to believe: {reasons}." if reasons else "It is believed."
+    if reasons:
+        return f"This ladder is too small to believe: {reasons}."
+    return "By the rule above, forecasts near its own sizes are believed."
 
 
 def _law(title: str, law: ScalingLaw, made: LadderReport, runs: Runs) -> list[str]:

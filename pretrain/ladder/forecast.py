@@ -55,9 +55,9 @@ class LawSpread:
     """A law's parameters with what its intervals are made of."""
 
     parameters: Array
-    """[6]."""
+    """[7]."""
     bootstrap: Array
-    """[draws, 6]."""
+    """[draws, 7]."""
     residuals: Array
     """Of the logarithms, [runs]."""
     widening: float = 1.0
@@ -68,7 +68,7 @@ class LawSpread:
         """The spread of a recorded law."""
         return cls(
             parameters=np.array(law.parameters),
-            bootstrap=np.array(law.bootstrap).reshape(-1, 6),
+            bootstrap=np.array(law.bootstrap).reshape(-1, 7),
             residuals=np.array(law.residuals),
             widening=law.widening,
         )

@@ -26,6 +26,7 @@ BOUNDS = {
     "alpha": (0.01, 3.0),
     "beta": (0.01, 3.0),
     "gamma": (0.02, 3.0),
+    "kappa": (0.0, 3.0),
 }
 """The range in which each parameter is looked for; those of a and b do not bind."""
 PENALTY = 100.0
@@ -107,7 +108,7 @@ class Fit:
 
     form: str
     parameters: Array
-    """[6], in the order of `NAMES`."""
+    """[7], in the order of `NAMES`."""
     threshold: float
     """Huber's threshold that was used."""
 
@@ -140,7 +141,7 @@ def check(runs: Runs, form: str) -> None:
 
 
 def refit(runs: Runs, fitted: Fit, counts: Array) -> Array:
-    """The parameters when run i counts ``counts[i]`` times, [6]."""
+    """The parameters when run i counts ``counts[i]`` times, [7]."""
     problem = _Problem.of(runs, fitted.form, counts)
     return problem.parameters(problem.minimise(problem.free(fitted), fitted.threshold)[1])
 
@@ -208,7 +209,13 @@ class _Problem:
         """Starting points: a small, a middling and a large E, and slow and fast decays."""
         low, middle = float(self.log_values.min()), float(np.median(self.log_values))
         values = [
-            dict(zip(NAMES, (low + np.log(share), middle - 1, middle - 1, x, x, 1.0), strict=True))
+            dict(
+                zip(
+                    NAMES,
+                    (low + np.log(share), middle - 1, middle - 1, x, x, 1.0, x / 2),
+                    strict=True,
+                )
+            )
             for share in (0.1, 0.5, 0.9)
             for x in (0.3, 0.8)
         ]
@@ -266,12 +273,12 @@ class _Problem:
         """The law's parameters without the centring."""
         result = self.form.base + self.matrix @ free
         result[1] += result[3] * self.centre[0]
-        result[2] += result[4] * self.centre[1]
+        result[2] += result[4] * self.centre[1] + result[6] * self.centre[0]
         return result
 
     def free(self, fitted: Fit) -> Array:
         """The free values of a fit with this centring."""
         p = fitted.parameters.copy()
         p[1] -= p[3] * self.centre[0]
-        p[2] -= p[4] * self.centre[1]
+        p[2] -= p[4] * self.centre[1] + p[6] * self.centre[0]
         return np.array([p[NAMES.index(group[0])] for group in self.form.free])

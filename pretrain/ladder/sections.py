@@ -99,8 +99,11 @@ def _law(law: ScalingLaw, report: LadderReport) -> list[str]:
 
 def formula(law: ScalingLaw) -> str:
     """The law with its numbers."""
-    e, a, b, alpha, beta, gamma = law.parameters
-    inner = f"{math.exp(a):.4g} / N^{alpha:.3f} + {math.exp(b):.4g} / D^{beta:.3f}"
+    e, a, b, alpha, beta, gamma, kappa = law.parameters
+    powers = f"(N^{kappa:.3f} * D^{beta:.3f})" if kappa else f"D^{beta:.3f}"
+    inner = f"{math.exp(b):.4g} / {powers}"
+    if a > NEGLIGIBLE:
+        inner = f"{math.exp(a):.4g} / N^{alpha:.3f} + {inner}"
     raised = inner if gamma == 1 else f"({inner})^{gamma:.3f}"
     return raised if e < NEGLIGIBLE else f"{math.exp(e):.4g} + {raised}"
 

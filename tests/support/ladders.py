@@ -6,9 +6,9 @@ import pandas as pd
 from pretrain.ladder.forecast import accuracy_of
 from pretrain.ladder.forms import log_value
 
-LOSS = np.array([np.log(0.4), 3.2, 4.0, 0.3, 0.35, 1.0])
+LOSS = np.array([np.log(0.4), 3.2, 4.0, 0.3, 0.35, 1.0, 0.0])
 """log E, log A, log B, alpha, beta, gamma of the loss."""
-BITS = np.array([np.log(0.1), 3.2, 4.6, 0.35, 0.4, 1.0])
+BITS = np.array([np.log(0.1), 3.2, 4.6, 0.35, 0.4, 1.0, 0.0])
 """The same of the bits a byte of the task ``arithmetic``."""
 LINK = np.array([0.01, 9.0, 0.62])
 """Floor, slope and middle of its accuracy."""

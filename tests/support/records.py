@@ -564,7 +564,7 @@ def report(**values: Any) -> Report:
 
 def scaling_law(target: str = "loss", size: str = "5M") -> ScalingLaw:
     """E = 1, A / N^alpha = 100 / N^0.5 and as much of D; without scatter."""
-    parameters = [0.0, math.log(100), math.log(100), 0.5, 0.5, 1.0]
+    parameters = [0.0, math.log(100), math.log(100), 0.5, 0.5, 1.0, 0.0]
     return ScalingLaw(
         target=target,
         unit="nats a token",

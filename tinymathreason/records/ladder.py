@@ -11,8 +11,8 @@ from tinymathreason.records.provenance import Provenance
 
 _Above = Annotated[float, pydantic.Field(gt=0)]
 _Ends = Annotated[list[_Above], pydantic.Field(min_length=2, max_length=2)]
-LawParameters = Annotated[list[float], pydantic.Field(min_length=6, max_length=6)]
-"""log E, log A, log B, alpha, beta and gamma: see `pretrain.ladder.law`."""
+LawParameters = Annotated[list[float], pydantic.Field(min_length=7, max_length=7)]
+"""log E, log A, log B, alpha, beta, gamma and kappa: see `pretrain.ladder.law`."""
 LinkParameters = Annotated[list[float], pydantic.Field(min_length=3, max_length=3)]
 """Floor, slope and middle: see `pretrain.ladder.link`."""
 

@@ -13,8 +13,9 @@ from tinymathreason.cli import InputError
 
 EXACT = {
     "hoffmann": ladders.LOSS,
-    "shared": np.array([np.log(0.4), 3.2, 3.6, 0.3, 0.3, 1.0]),
-    "kaplan": np.array([-30.0, 20.0, 13.0, 1.3, 1.0, 0.2]),
+    "shared": np.array([np.log(0.4), 3.2, 3.6, 0.3, 0.3, 1.0, 0.0]),
+    "kaplan": np.array([-30.0, 20.0, 13.0, 1.3, 1.0, 0.2, 0.0]),
+    "product": np.array([np.log(0.4), -30.0, 12.0, 0.0, 0.8, 1.0, 0.15]),
 }
 
 
@@ -37,7 +38,7 @@ def test_every_form_is_recovered_from_runs_without_scatter(runs, form) -> None:
 def test_the_derivatives_are_those_of_the_value() -> None:
     from pretrain.ladder.forms import value_and_jacobian
 
-    p, n, d = np.array([-0.5, 1.2, 0.8, 0.4, 0.6, 1.3]), np.array(0.7), np.array(-0.4)
+    p, n, d = np.array([-0.5, 1.2, 0.8, 0.4, 0.6, 1.3, 0.2]), np.array(0.7), np.array(-0.4)
     value, jacobian = value_and_jacobian(p, n, d)
     for number in range(len(NAMES)):
         moved = p.copy()

@@ -42,7 +42,7 @@ def test_the_largest_size_is_foretold_without_its_runs(runs) -> None:
 
 def test_the_form_is_the_one_that_foretells_best(runs) -> None:
     assert left_out.best_form({"shared": 0.02, "kaplan": 0.01}) == "kaplan"
-    kaplan = np.array([-30.0, 20.0, 13.0, 1.3, 1.0, 0.2])
+    kaplan = np.array([-30.0, 20.0, 13.0, 1.3, 1.0, 0.2, 0.0])
     values = np.exp(log_value(kaplan, runs.weights, runs.tokens))
     found = left_out.errors(dataclasses.replace(runs, values=values))
     assert left_out.best_form(found) == "kaplan"

@@ -81,7 +81,7 @@ def test_the_order_of_the_rows_changes_nothing(table) -> None:
 def test_the_formula_is_printed_with_its_numbers() -> None:
     assert sections.formula(records.scaling_law()) == "1 + 100 / N^0.500 + 100 / D^0.500"
     kaplan = records.change(
-        records.scaling_law(), form="kaplan", parameters=[-30.0, 0.0, 0.0, 0.5, 1.0, 0.25]
+        records.scaling_law(), form="kaplan", parameters=[-30.0, 0.0, 0.0, 0.5, 1.0, 0.25, 0.0]
     )
     assert sections.formula(kaplan) == "(1 / N^0.500 + 1 / D^1.000)^0.250"
 
@@ -90,3 +90,12 @@ def test_a_table_without_enough_runs_is_refused(mixture) -> None:
     few = ladders.table(sizes={"0.3M": 3e5, "5M": 5e6})
     with pytest.raises(InputError, match=r"runs of 3 sizes and 5 pairs .* \(got 2 and 8\)"):
         report.make(Path("ladder.yaml"), few, mixture)
+
+
+def test_the_formula_of_a_product() -> None:
+    law = records.change(
+        records.scaling_law(),
+        form="product",
+        parameters=[0.0, -30.0, np.log(3), 0.0, 0.8, 1.0, 0.15],
+    )
+    assert sections.formula(law) == "1 + 3 / (N^0.150 * D^0.800)"
