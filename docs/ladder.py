@@ -13,7 +13,7 @@ from tinymathreason.records.ladder import HeldOutRun, LadderReport, ScalingLaw
 
 PAGE, TABLE = Path("docs/scaling.md"), Path("docs/scaling/law.csv")
 LADDER = Path("pretrain/ladder/ladders/cpu.yaml")
-BEGIN, END = "## Loss and accuracy, measured\n", "\n## Rates that transfer"
+BEGIN, END = "## Loss and accuracy, measured\n", "\n### What limits it"
 
 
 def main() -> None:
