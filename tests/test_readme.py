@@ -53,6 +53,7 @@ FIRST_MISSING = {
     "conversion.to_maxtext": "config.json: no such file",
     "sft.prepare": "no model there",
     "sft.run": "no model there",
+    "sft.fit": "no model there",
     "sft.grpo": "no model there",
     "sft.dpo": "no model there",
     "sft.preferences": "no model there",

@@ -109,7 +109,7 @@ def test_the_record_tells_where_the_model_comes_from(finished, model_dir) -> Non
 
     found = record(finished)
     assert found.base == model_hash(model_dir)
-    assert found.model_name_or_path == str(model_dir)
+    assert found.model_name_or_path == str(finished.parent / "base")
     assert found.model_sha256 == model_hash(finished / MODEL)
     assert found.counts["problems"].read == 60
     assert [entry.step for entry in found.history if entry.loss is not None] == [1, 2]

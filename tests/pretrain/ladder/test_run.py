@@ -73,6 +73,7 @@ def test_another_configuration_is_refused(made: Ladder) -> None:
         run.run(made)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # jax is in the process of other tests
 def test_a_command_that_fails_names_its_log(made: Ladder) -> None:
     point = points(made)[0]
     folder = point.folder(made)
