@@ -23,8 +23,9 @@ def fit(path: Path, ladder: Ladder) -> list[Path]:
     The parts of the file decide what is fitted: the law, the rates, the mixture. Raises
     `InputError` when a part has too few finished runs.
     """
-    results = table.collect(ladder)
-    table.write(results, ladder.run / table.FILE)
+    table.write(table.collect(ladder), ladder.run / table.FILE)
+    # As the file has it, so that the file alone gives the same fits to the last digit.
+    results = table.read(ladder.run / table.FILE)
     written = [ladder.run / report.TEXT]
     sections = [rates_section(results)] if ladder.rates else []
     if ladder.mixtures:

@@ -8,9 +8,11 @@ import yaml
 from data_prep.recipe import Recipe
 from pretrain.ladder import blend as module
 from pretrain.ladder.blend import blend, limits, rows
+from pretrain.ladder.config import Ladder
 from pretrain.ladder.proxies import proxies
 from pretrain.ladder.recommendation import arguments, figure, lines, write_recipe
 from pretrain.ladder.regression import Array
+from pretrain.ladder.table import read
 from tinymathreason.cli import InputError
 from tinymathreason.config import load
 
@@ -181,3 +183,17 @@ def test_report() -> None:
     assert f"{result.gain:.4f} (90% interval" in text
     assert f"--output FILE.json {arguments(result)}`" in text
     assert len(figure(result).axes) == 2
+
+
+def test_the_mixture_of_the_repository_is_that_of_the_page() -> None:
+    """The proxies in docs/scaling/mixtures.csv; the page has what the report says of them."""
+    grid = load(Ladder, "pretrain/ladder/ladders/cpu_mixtures.yaml").mixtures
+    recipe = load(Recipe, grid.recipe)
+    results = read(Path("docs/scaling/mixtures.csv"))
+    found = blend(results, grid.target, recipe.shares, limits(recipe, grid.available), grid.seed)
+    page = " ".join(Path("docs/scaling.md").read_text().split())
+    shown = [line for line in lines(found) if line.startswith("| ") or "correlation" in line]
+    shown = [line for line in shown if "left-out" not in line and "`" not in line]
+    assert len(shown) >= 6
+    for line in shown:
+        assert " ".join(line.split()) in page
