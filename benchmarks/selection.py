@@ -8,7 +8,6 @@ more different questions.
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +24,6 @@ SEEDS = 3
 """Variants of each kind of a problem."""
 TRAINING = "gsm8k/train.jsonl"
 """GSM8K's training split, in the folder of ``--data``."""
-
-
-def _hash(text: str) -> int:
-    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,8 +44,8 @@ def main(argv: Sequence[str]) -> None:
                 rows.setdefault(variant.question, (number, variant.solution))
     candidates = np.zeros(len(rows), dtype=selection.CANDIDATE)
     for k, (question, (_, answer)) in enumerate(rows.items()):
-        cluster = selection.cluster(question)
-        candidates[k] = (_hash(question + answer), _hash(question), cluster, len(answer), 0)
+        digest, own = selection.text_hash(question + answer), selection.text_hash(question)
+        candidates[k] = (digest, own, selection.cluster(question), len(answer), 0)
     problems = np.array([number for number, _ in rows.values()])
     for budget in arguments.budgets:
         chosen, _ = selection.choose(candidates, [""], Selection(examples=budget), 0)

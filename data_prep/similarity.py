@@ -8,7 +8,7 @@ with other numbers is another exercise: documents rich in numbers must share the
 import numpy as np
 import numpy.typing as npt
 
-from data_prep.text_hashing import Hashes, hashed_pieces, mix
+from data_prep.text_hashing import Hashes, chain, hashed_pieces
 
 SHINGLE = 3
 """Words in a shingle. Changing a share p of the words keeps about (1 - p)**SHINGLE of them."""
@@ -85,7 +85,7 @@ def fingerprint(text: str) -> tuple[npt.NDArray[np.void], Hashes]:
     # Each band's key starts from the band's number, so that different bands share no key.
     keys = np.arange(1, BANDS + 1, dtype=np.uint64)
     for row in shingle_hashes.reshape(BANDS, ROWS).T:
-        keys = mix(keys * np.uint64(0x9E3779B97F4A7C15) + row)
+        keys = chain(keys, row)
     return record, keys
 
 

@@ -39,6 +39,11 @@ def mix(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(31))
 
 
+def chain(keys: Hashes, values: npt.NDArray[Any]) -> Hashes:
+    """A hash of each key together with the value after it."""
+    return mix(keys * np.uint64(_BASE) + values)
+
+
 def pieces(text: str) -> Iterator[str]:
     """``text`` in pieces of bounded length; one of them contains any run of up to `OVERLAP`."""
     for start in range(0, max(1, len(text) - OVERLAP), PIECE):
@@ -88,7 +93,7 @@ class HashedText:
             return np.zeros(0, dtype=np.uint64)
         numeric = np.logical_and.reduceat(_DIGITS[self.letters], self.starts)
         before = np.concatenate([np.zeros(1, dtype=np.uint64), self.words[:-1]])
-        return mix(before[numeric] * np.uint64(_BASE) + self.words[numeric])
+        return chain(before[numeric], self.words[numeric])
 
     def windows(self, largest: int) -> dict[int, Hashes]:
         """Hashes of every run of 1, 2, 4, ... ``largest`` letters, by the length of the run.

@@ -7,16 +7,27 @@ from typing import Any
 from sft.attention import VARLEN
 
 
-def wanted(setting: bool | None, trainer: Any) -> bool:
+def decided(setting: bool | None, attention: str | None, whole: bool) -> bool:
     """Whether the layers are compiled: the user's ``setting``, else where it is known to help.
 
-    That is beside `VARLEN` attention, which torch.compile knows, with whole weights.
+    That is beside `VARLEN` attention, which torch.compile knows, with ``whole`` weights, neither
+    sharded nor quantised.
     """
-    if setting is not None:
-        return setting
+    return attention == VARLEN and whole if setting is None else setting
+
+
+def wanted(setting: bool | None, trainer: Any) -> bool:
+    """What is `decided` for a trainer."""
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     quantised = getattr(trainer.model, "is_quantized", False)
-    return trainer.model.config._attn_implementation == VARLEN and not (sharded or quantised)
+    attention = trainer.model.config._attn_implementation
+    return decided(setting, attention, not (sharded or quantised))
+
+
+def decoder_layers(model: Any) -> list[Any]:
+    """The decoder layers of a transformers model."""
+    names = set(model._no_split_modules or ())
+    return [layer for layer in model.modules() if type(layer).__name__ in names]
 
 
 def compile_layers(model: Any, backend: str = "inductor") -> int:
@@ -25,8 +36,7 @@ def compile_layers(model: Any, backend: str = "inductor") -> int:
     All layers share one program, since they have the same shapes, so it is made once. The rest of
     the model is a few operations, among them TRL's head, whose shapes differ in every batch.
     """
-    names = set(model._no_split_modules or ())
-    layers = [layer for layer in model.modules() if type(layer).__name__ in names]
+    layers = decoder_layers(model)
     for layer in layers:
         layer.compile(backend=backend)
     return len(layers)

@@ -1,21 +1,17 @@
 """The tokens of examples, and the reasons for which these are rejected."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sft.examples import Example
-from tinymathreason.chat import TemplateError
-
-if TYPE_CHECKING:
-    from tinymathreason.chat import Chat, Encoded
+from tinymathreason.chat import Chat, Encoded, TemplateError
 
 BATCH = 2000
 """Examples tokenised together, and rows of a parquet row group."""
 
 
 def encode(
-    chat: "Chat", batch: Sequence[Example], turns: Sequence[str], max_length: int | None
-) -> list["Encoded | None"]:
+    chat: Chat, batch: Sequence[Example], turns: Sequence[str], max_length: int | None
+) -> list[Encoded | None]:
     """The tokens of each example; None for one that gets a reason.
 
     Reasons: ``template`` and, for more than ``max_length`` tokens, ``too_long``. ``turns`` are the
@@ -31,9 +27,7 @@ def encode(
     return found
 
 
-def _encoded(
-    chat: "Chat", batch: Sequence[Example], skipped: Sequence[int]
-) -> list["Encoded | None"]:
+def _encoded(chat: Chat, batch: Sequence[Example], skipped: Sequence[int]) -> list[Encoded | None]:
     try:
         return list(chat.encode([example.messages for example in batch], skipped=skipped))
     except TemplateError as error:

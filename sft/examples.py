@@ -144,16 +144,16 @@ def read(data: TuningData, choice: Choice | None = None) -> Iterator[Example]:
         rows = itertools.islice(_examples(name, source, data.data_seed), source.examples)
         for example in tqdm(list(rows), desc=name, unit=" rows"):
             if example.reason is None:
-                example.reason = repetition(example, benchmarks, seen)
-                seen.add(example.digest)
+                digest = example.digest
+                example.reason = repetition(example, digest, benchmarks, seen)
+                seen.add(digest)
             yield example
 
 
 def repetition(
-    example: Example, benchmarks: QuestionIndex | None, *seen: Container[bytes]
+    example: Example, digest: bytes, benchmarks: QuestionIndex | None, *seen: Container[bytes]
 ) -> str | None:
     """Why an example is known already, or None; ``seen`` are the digests of those before it."""
-    digest = example.digest
     if any(digest in known for known in seen):
         return "exact_duplicate"
     if benchmarks:
@@ -214,8 +214,12 @@ def _form(file: str, source: QuestionSource) -> Form:
 
 def _named(source: QuestionSource) -> list[str]:
     """The columns that a source names beside those of its conversations."""
-    level = source.select.level if source.select else None
-    return [*filter(None, (source.group, source.expected, level)), *source.where]
+    return [*filter(None, _optional(source)), *source.where]
+
+
+def _optional(source: QuestionSource) -> tuple[str | None, str | None, str | None]:
+    """The columns of a row's group, its expected answer and its level."""
+    return source.group, source.expected, source.select.level if source.select else None
 
 
 def _example(name: str, source: QuestionSource, form: Form, row: RawRow) -> Example:
@@ -226,10 +230,7 @@ def _example(name: str, source: QuestionSource, form: Form, row: RawRow) -> Exam
     for column, patterns in source.where.items():
         if not _matches(row.value.get(column), patterns):
             return Example(name, *_raw(form, row), "", [], reason="not_selected")
-    level = source.select.level if source.select else None
-    group, expected, level = (
-        _cell(row.value, column) for column in (source.group, source.expected, level)
-    )
+    group, expected, level = (_cell(row.value, column) for column in _optional(source))
     final_line = form.is_questions if source.final_line is None else source.final_line
     messages, prompted = form.read(row.value)
     example = Example.of(name, messages, normalise(group), final_line, expected, source.checkable)

@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from sft import command, memory
+from sft.attention import VARLEN
+from sft.compiled import decided
 from sft.settings import parse
 from tinymathreason import cli
 from tinymathreason.cli import InputError
@@ -33,8 +35,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "LoRA over 4 bits": {**LORA, **AGAIN, "load_in_4bit": True},
 }
 """Ways to train, each with the keys that it sets."""
-
-
 HEAD = ("training", "packed rows at once", "estimated GB", "fits", "keys")
 
 
@@ -46,14 +46,14 @@ def table(config: Any, training: Any, model: Any, gb: float) -> list[tuple[str, 
     rows: list[tuple[str, ...]] = []
     for name, keys in WAYS.items():
         ours, theirs = _replaced(training, keys), _replaced(model, keys)
-        quantised = theirs.load_in_4bit or theirs.load_in_8bit
-        needed = memory.estimate(config, ours, theirs, compiled=not quantised)
+        whole = not (theirs.load_in_4bit or theirs.load_in_8bit)
+        compiles = decided(None, VARLEN, whole)
+        needed = memory.estimate(config, ours, theirs, compiles)
         count = memory.fit(needed, training.per_device_train_batch_size, gb * 1e9)
-        total = needed.total(count)
-        fits = "yes" if total <= memory.MARGIN * gb * 1e9 else "no"
+        fits = "yes" if needed.fits(count, gb * 1e9) else "no"
         # The others are TRL's defaults.
         given = (f"--{key} {str(value).lower()}" for key, value in keys.items() if value)
-        rows.append((name, str(count), f"{total / 1e9:.1f}", fits, " ".join(given)))
+        rows.append((name, str(count), f"{needed.total(count) / 1e9:.1f}", fits, " ".join(given)))
     return rows
 
 
@@ -71,17 +71,14 @@ def main(argv: Sequence[str]) -> None:
     description = "Which ways to fine-tune fit a card with --gb GB (default: 24)."
     path, rest = command.command_line(words, "sft.fit", description, "max_length=1024", "SFTConfig")
 
-    from transformers import AutoConfig
-
     from sft.config import SftData
-    from sft.model import loading
+    from sft.model import load_config
 
     settings = parse(path, rest, SftData)
     training, model = settings.training, settings.model
     if not training.packing:
         raise InputError(f"{path}: the estimate is for packed rows; set packing: true")
-    with loading(model.model_name_or_path):
-        config = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
+    config = load_config(model)
     print(f"estimates for rows of {training.max_length} tokens on a card of {arguments.gb:g} GB:")
     print(text_table(HEAD, table(config, training, model, arguments.gb)))
 

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from sft.compiled import decoder_layers
+
 MARGIN = 0.9
 """The share of the free memory that an estimate may fill."""
 CONTEXT = 1.5e9
@@ -41,6 +43,10 @@ class MemoryEstimate:
         """Bytes of a step whose micro-batches have ``rows`` packed rows."""
         fixed = self.weights + self.gradients + self.states + self.gathered + CONTEXT
         return fixed + rows * (self.row + self.layer)
+
+    def fits(self, rows: int, free: float) -> bool:
+        """Whether such a step fits into ``free`` bytes, with a margin."""
+        return self.total(rows) <= MARGIN * free
 
 
 def estimate(
@@ -89,8 +95,8 @@ def estimate(
     gathered = 0.0
     if cards > 1 and sharded:
         # In bfloat16: the embedding, the head and the norms, a layer and the next one.
-        outside = count - layers * (_layer(empty) if layers else 0)
-        used = outside + 2.0 * _layer(empty)
+        layer = _layer(empty)
+        used = count - layers * layer + 2.0 * layer
         gathered, copies = used * (2.0 + (2.0 if trained == count else 0.0)), 0.0
     elif cards > 1:
         gathered = trained * own
@@ -107,12 +113,10 @@ def estimate(
 
 def _layer(empty: Any) -> int:
     """Weights of a decoder layer."""
-    names = set(empty._no_split_modules or ())
-    sizes = [
-        sum(parameter.numel() for parameter in module.parameters())
-        for module in empty.modules()
-        if type(module).__name__ in names
-    ]
+    sizes = (
+        sum(parameter.numel() for parameter in layer.parameters())
+        for layer in decoder_layers(empty)
+    )
     return max(sizes, default=0)
 
 
@@ -167,7 +171,7 @@ def free(device: Any, processes: int) -> int:
 
 def fit(memory: MemoryEstimate, rows: int, free: float) -> int:
     """The largest part of ``rows``, halved as often as needed, whose step fits into ``free``."""
-    while rows > 1 and rows % 2 == 0 and memory.total(rows) > MARGIN * free:
+    while rows > 1 and rows % 2 == 0 and not memory.fits(rows, free):
         rows //= 2
     return rows
 

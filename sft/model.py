@@ -36,6 +36,17 @@ def loading(model: str) -> Iterator[None]:
         raise InputError(f"{model}: {message}") from error
 
 
+def load_config(model: Any) -> Any:
+    """The transformers configuration of the model of TRL's ``model`` configuration.
+
+    Raises `InputError` when there is none.
+    """
+    from transformers import AutoConfig
+
+    with loading(model.model_name_or_path):
+        return AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision)
+
+
 def local_folder(model: str, revision: str = "main") -> Path:
     """The folder of a model; one that is named ORG/NAME is fetched from the hub.
 

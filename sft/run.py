@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sft import attention, checks, command, compiled, isolation, memory
 from sft.checkpoints import WholeCheckpoints
 from sft.config import SftData
-from sft.model import loading
+from sft.model import load_config
 from sft.session import Algorithm, Examples, Session
 from sft.speed import CountsLater, MeasuresLater
 from tinymathreason import cli
@@ -76,17 +76,13 @@ class Sft(Algorithm[SftData]):
         the trainer is made again with the one that transformers chooses.
         """
         import torch
-        from transformers import AutoConfig
 
         training, model = session.settings.training, session.settings.model
         # Our labels are the mask; TRL's own ways to make one need the texts.
         training.assistant_only_loss = False
         training.completion_only_loss = False
         training.include_num_input_tokens_seen = "non_padding"
-        with loading(model.model_name_or_path):
-            self._config = AutoConfig.from_pretrained(
-                model.model_name_or_path, revision=model.model_revision
-            )
+        self._config = load_config(model)
         choice = attention.choose(training, model, self._config)
         trainer = None
         try:
@@ -151,15 +147,12 @@ class Sft(Algorithm[SftData]):
             rows = 1
         if training.device.type != "cuda" or memory.unknown():
             return rows
-        state = training.distributed_state
-        model, layers = settings.model, settings.data.compile_layers
+        state, model = training.distributed_state, settings.model
         sharded = memory.sharded(training)
-        compiles = layers
-        if layers is None:  # as in `compiled.wanted`
-            quantised = model.load_in_4bit or model.load_in_8bit
-            compiles = choice.name == attention.VARLEN and not (sharded or quantised)
+        whole = not (sharded or model.load_in_4bit or model.load_in_8bit)
+        compiles = compiled.decided(settings.data.compile_layers, choice.name, whole)
         needed = memory.estimate(
-            self._config, training, model, bool(compiles), state.num_processes, sharded
+            self._config, training, model, compiles, state.num_processes, sharded
         )
         free = memory.free(training.device, state.num_processes)
         rows = memory.fit(needed, rows, free)

@@ -15,6 +15,7 @@ Everything else is decided by a hash of the example and a seed, so the order of 
 matter. The time is that of sorting a few numbers for each row.
 """
 
+import hashlib
 import re
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.similarity import minima
-from data_prep.text_hashing import hashed_pieces, mix
+from data_prep.text_hashing import chain, hashed_pieces, mix
 from sft.config import Selection
 from tinymathreason.records.examples import Selected, Spread, Stratum
 
@@ -50,6 +51,12 @@ _random = np.random.Generator(np.random.PCG64(1))
 _FACTORS = _random.integers(2**32, size=HASHES, dtype=np.uint32) | np.uint32(1)
 
 
+def text_hash(text: str) -> int:
+    """The hash of a text, 64 bits, as candidates have it."""
+    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def cluster(question: str) -> int:
     """The cluster of a question: MinHash (Broder 1997) of its words; a number counts as any other.
 
@@ -60,7 +67,7 @@ def cluster(question: str) -> int:
     least = np.min([minima(piece.words, _FACTORS) for piece in hashed_pieces(masked)], axis=0)
     key = np.zeros(1, dtype=np.uint64)
     for value in least:
-        key = mix(key * np.uint64(0x9E3779B97F4A7C15) + np.uint64(value))
+        key = chain(key, value)
     return int(key[0])
 
 

@@ -12,7 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow
@@ -24,12 +24,10 @@ from sft import selection
 from sft.config import QuestionSource
 from sft.encoding import BATCH, encode
 from sft.examples import Example, file_examples, repetition, source_files
+from tinymathreason.chat import Chat
 from tinymathreason.cli import InputError
 from tinymathreason.files import new_file
 from tinymathreason.records.examples import Selected
-
-if TYPE_CHECKING:
-    from tinymathreason.chat import Chat
 
 OVER_BUDGET = "over_budget"
 """Reason of the rows that a selection leaves out. They are counted, and their texts not stored."""
@@ -57,7 +55,7 @@ class Survey:
     """
 
     def __init__(
-        self, chat: "Chat", max_length: int | None, seed: int, folder: Path, inputs: str
+        self, chat: Chat, max_length: int | None, seed: int, folder: Path, inputs: str
     ) -> None:
         self.selected: dict[str, Selected] = {}
         """What each selection had to choose from, and what it chose."""
@@ -86,10 +84,7 @@ class Survey:
             table = _read(part)
             left = None if left is None else left - len(table)
             known.update(filter(None, table["digest"].to_pylist()))
-            reasons = table["reason"].value_counts().to_pylist()
-            self.rejected[name].update(
-                {entry["values"]: entry["counts"] for entry in reasons if entry["values"]}
-            )
+            self.rejected[name].update(filter(None, table["reason"].to_pylist()))
             self._parts.append(part)
             files.append(file)
             tables.append(table.filter(pyarrow.compute.is_null(table["reason"])))
@@ -138,13 +133,13 @@ class Survey:
             for batch in itertools.batched(rows, BATCH):
                 digests: list[bytes | None] = []
                 for _, example in batch:
-                    digests.append(None)
+                    digest = None
                     if example.reason is None:
-                        example.reason = repetition(example, benchmarks, *seen)
-                        digests[-1] = example.digest
-                        seen[-1].add(example.digest)
-                table = self._table(batch, digests, source.turns)
-                writer.write_table(table)
+                        digest = example.digest
+                        example.reason = repetition(example, digest, benchmarks, *seen)
+                        seen[-1].add(digest)
+                    digests.append(digest)
+                writer.write_table(self._table(batch, digests, source.turns))
                 progress.update(len(batch))
 
     def _table(
@@ -152,25 +147,23 @@ class Survey:
     ) -> Any:
         examples = [example for _, example in batch if example.reason is None]
         encoded = encode(self._chat, examples, [turns] * len(examples), self._max_length)
-        tokens = iter([one and sum(one.assistant_mask) for one in encoded])
-        columns: dict[str, list[Any]] = {column: [] for column in SCHEMA.names}
-        encodable = {id(example) for example in examples}
+        tokens = iter([sum(one.assistant_mask) for one in encoded if one is not None])
+        rows = []
         for (number, example), digest in zip(batch, digests, strict=True):
-            count = next(tokens) if id(example) in encodable else None
-            is_candidate = example.reason is None
-            row = (
-                number,
-                example.reason,
-                digest,
-                _question_hash(example.question) if is_candidate else None,
-                selection.cluster(example.question) if is_candidate else None,
-                count,
-                example.level,
-                None if is_candidate else json.dumps(dataclasses.asdict(example)),
-            )
-            for column, value in zip(SCHEMA.names, row, strict=True):
-                columns[column].append(value)
-        return pyarrow.table(columns, schema=SCHEMA)
+            row: dict[str, Any] = {
+                "row": number,
+                "reason": example.reason,
+                "digest": digest,
+                "level": example.level,
+            }
+            if example.reason is None:
+                row["question"] = selection.text_hash(example.question)
+                row["cluster"] = selection.cluster(example.question)
+                row["tokens"] = next(tokens)
+            else:
+                row["rejected"] = json.dumps(dataclasses.asdict(example))
+            rows.append(row)
+        return pyarrow.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def _read(part: Path) -> Any:
@@ -194,8 +187,3 @@ def _candidates(tables: Sequence[Any]) -> tuple[Any, list[str]]:
     for column in ("question", "cluster", "tokens"):
         rows[column] = table[column].to_numpy()
     return rows, levels
-
-
-def _question_hash(question: str) -> int:
-    digest = hashlib.blake2b(question.encode("utf-8"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")

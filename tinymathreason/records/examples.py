@@ -102,7 +102,7 @@ class ExamplesManifest(Record):
     """Of the fields."""
     sources: dict[str, ExampleCounts]
     """The counts of each source."""
-    selected: dict[str, Selected] = pydantic.Field(default={})
+    selected: dict[str, Selected] = pydantic.Field(default_factory=dict)
     """What was selected, by source; only of those that have a selection."""
     inputs: ExampleInputs
     """What decided the examples."""
