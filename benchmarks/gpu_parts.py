@@ -70,8 +70,8 @@ def parts(device: str, home: Path, data: Path | None) -> list[GpuPart]:
 
     def training(name: str, weight: float, variants: Sequence[str], least: float) -> GpuPart:
         options = ["--steps", 15 if gpu else 3, "--only", ",".join(variants)]
-        module = "benchmarks.pretrain_gpu"
-        return part(name, module, weight, *options, least=least, limit="--limit-seconds")
+        of = "benchmarks.pretrain_gpu"
+        return part(name, of, weight, *options, least=least, limit="--limit-seconds")
 
     if gpu:
         # First what the bar is for, then what is compared.

@@ -68,7 +68,7 @@ def loss(model: Any, mask: str, rows: dict[str, Any], mean: Callable[..., Any] =
     return mean(logits, targets)
 
 
-def step(model: Any, loss: Any, mask: str, batch: dict[str, Any], rows: int) -> float:
+def step(model: Any, objective: Any, mask: str, batch: dict[str, Any], rows: int) -> float:
     """Add the gradients of a step, ``rows`` rows at a time; the mean loss."""
     parts = len(batch["inputs"]) // rows
     total = 0.0
@@ -76,7 +76,7 @@ def step(model: Any, loss: Any, mask: str, batch: dict[str, Any], rows: int) -> 
         some = {key: value[part * rows : (part + 1) * rows] for key, value in batch.items()}
         if mask == "documents":
             some["starts"] = documents(some["inputs_segmentation"])
-        mean = loss(model, mask, some) / parts
+        mean = objective(model, mask, some) / parts
         mean.backward()
         total = total + mean.detach()
     return float(total)  # waits for the device
@@ -130,12 +130,12 @@ def train(
     backend = "inductor" if device == "cuda" else "eager"
     # The layers share one program, which takes seconds; one of the whole model takes minutes.
     compile_layers(model, backend)
-    mean = torch.compile(mean_loss, backend=backend)
+    objective = functools.partial(loss, mean=torch.compile(mean_loss, backend=backend))
     ends, losses = [], []
     for batch in itertools.islice(batches(config), steps):
         tensors = {key: torch.from_numpy(value).to(device).long() for key, value in batch.items()}
         rows = values["per_device_batch_size"]
-        losses.append(step(model, functools.partial(loss, mean=mean), mask, tensors, rows))
+        losses.append(step(model, objective, mask, tensors, rows))
         torch.nn.utils.clip_grad_norm_(model.parameters(), values["gradient_clipping_threshold"])
         optimiser.step()
         optimiser.zero_grad()

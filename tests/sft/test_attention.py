@@ -248,7 +248,21 @@ def test_the_loss_and_its_measurements_are_those_of_trl(model) -> None:
     assert found[0].keys() == {"loss", "entropy", "mean_token_accuracy", "num_tokens"}
 
 
-def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, model_dir, capsys) -> None:
+@pytest.fixture
+def session(monkeypatch, model_dir):
+    """A session on a device that has varlen attention, as far as one can tell before."""
+    monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
+    training = SimpleNamespace(
+        packing=True, distributed_state=SimpleNamespace(is_main_process=False)
+    )
+    model = SimpleNamespace(
+        model_name_or_path=str(model_dir), model_revision="main", attn_implementation="auto"
+    )
+    settings = SimpleNamespace(training=training, model=model)
+    return SimpleNamespace(settings=settings, resources=contextlib.ExitStack())
+
+
+def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, session) -> None:
     tried, cudnn = [], []
 
     def make(self, session, examples, choice):
@@ -259,35 +273,18 @@ def test_an_attention_that_fails_on_the_device_gives_way(monkeypatch, model_dir,
         return "trainer"
 
     monkeypatch.setattr(Sft, "_trainer", make)
-    monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
-    training = SimpleNamespace(
-        packing=True, distributed_state=SimpleNamespace(is_main_process=False)
-    )
-    model = SimpleNamespace(
-        model_name_or_path=str(model_dir), model_revision="main", attn_implementation="auto"
-    )
-    settings = SimpleNamespace(training=training, model=model)
-    session = SimpleNamespace(settings=settings, resources=contextlib.ExitStack())
     assert Sft().make_trainer(session, None) == "trainer"
     assert tried == [attention.Choice("varlen"), attention.Choice(None, "no kernel image")]
     assert cudnn == [False, True], "the other attention may use cuDNN's"
-    model.attn_implementation = "varlen"
+    session.settings.model.attn_implementation = "varlen"
     with pytest.raises(InputError, match="attn_implementation: varlen: no kernel image"):
         Sft().make_trainer(session, None)
 
 
-def test_the_attention_serves_until_the_run_ends(monkeypatch, model_dir) -> None:
+def test_the_attention_serves_until_the_run_ends(monkeypatch, session) -> None:
     monkeypatch.setattr(Sft, "_trainer", lambda *_: "trainer")
-    monkeypatch.setattr(attention, "_obstacle", lambda *_: "")
-    training = SimpleNamespace(
-        packing=True, distributed_state=SimpleNamespace(is_main_process=False)
-    )
-    model = SimpleNamespace(
-        model_name_or_path=str(model_dir), model_revision="main", attn_implementation="auto"
-    )
-    settings = SimpleNamespace(training=training, model=model)
-    with contextlib.ExitStack() as resources:
-        Sft().make_trainer(SimpleNamespace(settings=settings, resources=resources), None)
+    with session.resources:
+        Sft().make_trainer(session, None)
         assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert torch.backends.cuda.cudnn_sdp_enabled()
 
