@@ -62,8 +62,7 @@ def _quoted(text: str) -> str:
 
 def table(manifest: Mixture) -> str:
     """Documents, bytes, tokens and the licence of each source, as a Markdown table."""
-    weights = {name: source.weight for name, source in manifest.recipe.sources.items()}
-    total = sum(weights.values())
+    shares = manifest.recipe.shares
     rows = []
     for name, entry in manifest.sources.items():
         documents = entry.documents
@@ -76,7 +75,7 @@ def table(manifest: Mixture) -> str:
                 f"{entry.bytes / 1e6:,.1f}",
                 f"{entry.tokens:,}",
                 f"{entry.bytes / entry.tokens:.2f}",
-                f"{weights[name] / total:.1%}",
+                f"{shares[name]:.1%}",
                 f"{manifest.epochs[name]:.2f}",
                 manifest.recipe.sources[name].license or "not stated",
             ]

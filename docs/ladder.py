@@ -34,12 +34,7 @@ def main() -> None:
         if task.link is None:
             lines += _paragraph(f"No link was fitted: {task.reason}.")
             continue
-        floor, slope, middle = task.link.parameters
-        lines += _paragraph(
-            f"accuracy = {floor:.3f} + {1 - floor:.3f} / (1 + exp({slope:.2f} (bits - "
-            f"{middle:.4f}))). The accuracies scatter around it with {task.link.dispersion:.1f} "
-            f"times the binomial variance of {task.link.problems} problems."
-        )
+        lines += _paragraph(sections.link_in_words(task.link, 4))
         lines += [*_held_out(task.held_out, made, "", relative=False), ""]
     text = "\n".join(["", *lines]).rstrip() + "\n"
     PAGE.write_text(before + BEGIN + text + END + after, encoding="utf-8")

@@ -7,6 +7,12 @@ from typing import Any
 from tinymathreason.llama import LlamaSizes, maxtext_sizes
 
 
+def step_tokens(config: Mapping[str, Any], devices: int = 1) -> float:
+    """Tokens of a step on so many devices; a batch below 1 may make it a fraction."""
+    sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"]
+    return float(devices * sequences * config["max_target_length"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model(LlamaSizes):
     """A decoder of the Llama family, whose feed-forward block may have no gate."""

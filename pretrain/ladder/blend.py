@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.recipe import Recipe
+from pretrain.ladder.forms import Array, ends
 from pretrain.ladder.proxies import STEP, limited, whole
-from pretrain.ladder.regression import FORMS, Array, Predictor, Regression, regress
+from pretrain.ladder.regression import FORMS, Predictor, Regression, regress
 from tinymathreason.cli import InputError
 from tinymathreason.config import nearest
 
@@ -190,7 +191,7 @@ def _gain_interval(
             for fit, column in zip(fits, redrawn, strict=True)
         ]
         gains.append(factors @ np.array([refit(before) - refit(after) for refit in refits]))
-    low, high = np.quantile(gains, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(gains, ends(LEVEL))
     return float(low), float(high)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.ladder.forms import Array, log_value
+from pretrain.ladder.forms import Array, ends, log_value
 from tinymathreason.records.ladder import (
     AccuracyLink,
     Interval,
@@ -85,7 +85,7 @@ class LawSpread:
 
     def interval(self, weights: float, tokens: float, level: float) -> Interval:
         """The law's value, and the interval that has a share ``level`` of the draws."""
-        low, high = np.quantile(self.log_draws(weights, tokens), _ends(level))
+        low, high = np.quantile(self.log_draws(weights, tokens), ends(level))
         value = math.exp(self.log_value(weights, tokens))
         return Interval(value=value, low=math.exp(low), high=math.exp(high))
 
@@ -111,7 +111,7 @@ def accuracy(
     means = accuracy_of(links, np.exp(spread.log_draws(weights, tokens)))
     means = np.resize(means, max(means.size, LEAST_DRAWS))
     drawn = scattered(means, count, link, generator)
-    low, high = np.quantile(drawn, _ends(level), method="inverted_cdf")
+    low, high = np.quantile(drawn, ends(level), method="inverted_cdf")
     value = accuracy_of(link.parameters, np.exp(spread.log_value(weights, tokens)))
     return Interval(value=float(value), low=float(low), high=float(high))
 
@@ -163,7 +163,7 @@ def doubts(report: LadderReport, target: Target) -> list[str]:
 def rows(report: LadderReport, target: Target) -> list[tuple[str, str]]:
     """The rows that preflight prints beside days and dollars."""
     level = f"{report.level:.0%}"
-    loss = LawSpread.of(report.loss).interval(target.weights, target.tokens, report.level)
+    loss = _of_loss(report, target)
     result = [
         (
             "estimated held-out loss",
@@ -182,27 +182,36 @@ def rows(report: LadderReport, target: Target) -> list[tuple[str, str]]:
 
 def numbers(report: LadderReport, target: Target) -> dict[str, Any]:
     """The forecast for JSON; an accuracy that cannot be foretold is null."""
-    at = (target.weights, target.tokens)
     tasks = {}
     for name, task in report.tasks.items():
-        spread = LawSpread.of(task.bits)
-        found = accuracy(spread, task.link, *at, report.level) if task.link else None
+        bits, found = _of_task(task, target, report.level)
         tasks[name] = {
-            "bits": spread.interval(*at, report.level).model_dump(),
+            "bits": bits.model_dump(),
             "accuracy": found.model_dump() if found else None,
         }
     return {
         "level": report.level,
-        "loss": LawSpread.of(report.loss).interval(*at, report.level).model_dump(),
+        "loss": _of_loss(report, target).model_dump(),
         "tasks": tasks,
         "orders_of_magnitude_beyond": orders(report, target),
         "doubts": doubts(report, target),
     }
 
 
+def _of_loss(report: LadderReport, target: Target) -> Interval:
+    return LawSpread.of(report.loss).interval(target.weights, target.tokens, report.level)
+
+
+def _of_task(task: TaskLaw, target: Target, level: float) -> tuple[Interval, Interval | None]:
+    """The bits of the solutions, and the accuracy; None for one that cannot be foretold."""
+    spread, at = LawSpread.of(task.bits), (target.weights, target.tokens)
+    found = accuracy(spread, task.link, *at, level) if task.link else None
+    return spread.interval(*at, level), found
+
+
 def _task_rows(name: str, task: TaskLaw, target: Target, level: float) -> list[tuple[str, str]]:
-    spread, share = LawSpread.of(task.bits), f"{level:.0%}"
-    bits = spread.interval(target.weights, target.tokens, level)
+    bits, found = _of_task(task, target, level)
+    share = f"{level:.0%}"
     result = [
         (
             f"estimated bits, {name}",
@@ -210,16 +219,11 @@ def _task_rows(name: str, task: TaskLaw, target: Target, level: float) -> list[t
             "a byte of the gold solutions",
         )
     ]
-    if task.link is None:
+    if found is None:
         return [*result, (f"accuracy, {name}", f"no estimate: {task.reason}")]
-    found = accuracy(spread, task.link, target.weights, target.tokens, level)
     words = f"{found.value:.1%} ({share}: {found.low:.1%} to {found.high:.1%})"
     return [*result, (f"estimated accuracy, {name}", words)]
 
 
 def _signed(value: float) -> str:
     return "0 (inside)" if value <= 0 else f"{value:.1f}"
-
-
-def _ends(level: float) -> tuple[float, float]:
-    return (1 - level) / 2, (1 + level) / 2

@@ -17,6 +17,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
+
+def ends(level: float) -> tuple[float, float]:
+    """The quantiles between which a central interval has a share ``level`` of the draws."""
+    return (1 - level) / 2, (1 + level) / 2
+
+
 NAMES = ("e", "a", "b", "alpha", "beta", "gamma", "kappa")
 """The parameters of a law: log E, log A, log B and the exponents."""
 NONE = -30.0

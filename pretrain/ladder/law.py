@@ -60,10 +60,10 @@ class Runs:
         They are sorted, so that the order of the table does not matter. Raises `InputError` for a
         value that is not above zero.
         """
+        table = table if column in table else table.assign(**{column: np.nan})
         rows = table[(table["status"] == "finished") & (table["group"] == "law")]
-        rows = rows[rows[column].notna()] if column in rows else rows.iloc[:0]
-        rows = rows.sort_values(["matrices", "tokens", "name"])
-        for name, value in zip(rows["name"], rows[column] if len(rows) else (), strict=True):
+        rows = rows[rows[column].notna()].sort_values(["matrices", "tokens", "name"])
+        for name, value in zip(rows["name"], rows[column], strict=True):
             if not value > 0:
                 raise InputError(f"{name}: {column}: expected a number above 0 (got {value})")
         return cls(
@@ -71,7 +71,7 @@ class Runs:
             sizes=tuple(map(str, rows["size"])),
             weights=rows["matrices"].to_numpy(dtype=np.float64),
             tokens=rows["tokens"].to_numpy(dtype=np.float64),
-            values=(rows[column] if len(rows) else rows["tokens"]).to_numpy(dtype=np.float64),
+            values=rows[column].to_numpy(dtype=np.float64),
         )
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pretrain.ladder.forecast import LawSpread, accuracy_of
-from pretrain.ladder.forms import Array, log_value
+from pretrain.ladder.forms import Array, ends, log_value
 from pretrain.ladder.law import Runs
 from pretrain.ladder.link import Answers
 from tinymathreason.files import new_file
@@ -29,7 +29,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 def law(runs: Runs, fitted: ScalingLaw, level: float) -> "Figure":
     """Left, the runs and the law by tokens, a colour a size; right, what was foretold left out."""
-    figure, (left, right) = _two()
+    figure, (left, right) = pair()
     spread = LawSpread.of(fitted)
     for number, size in enumerate(runs.distinct_sizes):
         of_size = runs.only(size)
@@ -52,10 +52,10 @@ def accuracy_link(
     held_out: Sequence[HeldOutRun], level: float,
 ) -> "Figure":  # fmt: skip
     """Left, the accuracies by bits a byte with the link; right, those foretold left out."""
-    figure, (left, right) = _two()
+    figure, (left, right) = pair()
     bits = np.linspace(answers.bits.min() * 0.8, answers.bits.max() * 1.05, 200)
     curves = accuracy_of(np.array(link.bootstrap)[:, None, :], bits)
-    low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(curves, ends(level), axis=0)
     left.fill_between(bits, low, high, color="0.85", label=f"{level:.0%} of the resamples")
     left.plot(bits, accuracy_of(link.parameters, bits), color="0.3", label="link")
     for number, size in enumerate(runs.distinct_sizes):
@@ -122,8 +122,9 @@ def _plain_numbers(axes: "Axes", values: Array) -> None:
     axes.grid(color="0.92")
 
 
-def _two() -> "tuple[Figure, Sequence[Axes]]":
+def pair(size: tuple[float, float] = SIZE) -> "tuple[Figure, Sequence[Axes]]":
+    """A figure of two plots side by side; ``size`` is in inches."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(1, 2)

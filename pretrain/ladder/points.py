@@ -9,7 +9,7 @@ from typing import Any
 from pretrain import overlay
 from pretrain.ladder.config import Ladder, Size
 from pretrain.ladder.proxies import proxies
-from pretrain.model import Model
+from pretrain.model import Model, step_tokens
 from tinymathreason.cli import InputError
 from tinymathreason.records.mixture import Mixture
 
@@ -93,8 +93,9 @@ def points(ladder: Ladder) -> list[Point]:
     size, a rate or a number of tokens that is impossible.
     """
     base = overlay.load(ladder.base)
-    shares = recipe_shares(ladder)
-    if base["vocab_size"] < (entries := Mixture.load(_manifest(ladder)).vocab_size):
+    manifest = _manifest(ladder)
+    shares, entries = manifest.recipe.shares, manifest.vocab_size
+    if base["vocab_size"] < entries:
         raise InputError(
             f"{ladder.base}: vocab_size {base['vocab_size']}, the mixture's tokenizer has {entries}"
         )
@@ -113,19 +114,17 @@ def points(ladder: Ladder) -> list[Point]:
 
 def recipe_shares(ladder: Ladder) -> dict[str, float]:
     """The shares of the tokens by source that the mixture's own recipe has; they sum to 1."""
-    sources = Mixture.load(_manifest(ladder)).recipe.sources
-    total = sum(source.weight for source in sources.values())
-    return {name: source.weight / total for name, source in sources.items()}
+    return _manifest(ladder).recipe.shares
 
 
-def _manifest(ladder: Ladder) -> Path:
+def _manifest(ladder: Ladder) -> Mixture:
     path = ladder.mixture / "manifest.json"
     if not path.is_file():
         raise InputError(
             f"mixture: {ladder.mixture} has no manifest.json; build it first: "
             "bash data_prep/build_mixture.sh RECIPE.yaml"
         )
-    return path
+    return Mixture.load(path)
 
 
 def _of_size(ladder: Ladder, base: Mapping[str, Any], name: str, size: Size) -> Point:
@@ -143,8 +142,7 @@ def _of_size(ladder: Ladder, base: Mapping[str, Any], name: str, size: Size) -> 
         raise InputError(f"sizes.{name}.keys: MaxText has no key {', '.join(sorted(unknown))}")
     config = {**base, **keys}
     model = Model.from_config(config)
-    sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"]
-    batch = sequences * ladder.device.count * model.context
+    batch = step_tokens(config, ladder.device.count)
     if batch != int(batch) or batch < 1:
         raise InputError(f"sizes.{name}: a step would have {batch:g} tokens")
     return Point(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.ladder.forms import Array
 from tinymathreason.cli import InputError
 
 STEP = 10_000
@@ -13,8 +14,6 @@ LEAST = 0.02
 """Every source has at least this share in every proxy, or half the recipe's where that is less."""
 CANDIDATES = 2_000
 """Mixtures among which the design is chosen."""
-
-Vector = NDArray[np.float64]
 
 
 def proxies(
@@ -58,7 +57,7 @@ def proxies(
     ]
 
 
-def _spread(center: Vector, most: Vector, count: int, seed: int) -> list[Vector]:
+def _spread(center: Array, most: Array, count: int, seed: int) -> list[Array]:
     generator = np.random.default_rng(seed)
     least = np.minimum(LEAST, center / 2)
     room = 1 - least.sum()
@@ -77,7 +76,7 @@ def _spread(center: Vector, most: Vector, count: int, seed: int) -> list[Vector]
     return chosen
 
 
-def limited(weights: Vector, most: Vector) -> Vector:
+def limited(weights: Array, most: Array) -> Array:
     """Weights of which none is above its limit; the others take what is left in proportion."""
     for _ in weights:
         free = weights < most
@@ -88,7 +87,7 @@ def limited(weights: Vector, most: Vector) -> Vector:
     return weights
 
 
-def whole(weights: Vector) -> NDArray[np.int64]:
+def whole(weights: Array) -> NDArray[np.int64]:
     """The weights in parts of `STEP`, which sum to it: the largest remainders are rounded up."""
     exact = np.round(weights * STEP, 6)
     parts = np.floor(exact).astype(np.int64)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.ladder.regression import Array
+from pretrain.ladder.forms import Array, ends
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -293,5 +293,5 @@ def _held(curves: list[Curve]) -> str:
 
 
 def _interval(draws: Array) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(draws, ends(LEVEL))
     return float(low), float(high)

@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from data_prep.recipe import Recipe
+from pretrain.ladder import plots
 from pretrain.ladder.blend import LEVEL, Blend
 from pretrain.ladder.regression import FORMS
 from tinymathreason.cli import InputError
@@ -106,10 +107,7 @@ def _gain_in_words(result: Blend) -> str:
 
 def figure(result: Blend) -> Any:
     """A matplotlib figure: left-out forecasts beside measurements, and the weights."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(10, 4), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, (left, right) = plots.pair((10, 4))
     ends = [min(result.measured.min(), result.left_out.min()), result.measured.max()]
     left.plot(ends, ends, color="grey", linewidth=1)
     left.scatter(result.measured, result.left_out)

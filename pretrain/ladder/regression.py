@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from pretrain.ladder.forms import Array
+
 Predictor = Callable[[Array], Array]
 """Weights [..., sources] -> values [...]."""
 

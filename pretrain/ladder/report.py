@@ -11,6 +11,7 @@ from pretrain import mixture
 from pretrain.ladder import left_out, plots, task_law
 from pretrain.ladder.law import Runs
 from pretrain.ladder.sections import Section, law_sections
+from pretrain.ladder.table import as_csv
 from tinymathreason import provenance
 from tinymathreason.files import write_text
 from tinymathreason.records.ladder import LadderRange, LadderReport
@@ -59,21 +60,18 @@ def _trained_on(folder: Path | None) -> dict[str, Any]:
     if folder is None:
         return {"vocab_size": None, "tokenizer_sha256": None, "mixture": None, "shares": {}}
     manifest = Mixture.load(folder / "manifest.json")
-    sources = manifest.recipe.sources
-    total = sum(source.weight for source in sources.values())
     tokenizer = folder / "tokenizer" / "tokenizer.json"
     return {
         "vocab_size": manifest.vocab_size,
         "tokenizer_sha256": provenance.file_hash(tokenizer) if tokenizer.is_file() else None,
         "mixture": mixture.record({mixture.MIXTURE: str(folder / "mixture.json")}),
-        "shares": {name: source.weight / total for name, source in sources.items()},
+        "shares": manifest.recipe.shares,
     }
 
 
 def table_hash(table: "pd.DataFrame") -> str:
     """SHA-256 of a table of results, whatever the order of its rows."""
-    text = table.sort_values("name").to_csv(index=False, float_format="%.7g")
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(as_csv(table.sort_values("name")).encode()).hexdigest()
 
 
 def write(

@@ -9,10 +9,16 @@ import numpy as np
 
 from pretrain.ladder import forecast, plots
 from pretrain.ladder.forecast import Target
-from pretrain.ladder.forms import FORMS, NAMES
+from pretrain.ladder.forms import FORMS, NAMES, ends
 from pretrain.ladder.law import Runs
 from pretrain.ladder.link import Answers
-from tinymathreason.records.ladder import HeldOutRun, LadderReport, ScalingLaw, TaskLaw
+from tinymathreason.records.ladder import (
+    AccuracyLink,
+    HeldOutRun,
+    LadderReport,
+    ScalingLaw,
+    TaskLaw,
+)
 from tinymathreason.tables import markdown_table
 from tinymathreason.units import duration
 
@@ -114,7 +120,7 @@ def _parameters(law: ScalingLaw, level: float) -> list[tuple[str, str, str, str]
     rows = []
     for number, name in enumerate(NAMES):
         if name not in form.fixed:
-            low, high = np.quantile(draws[:, number], [(1 - level) / 2, (1 + level) / 2])
+            low, high = np.quantile(draws[:, number], ends(level))
             shown = f"log {name.upper()}" if name in "eab" else name
             rows.append((shown, f"{law.parameters[number]:.3f}", f"{low:.3f}", f"{high:.3f}"))
     return rows
@@ -164,17 +170,24 @@ def held_out_lines(
     ]
 
 
+def link_in_words(link: AccuracyLink, digits: int) -> str:
+    """The curve, its middle with so many ``digits``, and how the accuracies scatter around it."""
+    floor, slope, middle = link.parameters
+    return (
+        f"accuracy = {floor:.3f} + {1 - floor:.3f} / (1 + exp({slope:.2f} (bits - "
+        f"{middle:.{digits}f}))). The accuracies scatter around it with {link.dispersion:.1f} "
+        f"times the binomial variance of {link.problems} problems."
+    )
+
+
 def _task(task: TaskLaw, report: LadderReport) -> list[str]:
     lines = ["Bits a byte of the gold solutions given the question.", "", *_law(task.bits, report)]
     if task.link is None:
         return [*lines, "", f"No link to the accuracy was fitted: {task.reason}."]
-    floor, slope, middle = task.link.parameters
     return [
         *lines,
         "",
-        f"accuracy = {floor:.3f} + {1 - floor:.3f} / (1 + exp({slope:.2f} (bits - {middle:.3f}))). "
-        f"The accuracies scatter around it with {task.link.dispersion:.1f} times the binomial "
-        f"variance of {task.link.problems} problems.",
+        link_in_words(task.link, 3),
         "",
         *held_out_lines(task.held_out, report.range.sizes, relative=False),
     ]

@@ -60,8 +60,13 @@ def from_records(records: Iterable[PointRecord]) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, its numbers to seven digits; a crash leaves the old file or the new."""
-    write_text(path, table.to_csv(index=False, float_format="%.7g"))
+    """Write a table `as_csv`; a crash leaves the old file or the new."""
+    write_text(path, as_csv(table))
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV, its numbers to seven digits."""
+    return str(table.to_csv(index=False, float_format="%.7g"))
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pretrain import overlay
+from pretrain.ladder import plots
 from pretrain.ladder.rates import LEVEL, Curve, Rates, layer_weights, non_embedding_flops
-from pretrain.model import Model
+from pretrain.model import Model, step_tokens
 from tinymathreason import units
 from tinymathreason.tables import markdown_table
 
@@ -48,8 +49,7 @@ def overlays(folder: Path = Path("maxtext_configs")) -> list[PlannedTraining]:
 def _overlay(path: Path, devices: int) -> PlannedTraining:
     config = overlay.load(path)
     model = Model.from_config(config)
-    sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"] * devices
-    tokens = config["steps"] * sequences * config["max_target_length"]
+    tokens = config["steps"] * step_tokens(config, devices)
     weights = layer_weights(model.parameters, model.matrices)
     return PlannedTraining(
         name=path.stem,
@@ -240,10 +240,7 @@ def _between(interval: tuple[float, float] | None, form: str) -> str:
 
 def figure(rates: Rates, wanted: Sequence[PlannedTraining]) -> Any:
     """A matplotlib figure: loss over rate at each size, and the best rate over sizes."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, (left, right) = plots.pair((11, 4.5))
     for curve in rates.curves:
         (line,) = left.plot(curve.values, curve.losses, marker="o", label=curve.size)
         if curve.bracketed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain import gpus, overlay, topology
+from pretrain.model import step_tokens
 from pretrain.preflight import gpu_calibration, gpu_forecast, gpu_step, ladder, summary, sweep
 from pretrain.preflight.forecast import Forecast, forecast
 from pretrain.topology import PRICES_OF, Topology
@@ -125,9 +126,8 @@ def _compare(path: Path, config: dict[str, Any], arguments: argparse.Namespace) 
         f"reached; list prices of {gpus.PRICES_OF}. Error: {gpu_calibration.errors()}."
     )
     if arguments.ladder:
-        sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"]
-        tokens = int(topology.cards_of_overlay(path.stem) * sequences * config["max_target_length"])
-        foretold = ladder.quality(arguments.ladder, config, tokens)
+        tokens = step_tokens(config, topology.cards_of_overlay(path.stem))
+        foretold = ladder.quality(arguments.ladder, config, int(tokens))
         print("\nOn any of them:")
         print(textwrap.indent(text_table(("", ""), foretold.rows), "  "))
         print("\n".join(foretold.notes))

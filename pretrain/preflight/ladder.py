@@ -103,7 +103,7 @@ def _shares(path: Path) -> dict[str, float]:
     """The shares of the tokens of a mixture.json; of the records where it has no manifest."""
     manifest = path.with_name("manifest.json")
     if path.name == "mixture.json" and manifest.is_file():
-        weights = {n: s.weight for n, s in Mixture.load(manifest).recipe.sources.items()}
-    else:
-        weights = {n: draw.weight for n, draw in Draws.load(path).root.items()}
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+        return Mixture.load(manifest).recipe.shares
+    draws = Draws.load(path).root
+    total = sum(draw.weight for draw in draws.values())
+    return {name: draw.weight / total for name, draw in draws.items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.model import Model
+from pretrain.model import Model, step_tokens
 from pretrain.run import last_step, parameters
 from pretrain.topology import CHIPS
 from pretrain.watch.history import HELD_OUT, LOSS, WEIGHTS, Floats, History, Integers, Series
@@ -120,9 +120,7 @@ def model_flops(config: dict[str, Any]) -> float | None:
     """
     if parameters(config) is None:
         return None
-    sequences = config["per_device_batch_size"] * config["gradient_accumulation_steps"]
-    model = Model.from_config(config)
-    return float(sequences * model.context * model.flops_per_token)
+    return step_tokens(config) * Model.from_config(config).flops_per_token
 
 
 def measure(history: History, now: float, peak: float | None = None) -> RunProgress:

@@ -1,10 +1,14 @@
-"""Synthetic ladders: tables of results whose law and link are known."""
+"""Synthetic ladders: tables of results whose law and link are known, and a ladder file's."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pretrain.ladder.config import Ladder
 from pretrain.ladder.forecast import accuracy_of
 from pretrain.ladder.forms import log_value
+from tinymathreason.config import build, merge
 
 LOSS = np.array([np.log(0.4), 3.2, 4.0, 0.3, 0.35, 1.0, 0.0])
 """log E, log A, log B, alpha, beta, gamma of the loss."""
@@ -61,3 +65,12 @@ def table(
                     }
                 )
     return pd.DataFrame(rows)
+
+
+SOURCES = {"web": 0.75, "maths": 0.25}
+"""Shares of the mixture of the ladder file in tests/pretrain/ladder/conftest.py."""
+
+
+def ladder(values: dict[str, Any], **changes: Any) -> Ladder:
+    """The ladder of a file with these values, some of them changed."""
+    return build(Ladder, merge(values, changes), "ladder.yaml")

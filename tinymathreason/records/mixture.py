@@ -178,6 +178,12 @@ class RecipeRecord(OpenPart):
     output_dir: str
     """The folder of the mixture."""
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each source's share of the tokens of training; they sum to 1."""
+        total = sum(source.weight for source in self.sources.values())
+        return {name: source.weight / total for name, source in self.sources.items()}
+
 
 class EncodingRecord(Part):
     """How documents became token ids."""

@@ -11,15 +11,15 @@ import yaml
 from pretrain.ladder import run, table
 from pretrain.ladder.config import Ladder
 from pretrain.ladder.points import points
-from tests.pretrain.ladder.test_points import SOURCES, ladder, values  # noqa: F401
 from tests.support import records
 from tests.support.event_files import step_scalars, write_events
+from tests.support.ladders import SOURCES, ladder
 from tinymathreason.cli import InputError
 from tinymathreason.records.ladder_point import PointRecord
 
 
 @pytest.fixture
-def made(values) -> Ladder:  # noqa: F811
+def made(values) -> Ladder:
     """A ladder whose runs are all finished."""
     manifest = Path(values["mixture"]) / "manifest.json"
     mixture = records.Mixture.load(manifest)
