@@ -15,6 +15,7 @@ from evaluation import groups, variants
 from evaluation.config import EvalConfig
 from evaluation.decoding import NEUTRAL, note
 from tinymathreason import cli
+from tinymathreason.arguments import positive
 from tinymathreason.cli import InputError
 from tinymathreason.files import locked, new_directory
 from tinymathreason.provenance import asking_hash, model_hash
@@ -102,12 +103,6 @@ def summary(results: Results) -> str:
     return "\n".join([f"{results.task} ({results.form} form)", *(f"  {x}".rstrip() for x in lines)])
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be at least 1 (got {text})")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evaluation.run", description="Measure a model's accuracy on a benchmark."
@@ -122,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="file, or folder as on the hub; default: the hub")
     parser.add_argument(
         "--limit",
-        type=_positive,
+        type=positive,
         help="take this many problems, of each subject in mmlu, and in gsm8k_variants originals",
     )
     parser.add_argument("--shots", type=int, help="worked examples; default: the task's own")
@@ -132,14 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         help="form of the prompts: plain for a base model; default: chat if there is a template",
     )
     parser.add_argument(
-        "--samples", type=_positive, default=1, help="answers sampled for each problem, for pass@k"
+        "--samples", type=positive, default=1, help="answers sampled for each problem, for pass@k"
     )
     parser.add_argument("--temperature", type=float, default=0.7, help="of several samples")
     parser.add_argument("--seed", type=int, default=0, help="of several samples and of variants")
-    parser.add_argument("--max-new-tokens", type=_positive, help="longest answer")
+    parser.add_argument("--max-new-tokens", type=positive, help="longest answer")
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         help="prompts answered at once; default: 64 on a CPU, what fits its memory on a GPU",
     )
     parser.add_argument("--backend", choices=BACKENDS, default="transformers")

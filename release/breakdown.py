@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from release.markdown import escape
 from tinymathreason.records.contamination import Contamination
 from tinymathreason.records.evaluation import MetricEstimate, Results
-from tinymathreason.records.report import ReportAccuracy
+from tinymathreason.records.report import Report, ReportAccuracy
 from tinymathreason.tables import markdown_table
 
 Percent = Callable[[float], str]
@@ -35,6 +35,14 @@ class Breakdown:
     note: str = ""
 
 
+def of_report(report: Report, title: Callable[[str], str] = str) -> list[Evaluation]:
+    """The evaluations of a report; ``title`` is what a model is called."""
+    return [
+        Evaluation(title(name), accuracy, report.contamination.get(name))
+        for name, accuracy in report.accuracy.items()
+    ]
+
+
 def breakdowns(evaluations: Sequence[Evaluation], percent: Percent) -> Iterator[Breakdown]:
     """The tables that have a row."""
     for make in (_contamination, _variants, _groups):
@@ -53,12 +61,10 @@ def _contamination(evaluations: Sequence[Evaluation], percent: Percent) -> Break
     for one in evaluations:
         if (record := one.contamination) is None:
             continue
-        sides = (record.clean, record.contaminated)
+        sides = (with_interval(s, percent) for s in (record.clean, record.contaminated))
         numbers = (f"{record.problems:,}", f"{len(record.found):,}")
         stages = " and ".join(dict.fromkeys(text.stage for text in record.texts))
-        rows.append(
-            [one.name, one.results.task, stages, *numbers, *(_cell(s, percent) for s in sides)]
-        )
+        rows.append([one.name, one.results.task, stages, *numbers, *sides])
         notes[f"A problem is found where a document contains {record.rule}."] = None
     return Breakdown(
         "Problems in the training text",
@@ -116,7 +122,8 @@ def _groups(evaluations: Sequence[Evaluation], percent: Percent) -> Breakdown:
     )
 
 
-def _cell(estimate: MetricEstimate | None, percent: Percent) -> str:
+def with_interval(estimate: MetricEstimate | None, percent: Percent) -> str:
+    """The value and its interval in a cell; empty for None."""
     if estimate is None:
         return ""
     interval = f"{percent(estimate.low)} to {percent(estimate.high)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinymathreason import cli
+from tinymathreason.arguments import positive
 from tinymathreason.cli import InputError
 
 if TYPE_CHECKING:
@@ -120,14 +121,12 @@ def _contamination(
 
 def summary(results: dict[Path, "Contamination"]) -> str:
     """A table for a terminal: each evaluation with the accuracy on both sides."""
+    from release.breakdown import with_interval
     from tinymathreason.tables import text_table
 
     rows = []
     for folder, record in results.items():
-        sides = (
-            f"{side.value:.1%} ({side.low:.1%} to {side.high:.1%})" if side else ""
-            for side in (record.clean, record.contaminated)
-        )
+        sides = (with_interval(s, "{:.1%}".format) for s in (record.clean, record.contaminated))
         rows.append([folder.name, f"{record.problems:,}", f"{len(record.found):,}", *sides])
     return text_table(["evaluation", "problems", "found", "accuracy, others", "found ones"], rows)
 
@@ -160,7 +159,8 @@ def trainings(arguments: argparse.Namespace) -> tuple[dict[Path, list[TrainingTe
             )
     pretraining = [TrainingText("pretraining", mixture) for mixture in mixtures]
     tuned, left_out = tuning_record(model), []
-    texts = {model_hash(model): pretraining}
+    sha256 = model_hash(model)
+    texts = {sha256: pretraining}
     if tuned:
         texts[tuned.base] = pretraining
         examples = arguments.examples or examples_folder(model.parent)
@@ -171,7 +171,7 @@ def trainings(arguments: argparse.Namespace) -> tuple[dict[Path, list[TrainingTe
                     f"{examples}: does not hold the examples that {model} was tuned on; name their "
                     "folder by --examples"
                 )
-            texts[model_hash(model)] = [*pretraining, TrainingText("fine-tuning", examples)]
+            texts[sha256] = [*pretraining, TrainingText("fine-tuning", examples)]
         else:
             left_out.append(f"{model}: only the examples of sft.run are searched, not its problems")
     evaluations = {}
@@ -196,12 +196,6 @@ def _trained_mixture(run: Path) -> str | None:
     return mixture.manifest_sha256 if mixture else None
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be at least 1 (got {text})")
-    return int(text)
-
-
 def main(argv: Sequence[str]) -> None:
     """Parse the command line, search, write the records and print their figures."""
     parser = argparse.ArgumentParser(
@@ -217,7 +211,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--model", type=Path, help="default: RUN/sft/model, else RUN/base")
     parser.add_argument("--evaluation", type=Path, help="default: RUN/evaluation")
     parser.add_argument(
-        "--workers", type=_positive, default=1, help="processes, each of which reads one file"
+        "--workers", type=positive, default=1, help="processes, each of which reads one file"
     )
     arguments = parser.parse_args(argv)
     evaluations, left_out = trainings(arguments)

@@ -10,9 +10,6 @@ from tinymathreason.records.report import PhaseSummary, RecipeSummary
 WHOLE = "mixture.json"
 """The file of a mixture with its recipe's own weights."""
 
-UNKNOWN = RecipeSummary(pretraining=[], tuning=[])
-"""Of a run whose records do not tell its recipes."""
-
 
 def summary(records: RunRecords) -> RecipeSummary:
     """The recipes of a run's model, each in the order in which it was used."""
@@ -51,8 +48,9 @@ def configuration(tuned: AnyTuned) -> str | None:
     return None
 
 
-def sentences(found: RecipeSummary) -> dict[str, str]:
+def sentences(found: RecipeSummary | None) -> dict[str, str]:
     """The recipes of the ``mixture`` and of ``tuning`` in words; empty where no record tells."""
+    found = found or RecipeSummary(pretraining=[], tuning=[])
     known = [phase for phase in found.pretraining if phase.recipe]
     mixtures = [
         f"{phase.recipe}{f' with the weights of {phase.weights}' if phase.weights else ''} "

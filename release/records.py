@@ -123,7 +123,6 @@ class RunRecords:
         tuned = tuning_record(folders.model)
         examples_path = examples_folder(folders.model.parent) / "manifest.json"
         results = {path: Results.load(path) for path in whole(folders.evaluation, "*/results.json")}
-        searched = {path: _contamination(path) for path in results}
         return cls(
             folders=folders,
             mixture=_optional(Mixture, folders.mixture / "manifest.json"),
@@ -137,7 +136,7 @@ class RunRecords:
                 _optional(ExamplesManifest, examples_path) if isinstance(tuned, SftRecord) else None
             ),
             results=results,
-            contamination={path: record for path, record in searched.items() if record},
+            contamination={path: one for path in results if (one := _contamination(path))},
             stages=dict(started),
         )
 

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.contamination import SHORTEST, QuestionIndex
+from data_prep.contamination import SHORTEST, index
 from data_prep.text_hashing import HashedText
 from tinymathreason.cli import InputError
 from tinymathreason.records.examples import ExamplesManifest
@@ -114,15 +114,10 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@functools.cache
-def _index(questions: tuple[str, ...]) -> QuestionIndex:
-    return QuestionIndex(questions)
-
-
 def _search(file: TextFile, questions: tuple[str, ...]) -> tuple[set[int], int]:
     """The numbers of the questions in a file, and its documents."""
-    index, numbers, documents = _index(questions), set[int](), 0
+    asked, numbers, documents = index(questions), set[int](), 0
     for text in texts(file):
-        numbers.update(index.all_in(text))
+        numbers.update(asked.all_in(text))
         documents += 1
     return numbers, documents

@@ -123,6 +123,13 @@ def refuse(words: Sequence[str]) -> None:
         raise InputError(f"argument {word!r}: belongs to no key; expected --key value")
 
 
+def positive(text: str) -> int:
+    """The value of an option that takes a whole number from 1 on."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be at least 1 (got {text})")
+    return int(text)
+
+
 def _options(parser: argparse.ArgumentParser) -> dict[str, Any]:
     """The options of a parser and of its subcommands: their names and how many words each takes."""
     options: dict[str, Any] = {}

@@ -37,21 +37,22 @@ def _plural(word: str) -> str:
     return re.sub("y$", "ie", word) + "s"
 
 
-_CARDINALS = _words(
+CARDINALS = _words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen",
     "fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty",
     "ninety",
 )
+"""The numerals of one word: those below twenty, and the tens."""
 _IRREGULAR = {"five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
 _ORDINALS = [
-    _IRREGULAR.get(word, re.sub("y$", "ie", word) + "th") for word in (*_CARDINALS[4:], *FACTORS)
+    _IRREGULAR.get(word, re.sub("y$", "ie", word) + "th") for word in (*CARDINALS[4:], *FACTORS)
 ]
 # A second is a unit. A quarter can be a coin or a fraction, so it is not a unit here.
 _FRACTIONS = _words("first third thirds half halves quarter quarters")
-_NUMERALS = [*_CARDINALS, *FACTORS, *_ORDINALS, *_FRACTIONS, *_words("grand mil")]
+_NUMERALS = [*CARDINALS, *FACTORS, *_ORDINALS, *_FRACTIONS, *_words("grand mil")]
 _STATEMENT = {
     *_NUMERALS,
-    *map(_plural, (*_CARDINALS[2:], *FACTORS, *_ORDINALS)),
+    *map(_plural, (*CARDINALS[2:], *FACTORS, *_ORDINALS)),
     # Arithmetic.
     *_words(
         "plus minus multiplied divided over squared cubed root power exponent factorial mod modulo",

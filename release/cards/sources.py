@@ -37,7 +37,7 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
             [
                 escape(name),
                 origin(planned),
-                escape(planned.license) if planned and planned.license else None,
+                _licence(planned),
                 f"{100 * planned.weight / total:.3g} %" if planned else None,
                 f"{source.documents.read:,}",
                 f"{source.documents.kept:,}",
@@ -45,8 +45,16 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
                 None if passes is None else f"{passes:.3g}",
             ]
         )
-    head = ["source", "from", "licence", "weight", "documents read", "kept", "tokens"]
-    head.append("passes planned")
+    head = [
+        "source",
+        "from",
+        "licence",
+        "weight",
+        "documents read",
+        "kept",
+        "tokens",
+        "passes planned",
+    ]
     rejected = {name: source.documents.rejected for name, source in mixture.sources.items()}
     return {
         "title": "Pretraining",
@@ -75,8 +83,8 @@ def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
     for name, counts in tuned.counts.items():
         numbers = (counts.read, counts.kept, counts.train, counts.eval, counts.tokens)
         planned = configured.get(name)
-        license_ = escape(planned.license) if planned and planned.license else None
-        rows.append([escape(name), origin(planned), license_, *(f"{n:,}" for n in numbers)])
+        words = (escape(name), origin(planned), _licence(planned))
+        rows.append([*words, *(f"{n:,}" for n in numbers)])
     head = [
         "source",
         "from",
@@ -96,6 +104,10 @@ def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
         "contamination": contamination("Fine-tuning", benchmarks, rejected, "examples"),
         "datasets": datasets(configured.values()),
     }
+
+
+def _licence(source: RecipeSource | None) -> str | None:
+    return escape(source.license) if source and source.license else None
 
 
 def _rejected(rejected: Mapping[str, Mapping[str, int]], unit: str) -> str:

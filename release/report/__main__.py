@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release.markdown import escape, fenced
-from release.recipes import UNKNOWN, sentences
+from release.recipes import sentences
 from release.report import LABELS
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
@@ -59,9 +59,9 @@ def table(report: "Report") -> str:
 
 def document(report: "Report") -> str:
     """The whole report as Markdown."""
-    from release.breakdown import Evaluation, as_markdown, breakdowns
+    from release.breakdown import as_markdown, breakdowns, of_report
 
-    recipes = sentences(report.recipes or UNKNOWN)
+    recipes = sentences(report.recipes)
     parts = [
         f"# Report of {escape(report.run)}",
         *(f"{RECIPES[kind]}: {escape(names)}." for kind, names in recipes.items() if names),
@@ -70,11 +70,7 @@ def document(report: "Report") -> str:
     ]
     if kinds := sorted({accuracy.interval for accuracy in report.accuracy.values()}):
         parts.append(f"Intervals are 95 % {escape(' or '.join(kinds))} intervals.")
-    evaluations = [
-        Evaluation(name, accuracy, report.contamination.get(name))
-        for name, accuracy in report.accuracy.items()
-    ]
-    for part in breakdowns(evaluations, "{:.1%}".format):
+    for part in breakdowns(of_report(report), "{:.1%}".format):
         parts += [f"## {part.title}", as_markdown(part), *([part.note] if part.note else [])]
     parts.append("## Generated solutions\n\nThe first right ones, then the first wrong ones.")
     for sample in report.samples:

@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from release.breakdown import Evaluation, breakdowns
+from release.breakdown import breakdowns, of_report
 from release.markdown import TEMPLATES, visible
-from release.recipes import UNKNOWN, sentences
+from release.recipes import sentences
 from release.report import LABELS, charts
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
@@ -45,12 +45,12 @@ def page(record: Report) -> str:
         record=record,
         name=Path(record.run).name,
         css=Markup(css + STYLE),  # noqa: S704 (ours)
-        recipes=sentences(record.recipes or UNKNOWN),
+        recipes=sentences(record.recipes),
         stages=list(_stages(record)),
         sets={"pretraining": _sources(record.data), "tuning": _sources(record.sft_data)},
         trainings=list(_trainings(record)),
         accuracy=_accuracy(record.accuracy),
-        breakdowns=list(breakdowns(_evaluations(record), percent)),
+        breakdowns=list(breakdowns(of_report(record, _model), percent)),
         processor=processor.describe(record.provenance.processor),
     )
 
@@ -148,13 +148,6 @@ def _trainings(record: Report) -> Iterator[dict[str, Any]]:
             {"training": splits.train, "held out": splits.eval},
         )
         yield {"title": _stage(name), "last": end, "chart": Markup(chart)}  # noqa: S704 (ours)
-
-
-def _evaluations(record: Report) -> list[Evaluation]:
-    return [
-        Evaluation(_model(name), result, record.contamination.get(name))
-        for name, result in record.accuracy.items()
-    ]
 
 
 def _accuracy(results: dict[str, ReportAccuracy]) -> dict[str, Any] | None:

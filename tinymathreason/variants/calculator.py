@@ -37,9 +37,14 @@ class Expression:
         return expression
 
     @property
+    def numbers(self) -> list[str]:
+        """The numbers as they are written, in their order."""
+        return [token for token in self.tokens if _is_number(token)]
+
+    @property
     def operands(self) -> list[Fraction]:
         """The values of the numbers, in their order."""
-        return [Fraction(token) for token in self.tokens if token[-1].isdigit() or token[-1] == "."]
+        return [Fraction(number) for number in self.numbers]
 
     def evaluate(self, operands: Sequence[Fraction]) -> list[Fraction]:
         """The results of the operations in the order of their evaluation, with other operands.
@@ -66,9 +71,9 @@ class Expression:
 
         before = "("
         for part in self.tokens:
-            number = part[-1].isdigit() or part[-1] == "."
+            number = _is_number(part)
             # A number or a parenthesis opens where an operand is due, everything else elsewhere.
-            if (number or part == "(") == (before == ")" or before[-1].isdigit()):
+            if (number or part == "(") == (before == ")" or _is_number(before)):
                 raise ExpressionError(" ".join(self.tokens))
             if number:
                 values.append(next(rest))
@@ -84,7 +89,7 @@ class Expression:
                 while pending and _OPERATORS.get(pending[-1], 0) >= _OPERATORS[part]:
                     apply()
                 pending.append(part)
-            before = "0" if number else part
+            before = part
         while pending:
             apply()
         if len(values) != 1:
@@ -94,6 +99,8 @@ class Expression:
     def written(self, operands: Sequence[str]) -> str:
         """The expression with other operands, without spaces."""
         rest = iter(operands)
-        return "".join(
-            next(rest) if part[-1].isdigit() or part[-1] == "." else part for part in self.tokens
-        )
+        return "".join(next(rest) if _is_number(part) else part for part in self.tokens)
+
+
+def _is_number(token: str) -> bool:
+    return token[-1].isdigit() or token[-1] == "."

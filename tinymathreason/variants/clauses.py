@@ -34,8 +34,7 @@ def irrelevant(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     something in the sentence before. Not admitted are questions of one sentence that begin with
     such a word, and those whose words do not allow any of the sentences.
     """
-    spaced = problem.spaced
-    places = [k for k, (text, _) in enumerate(spaced) if not _REFERENCE.search(text)]
+    places = [k for k, text in enumerate(problem.sentences) if not _REFERENCE.search(text)]
     if not _REFERENCE.match(problem.question):
         places.append(0)
     low = problem.question.lower()
@@ -46,5 +45,5 @@ def irrelevant(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     number = source.choice([n for n in range(11, 90) if str(n) not in used])
     place = source.choice(sorted(set(places)))
     clause = source.choice(clauses).format(n=number)
-    parts = [f"{text}{space}" for text, space in spaced]
+    parts = [f"{text}{space}" for text, space in problem.spaced]
     return problem.same("irrelevant", "".join([*parts[:place], f"{clause} ", *parts[place:]]))

@@ -59,11 +59,8 @@ def digits(problem: SolvedProblem, _: Random) -> ProblemVariant | None:
     """Numbers in digits that the original has in words, except for *one*."""
 
     def figure(match: re.Match[str]) -> str:
-        after = match.string[match.end() :]
         number = value(match[0])
-        part = re.match(
-            r"[- ](?:thirds?|halves|quarters?|\w+ths?|hundred|thousand|million)\b", after
-        )
+        part = _PART.match(match.string, match.end())
         return match[0] if number < 2 or part else str(number)
 
     return _changed(problem, "digits", SPELLED.sub(figure, problem.question))

@@ -3,16 +3,9 @@
 import re
 from fractions import Fraction
 
+from tinymathreason.quantity import CARDINALS
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_SMALL = _words(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-)
-_TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+_SMALL, _TENS = CARDINALS[:20], CARDINALS[20:]
 WORDS = {word: value for value, word in enumerate(_SMALL)} | {
     word: 10 * value for value, word in enumerate(_TENS, 2)
 }

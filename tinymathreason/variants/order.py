@@ -43,8 +43,7 @@ def reordered(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
     *He* and *she* are allowed where the question names only one person; the exchanged sentences
     then say the name instead. The last sentence, and all questions, stay.
     """
-    spaced = problem.spaced
-    texts = [text for text, _ in spaced]
+    texts = problem.sentences
     person = _only_person(problem.question)
     if person:
         texts = [_named(text, person) for text in texts]
@@ -57,10 +56,10 @@ def reordered(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
         if all(abs(k - other) > 2 for other in exchanged):
             exchanged.add(k)
     named = {place for k in exchanged for place in (k, k + 1)}
-    texts = [texts[k] if k in named else text for k, (text, _) in enumerate(spaced)]
+    texts = [texts[k] if k in named else text for k, text in enumerate(problem.sentences)]
     for k in exchanged:
         texts[k], texts[k + 1] = texts[k + 1], texts[k]
-    question = "".join(text + space for text, (_, space) in zip(texts, spaced, strict=True))
+    question = "".join(text + space for text, (_, space) in zip(texts, problem.spaced, strict=True))
     return None if question == problem.question else problem.same("reordered", question)
 
 

@@ -94,16 +94,16 @@ def paraphrased(problem: SolvedProblem, source: Random) -> ProblemVariant | None
     Each rule that fits is used with a probability of `OFTEN`. Not admitted are questions that fewer
     than `FEWEST` rules change.
     """
+
+    def other(match: re.Match[str]) -> str:
+        return _OTHER[match[0]] if source.random() < OFTEN else match[0]
+
     sentences, changes = [], 0
     for sentence, space in problem.spaced:
         text = sentence
         condition = _CONDITION.match(text)
         if condition and source.random() < OFTEN:
             text, changes = f"If {condition[2]}, h{condition[1][1:]}?", changes + 1
-
-        def other(match: re.Match[str]) -> str:
-            return _OTHER[match[0]] if source.random() < OFTEN else match[0]
-
         replaced = _WORDS.sub(other, text)
         changes += replaced != text
         for rule, new in _PATTERNS:

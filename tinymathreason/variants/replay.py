@@ -55,7 +55,6 @@ _PERCENT = re.compile("%|percent|per cent|discount")
 
 Meaning = tuple[str, int]
 """A number of the question, a result or a constant: its kind and its index."""
-Values = Callable[[Meaning], Fraction]
 
 
 class UnclearError(ValueError):
@@ -92,6 +91,7 @@ _DERIVED: dict[str, Callable[[Fraction], Fraction]] = {
     "more": lambda number: 1 + number / 100,
     "dollars": lambda number: number / 100,
 }
+"""The kinds of meanings that a number of the question has, and their values."""
 
 
 class Replay:
@@ -118,9 +118,9 @@ class Replay:
         self.steps = list(self._steps())
         if not self.steps or problem.answer is None:
             raise UnclearError("the solution has no annotated arithmetic or no final line")
+        self._answer: Meaning = ("result", len(self.steps) - 1)
         self.uses = list(self._uses())
-        self.answer_meaning = ("result", len(self.steps) - 1)
-        if Fraction(problem.answer) != self._original[self.answer_meaning]:
+        if Fraction(problem.answer) != self._original[self._answer]:
             raise UnclearError("the final answer is not the last annotation's result")
         self._check_all_used()
 
@@ -149,13 +149,12 @@ class Replay:
         """The numbers outside the annotations, with their meanings."""
         text = self.problem.solution
         blank = ANNOTATION.sub(lambda match: " " * len(match[0]), text)
-        last = len(self.steps) - 1
         for rule in (DIGITS, SPELLED):
             for match in rule.finditer(blank):
                 number = value(match[0])
                 before = blank[: match.start()].rstrip()
                 if before.endswith("####"):
-                    yield Use(*match.span(), match[0], (("result", last),))
+                    yield Use(*match.span(), match[0], (self._answer,))
                     continue
                 # The number directly after an annotation is its result.
                 step = next((k for k, s in enumerate(self.steps) if s.end == match.start()), None)
@@ -168,7 +167,7 @@ class Replay:
 
     def _check_all_used(self) -> None:
         used = {meaning for step in self.steps for places in step.operands for meaning in places}
-        spent = {number for kind, number in used if kind not in ("result", "constant")}
+        spent = {number for kind, number in used if kind in _DERIVED}
         fixed = {
             operand for step in self.steps for operand in step.expression.operands
         }  # values, for numbers that stay
@@ -187,7 +186,7 @@ class Replay:
             for meanings in places
             if ("constant", 0) in meanings
             for kind, index in meanings
-            if kind not in ("result", "constant")
+            if kind in _DERIVED
         }
         return [k for k, number in enumerate(self.numbers) if number.free and k not in unclear]
 
@@ -200,7 +199,7 @@ class Replay:
         known = {}
         for meaning, original in self._original.items():
             kind, index = meaning
-            if kind != "result":
+            if kind in _DERIVED:
                 known[meaning] = _DERIVED[kind](new[index]) if index in new else original
         edits: list[tuple[int, int, str]] = []
         for index, step in enumerate(self.steps):
@@ -213,7 +212,7 @@ class Replay:
             known["result", index] = results[-1]
             shown = [
                 _written(operand, text)
-                for operand, text in zip(operands, _operand_texts(step.expression), strict=True)
+                for operand, text in zip(operands, step.expression.numbers, strict=True)
             ]
             written = f"<<{step.expression.written(shown)}={_written(results[-1], step.result)}>>"
             same = operands == old
@@ -257,10 +256,6 @@ def _constants(question: str) -> set[Fraction]:
     if _PERCENT.search(question):
         found |= {Fraction(100), Fraction(1, 100)}
     return found
-
-
-def _operand_texts(expression: Expression) -> list[str]:
-    return [token for token in expression.tokens if token[-1].isdigit() or token[-1] == "."]
 
 
 def _checked(
