@@ -37,17 +37,13 @@ Score = Callable[[str], float]
 def pages(data: Path) -> dict[str, list[list[str]]]:
     """The pages of each kind, file by file."""
     from data_prep.clean import normalise
-    from tinymathreason.rows import read_columns
-
-    def read(kind: str, path: Path, field: str) -> list[str]:
-        rows = read_columns(str(path), kind, str(path), [field])
-        return [normalise(text) for (text,) in rows]
 
     found = {
-        name: [read(kind, path, "text") for path in sorted(data.glob(files))]
+        name: [corpus.normalised(str(path), kind, path) for path in sorted(data.glob(files))]
         for name, (kind, files) in corpus.SOURCES.items()
     }
-    found["gsm8k"] = [read("jsonl", data / corpus.QUESTIONS, "question")]
+    questions = data / corpus.QUESTIONS
+    found["gsm8k"] = [corpus.normalised(str(questions), "jsonl", questions, "question")]
     texts = {
         distribution.name: normalise(str(distribution.metadata.json.get("description", "")))
         for distribution in importlib.metadata.distributions()
@@ -66,17 +62,13 @@ def ours(positives: Sequence[str], negatives: Sequence[str]) -> Score:
 def peer(positives: Sequence[str], negatives: Sequence[str]) -> Score:
     """scikit-learn's HashingVectorizer with words and pairs, and the same regression."""
     from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.linear_model import SGDClassifier
 
-    from data_prep.classifier import BITS, EPOCHS, REGULARISATION
+    from data_prep.classifier import BITS, regression
 
     hashing = HashingVectorizer(
         ngram_range=(1, 2), n_features=1 << BITS, alternate_sign=False, token_pattern=PEER_WORDS
     )
-    model = SGDClassifier(
-        loss="log_loss", alpha=REGULARISATION, max_iter=EPOCHS, tol=None, average=True,
-        class_weight="balanced", random_state=0,
-    )  # fmt: skip
+    model = regression()
     model.fit(
         hashing.transform([*positives, *negatives]), [1] * len(positives) + [0] * len(negatives)
     )

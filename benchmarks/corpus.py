@@ -50,15 +50,25 @@ def check_data(data: Path) -> Path:
     return data.absolute()
 
 
-def texts(data: Path) -> dict[str, list[str]]:
-    """The normalised documents of every source."""
+def normalised(name: str, kind: str, files: Path, column: str = "text") -> list[str]:
+    """The normalised texts of the files that a glob matches; an error calls them ``name``."""
     from data_prep.clean import normalise
     from tinymathreason.rows import read_columns
 
-    return {
-        name: [normalise(text) for (text,) in read_columns(name, kind, str(data / files), ["text"])]
-        for name, (kind, files) in SOURCES.items()
-    }
+    return [normalise(text) for (text,) in read_columns(name, kind, str(files), [column])]
+
+
+def texts(data: Path) -> dict[str, list[str]]:
+    """The normalised documents of every source."""
+    return {name: normalised(name, kind, data / files) for name, (kind, files) in SOURCES.items()}
+
+
+def problems(data: Path, split: str) -> list[tuple[str, str]]:
+    """Questions of GSM8K and their solutions, the latter with calculator annotations."""
+    from tinymathreason.rows import read_columns
+
+    path = str(data / QUESTIONS.with_stem(split))
+    return list(read_columns(split, "jsonl", path, ["question", "answer"]))  # type: ignore[arg-type]
 
 
 class Copies:

@@ -28,7 +28,6 @@ from benchmarks.decontamination_rules import (
 )
 from tinymathreason import cli
 from tinymathreason.answers import canonical
-from tinymathreason.rows import read_columns
 from tinymathreason.variants import KINDS, OTHER_ANSWER, variants
 
 AROUND = 2000
@@ -38,15 +37,9 @@ VERBATIM = "verbatim"
 CLEAN = "clean"
 
 
-def problems(data: Path, split: str) -> list[tuple[str, str]]:
-    """Questions and solutions of GSM8K, the latter with calculator annotations."""
-    path = str(data / "gsm8k" / f"{split}.jsonl")
-    return list(read_columns(split, "jsonl", path, ["question", "answer"]))  # type: ignore[arg-type]
-
-
 def plain(solution: str) -> str:
     """A solution without calculator annotations, as other datasets have it."""
-    return (solution and canonical(solution)) or ""
+    return canonical(solution) or ""
 
 
 def within(text: str, documents: Sequence[str], source: random.Random) -> str:
@@ -100,7 +93,7 @@ def measured(rules: Sequence[DecontaminationRule], texts: Sequence[str]) -> dict
 def run(data: Path, kinds: Sequence[str], questions: int, most: int) -> Iterator[dict[str, Any]]:
     """A line for each kind and form, then for the clean texts."""
     source = random.Random(0)
-    test = problems(data, "test")
+    test = corpus.problems(data, "test")
     solved = [(question, plain(solution)) for question, solution in test]
     by_source = corpus.texts(data)
     clean = {name: source.sample(texts, min(most, len(texts))) for name, texts in by_source.items()}
@@ -120,7 +113,9 @@ def run(data: Path, kinds: Sequence[str], questions: int, most: int) -> Iterator
             yield {"kind": kind, "form": form, "same_question": same, **measured(rules, texts)}
         if CLEAN not in kinds:
             return
-        train = [f"{question}\n{plain(steps)}" for question, steps in problems(data, "train")]
+        train = [
+            f"{question}\n{plain(steps)}" for question, steps in corpus.problems(data, "train")
+        ]
         yield {"clean": "gsm8k train", **measured(rules, train)}
         for name, texts in clean.items():
             yield {"clean": name, **measured(rules, texts)}

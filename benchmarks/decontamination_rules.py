@@ -72,14 +72,13 @@ def gpt3(problems: Sequence[tuple[str, str]]) -> DecontaminationRule:
     documents were ignored. Here a text counts as found if any 13-gram of the problem, its question
     and solution, collides. Normalisation and grams are lm-evaluation-harness's own code (Janitor).
     """
-    janitor_class, word_ngrams = _janitor()
-    janitor = janitor_class(ngram_n=GPT3_WORDS)
+    normalise, word_ngrams = _janitor()
     grams: set[str] = set()
     for problem in problems:
-        grams.update(word_ngrams(janitor.normalize_string("\n".join(problem)), GPT3_WORDS))
+        grams.update(word_ngrams(normalise("\n".join(problem)), GPT3_WORDS))
 
     def score(text: str) -> float:
-        return float(any(g in grams for g in word_ngrams(janitor.normalize_string(text), 13)))
+        return float(any(gram in grams for gram in word_ngrams(normalise(text), GPT3_WORDS)))
 
     return DecontaminationRule("gpt3", score, 1.0)
 
@@ -90,8 +89,7 @@ def tulu(problems: Sequence[tuple[str, str]]) -> DecontaminationRule:
     The rule is that of the paper: a word matches if an 8-gram with it occurs in the text. It is
     computed here with Janitor's words, and its threshold is 0.5.
     """
-    janitor_class, word_ngrams = _janitor()
-    normalise = janitor_class().normalize_string
+    normalise, word_ngrams = _janitor()
     entries: dict[str, list[tuple[int, int]]] = defaultdict(list)
     lengths = []
     for number, (question, _) in enumerate(problems):
@@ -151,8 +149,11 @@ def datatrove(
     return DecontaminationRule(name, score, 1.0)
 
 
-def _janitor() -> tuple[type, Callable[[str, int], Iterable[str]]]:
-    """lm-evaluation-harness's class, which warns when it is imported without its C++ module."""
+def _janitor() -> tuple[Callable[[str], str], Callable[[str, int], Iterable[str]]]:
+    """lm-evaluation-harness's normalisation, and its word n-grams of a text.
+
+    Their module warns when it is imported without its C++ module.
+    """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         from lm_eval.decontamination.janitor import Janitor, word_ngrams
-    return Janitor, word_ngrams
+    return Janitor().normalize_string, word_ngrams

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinymathreason import cli, disk
 from tinymathreason.arguments import parse_arguments
@@ -38,6 +38,8 @@ def build(recipe: "Recipe", plan_only: bool = False) -> Mixture | None:
     submitted to Slurm. Raises `InputError` for unreadable sources, and when the folder was built by
     another recipe.
     """
+    from data_prep.recipe import decisive
+
     folder = recipe.output_dir.with_name(recipe.output_dir.name + ".work")
     if recipe.output_dir.exists():
         if not (recipe.output_dir / "manifest.json").is_file():
@@ -45,7 +47,7 @@ def build(recipe: "Recipe", plan_only: bool = False) -> Mixture | None:
                 f"output_dir: {recipe.output_dir} exists but is not a mixture; remove it"
             )
         manifest = Mixture.load(recipe.output_dir / "manifest.json")
-        if _decisive(manifest.recipe.model_dump()) != _decisive(recipe.plain()):
+        if decisive(manifest.recipe.model_dump()) != decisive(recipe.plain()):
             raise InputError(f"{recipe.output_dir} was built by another recipe; {AGAIN}")
         _check_complete(recipe, manifest)
         shutil.rmtree(folder, ignore_errors=True)
@@ -70,15 +72,6 @@ def build(recipe: "Recipe", plan_only: bool = False) -> Mixture | None:
         executors.run(work)
         shutil.rmtree(folder, ignore_errors=True)
     return Mixture.load(recipe.output_dir / "manifest.json")
-
-
-def _decisive(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without its name and licences, which decide no byte of the documents."""
-    sources = {
-        name: {key: value for key, value in source.items() if key != "license"}
-        for name, source in recipe["sources"].items()
-    }
-    return {**recipe, "name": None, "sources": sources}
 
 
 def _check_complete(recipe: "Recipe", manifest: Mixture) -> None:

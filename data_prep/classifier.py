@@ -108,14 +108,11 @@ def matrix(texts: Iterable[str]) -> Any:
     )
 
 
-def train(positives: Sequence[str], negatives: Sequence[str], seed: int = 0) -> Classifier:
-    """Logistic regression by averaged stochastic gradient descent; both kinds count alike.
-
-    The same examples in the same order give the same weights: there is one thread and one seed.
-    """
+def regression(seed: int = 0) -> Any:
+    """Logistic regression by averaged stochastic gradient descent; both kinds count alike."""
     from sklearn.linear_model import SGDClassifier
 
-    model = SGDClassifier(
+    return SGDClassifier(
         loss="log_loss",
         alpha=REGULARISATION,
         max_iter=EPOCHS,
@@ -124,21 +121,29 @@ def train(positives: Sequence[str], negatives: Sequence[str], seed: int = 0) -> 
         class_weight="balanced",
         random_state=seed,
     )
+
+
+def train(positives: Sequence[str], negatives: Sequence[str], seed: int = 0) -> Classifier:
+    """The `regression` of the features of examples.
+
+    The same examples in the same order give the same weights: there is one thread and one seed.
+    """
+    model = regression(seed)
     labels = np.repeat([1, 0], [len(positives), len(negatives)])
     model.fit(matrix([*positives, *negatives]), labels)
     return Classifier(model.coef_[0].astype(np.float32), float(model.intercept_[0]), {})
 
 
 def quality(
-    classifier: Classifier, positives: Sequence[str], negatives: Sequence[str], least: float = 0.5
+    classifier: Classifier, positives: Sequence[str], negatives: Sequence[str]
 ) -> dict[str, float | None]:
-    """Precision and recall on examples that were not trained on, at the threshold ``least``.
+    """Precision and recall on examples that were not trained on, at a probability of 0.5.
 
     The precision is that of equally many examples of both kinds. A figure without an example to
     measure it on is None.
     """
     hits, alarms = (
-        sum(classifier.probability(text) >= least for text in texts) / len(texts) if texts else None
+        sum(classifier.probability(text) >= 0.5 for text in texts) / len(texts) if texts else None
         for texts in (positives, negatives)
     )
     precision = None if hits is None or alarms is None or not hits else hits / (hits + alarms)

@@ -80,14 +80,14 @@ class QuestionIndex:
             length = len(letters.letters)
             if length < SHORTEST:
                 raise InputError(f"decontaminate: {text!r:.60} is too short for a question")
-            longest = WINDOW if length < long else LONG_WINDOW
+            longest = LONG_WINDOW if length >= long else WINDOW
             size = min(longest, 1 << (length.bit_length() - 1))
             runs = letters.windows(size)[size]
             # The last run too, or the end of a question would never be searched.
             places = sorted({*range(0, len(runs), STRIDE), len(runs) - 1})
-            rare = [place for place in places if int(runs[place]) not in common]
-            if length >= long and 3 * len(rare) >= len(places):
-                places = rare
+            if length >= long:
+                rare = [place for place in places if int(runs[place]) not in common]
+                places = rare if 3 * len(rare) >= len(places) else places
             if length < WINDOW:
                 places = [0]
                 self._complete[number] = words(text)

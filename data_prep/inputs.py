@@ -51,9 +51,8 @@ def of_benchmarks(benchmarks: Sequence[BenchmarkQuestions]) -> list[File]:
     ]
 
 
-def of_classifier(named: tuple[str, ClassifierTraining]) -> list[File]:
+def of_classifier(name: str, training: ClassifierTraining) -> list[File]:
     """The files of a classifier's examples."""
-    name, training = named
     return [
         file
         for kind in ("positives", "negatives")
@@ -67,7 +66,8 @@ def of_recipe(recipe: Recipe, listed: Iterable[File] | None = None) -> Inputs:
     if listed is None:
         listed = itertools.chain.from_iterable(of_sources(recipe).values())
     files = [*listed, *of_benchmarks(recipe.decontaminate)]
-    files += itertools.chain.from_iterable(map(of_classifier, recipe.classifiers.items()))
+    for name, training in recipe.classifiers.items():
+        files += of_classifier(name, training)
     if recipe.tokenizer.path is not None:
         file = recipe.tokenizer.path / "tokenizer.json"
         files += list_files("tokenizer.path", str(file))

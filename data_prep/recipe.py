@@ -31,6 +31,15 @@ def check_license(name: str | None) -> None:
         )
 
 
+def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe, as JSON, without its name and licences, which decide no byte of the documents."""
+    sources = {
+        name: {key: value for key, value in source.items() if key != "license"}
+        for name, source in recipe["sources"].items()
+    }
+    return {**recipe, "name": None, "sources": sources}
+
+
 @config
 class Source:
     """One named stream of documents."""

@@ -20,7 +20,7 @@ import pyarrow
 from data_prep import checksums, encoding, inputs, readers, tokenizer
 from data_prep.contamination import questions
 from data_prep.inputs import Inputs
-from data_prep.recipe import Recipe
+from data_prep.recipe import Recipe, decisive
 from data_prep.stages.artifacts import Artifact
 from tinymathreason.cli import InputError
 from tinymathreason.files import read_json, write_json
@@ -91,11 +91,9 @@ class Work:
         When the ``late`` part differs, the stages from the tokenizer on start over. What is in
         neither part only affects the last stage.
         """
-        recipe = self.recipe.plain()
-        sources = {name: dict(source) for name, source in recipe["sources"].items()}
+        recipe = decisive(self.recipe.plain())
+        sources = recipe["sources"]
         weights = {name: source.pop("weight") for name, source in sources.items()}
-        for source in sources.values():
-            del source["license"]
         early = ("seed", "near_duplicates", "on_bad_input", "classifiers", "priority")
         return {
             "early": {

@@ -22,7 +22,6 @@ from tinymathreason.records.base import Record
 from tinymathreason.records.pretraining import (
     Configuration,
     MixtureHash,
-    Phase,
     StartRecord,
     Starts,
     StartWeights,
@@ -221,12 +220,6 @@ def starts(config: dict[str, Any]) -> list[StartRecord]:
     return _load(Starts, path).starts if path.exists() else []
 
 
-def earlier_phases(config: dict[str, Any]) -> list[Phase]:
-    """The phases before this run: those of the checkpoint that it begins with."""
-    began = config["load_full_state_path"] or config["load_parameters_path"]
-    return phases.of_checkpoint(str(began)) if began else []
-
-
 class StartWriter:
     """The record of one start of a run. With several hosts, only one of them writes it."""
 
@@ -249,6 +242,7 @@ class StartWriter:
             _write(directory / "config.json", Configuration(**config))
         first = _load(Configuration, directory / "config.json").maxtext()
         tokenizer = Path(config["tokenizer_path"]) / "tokenizer.json"
+        began_with = config["load_full_state_path"] or config["load_parameters_path"]
         self.entry = StartRecord(
             provenance=provenance.record(),
             hosts=hosts,
@@ -259,7 +253,7 @@ class StartWriter:
             mixture=mixture.record(config),
             tokenizer_sha256=_sha256(tokenizer.read_bytes()) if tokenizer.is_file() else None,
             weights=None if saved else weights,
-            earlier=earlier_phases(config),
+            earlier=phases.of_checkpoint(str(began_with)),
             resumed_from=saved[-1] if saved else None,
             end=None,
             outcome=None,

@@ -53,7 +53,7 @@ class TrainClassifier(Step):
 
 def identity(training: ClassifierTraining, seed: int) -> str:
     """SHA-256 of what decides a classifier: its examples and their files, seed and versions."""
-    files = inputs.described(inputs.of_classifier(("", training)))
+    files = inputs.described(inputs.of_classifier("", training))
     libraries = versions()
     return hashlib.sha256(
         json.dumps(
@@ -75,25 +75,19 @@ def trained(name: str, training: ClassifierTraining, seed: int, progress: Progre
     A text is held out by its hash. Raises `InputError` for too few examples, and for rows that
     cannot be read.
     """
-    sides: dict[str, list[list[str]]] = {}
-    for kind in ("positives", "negatives"):
-        texts = [
-            text
-            for number, examples in enumerate(getattr(training, kind))
-            for text in _texts(f"classifiers.{name}.{kind}.{number}", examples, progress)
-        ]
-        held_out = [is_held_out(text, HELD_OUT, seed) for text in texts]
-        sides[kind] = [
-            [text for text, out in zip(texts, held_out, strict=True) if out is wanted]
-            for wanted in (False, True)
-        ]
-        if not sides[kind][0]:
+    trained_on: dict[str, list[str]] = {"positives": [], "negatives": []}
+    held_out: dict[str, list[str]] = {"positives": [], "negatives": []}
+    for kind in trained_on:
+        for number, examples in enumerate(getattr(training, kind)):
+            for text in _texts(f"classifiers.{name}.{kind}.{number}", examples, progress):
+                (held_out if is_held_out(text, HELD_OUT, seed) else trained_on)[kind].append(text)
+        if not trained_on[kind]:
             raise InputError(f"classifiers.{name}.{kind}: no text is left to train on")
-    classifier = train(sides["positives"][0], sides["negatives"][0], seed)
+    classifier = train(**trained_on, seed=seed)
     figures = {
-        **{kind: len(side[0]) for kind, side in sides.items()},
-        **{f"held_out_{kind}": len(side[1]) for kind, side in sides.items()},
-        **quality(classifier, sides["positives"][1], sides["negatives"][1]),
+        **{kind: len(texts) for kind, texts in trained_on.items()},
+        **{f"held_out_{kind}": len(texts) for kind, texts in held_out.items()},
+        **quality(classifier, **held_out),
     }
     return dataclasses.replace(classifier, training=figures)
 

@@ -22,6 +22,7 @@ from data_prep.stages.artifacts import (
     RecordCounts,
     RecordFile,
     RejectedDocument,
+    Removed,
 )
 from data_prep.stages.documents import SAMPLE
 from data_prep.stages.duplicates import REASONS
@@ -83,7 +84,7 @@ class WriteRecords(Step):
         counts = {split: Counter[str]() for split in SPLITS}
         lengths: Counter[int] = Counter()
         duplicates: list[RejectedDocument] = []
-        removed: dict[str, Counter[str]] = {}
+        removed: dict[str, Removed] = {}
         samples: list[str] = []
         size = 0
         stored_size = work.path(artifacts.DOCUMENTS, rank).stat().st_size
@@ -93,31 +94,31 @@ class WriteRecords(Step):
                 new_file(work.path(artifacts.EVAL, rank)) as held_out,
             ):
                 writers = {"train": writer(train), "eval": writer(held_out)}
-                row = 0
+                first = 0
                 for columns, share in _row_groups(work, rank, stored_size):
-                    texts, copies = [], []
-                    for text, number in zip(columns["text"], columns["number"], strict=True):
+                    texts = []
+                    rows = zip(
+                        columns["text"], columns["number"], encoder(columns["text"]), strict=True
+                    )
+                    for row, (text, number, tokens) in enumerate(rows, first):
+                        document = np.concatenate((chosen["begin"], tokens, [chosen["end"]]))
+                        length = len(document)
                         if row in decisions:
                             line = self._duplicate(*decisions[row], number, ids[row], text)
                             duplicates.append(line)
-                            copies.append((line["duplicate_of_source"], text))
-                        else:
-                            texts.append(text)
-                        row += 1
-                    for (of, _), tokens in zip(
-                        copies, encoder([text for _, text in copies]), strict=True
-                    ):
-                        length = len(chosen["begin"]) + len(tokens) + 1
-                        removed.setdefault(of, Counter()).update(documents=1, tokens=length)
-                    for text, tokens in zip(texts, encoder(texts), strict=True):
+                            of = line["duplicate_of_source"]
+                            count = removed.setdefault(of, {"documents": 0, "tokens": 0})
+                            count["documents"] += 1
+                            count["tokens"] += length
+                            continue
+                        texts.append(text)
                         is_eval = is_held_out(text, recipe.eval_fraction, recipe.seed)
                         split = "eval" if is_eval else "train"
-                        document = np.concatenate((chosen["begin"], tokens, [chosen["end"]]))
                         writers[split].write(encode(document.astype(np.int64)))
-                        length = len(document)
                         counts[split].update(records=1, tokens=length)
                         lengths[length.bit_length() - 1] += 1
                         size += len(text.encode("utf-8"))
+                    first += len(columns["text"])
                     samples += [text[:SAMPLE] for text in texts[: SAMPLES - len(samples)]]
                     progress.add(len(columns["text"]), sum(map(len, texts)), done=share)
                 for each in writers.values():
@@ -129,10 +130,7 @@ class WriteRecords(Step):
                 "bytes": size,
                 "lengths": {str(power): count for power, count in sorted(lengths.items())},
                 "rejected": self._write_rejected(rank, duplicates),
-                "duplicates": {
-                    of: {"documents": count["documents"], "tokens": count["tokens"]}
-                    for of, count in sorted(removed.items())
-                },
+                "duplicates": removed,
                 "samples": samples,
             }
             write_json(work.path(artifacts.RECORD_COUNTS, rank), record_counts)

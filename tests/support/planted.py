@@ -24,7 +24,6 @@ from data_prep.stages import artifacts
 from data_prep.stages.duplicates import REASONS, Compare, Decide
 from data_prep.string_store import StringStore
 from data_prep.work import Work, open_work
-from tinymathreason.rows import read_columns
 
 PLACES = (os.environ.get("DATA", "data"), "../shared/data")
 DATA = next((Path(place) for place in PLACES if Path(place, "gsm8k").is_dir()), Path("data"))
@@ -52,8 +51,7 @@ def problems(split: str) -> list[tuple[str, str]]:
     if not IS_REAL:
         questions = generated(f"questions {split}", 1000, 30, 80)
         return list(zip(questions, generated(f"answers {split}", 1000, 30, 80), strict=True))
-    path = str(DATA / "gsm8k" / f"{split}.jsonl")
-    return list(read_columns(split, "jsonl", path, ["question", "answer"]))  # type: ignore[arg-type]
+    return corpus.problems(DATA, split)
 
 
 def generated(seed: str, count: int, least: int, most: int) -> list[str]:
