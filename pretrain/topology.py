@@ -36,15 +36,18 @@ class Chip:
     chips_per_host: int
     """Chips per host of a slice with several hosts."""
 
-    price: float | None
-    """US dollars per chip and hour, on demand: the list price of `PRICES_OF`; None if unknown."""
+    price: float
+    """US dollars per chip and hour, on demand, in the cheapest region of the United States.
+
+    From https://cloud.google.com/tpu/pricing, where prices change.
+    """
+
+    priced: str
+    """Year and month of that price."""
 
     devices: int = 1
     """Devices of a chip that a program sees. Each has an equal share of the figures above."""
 
-
-PRICES_OF = "2025-06"
-"""Year and month of `Chip.price`, from https://cloud.google.com/tpu/pricing; prices change."""
 
 CHIPS = {
     chip.name: chip
@@ -52,23 +55,28 @@ CHIPS = {
         Chip(
             name="v4", peak_flops=275e12, clock=1.05e9, hbm=30.75 * GIB, hbm_bandwidth=1.2e12,
             interconnect=300e9, chips_per_host=4, price=3.22,
+            priced="2025-06",
         ),
         Chip(
             name="v5e", peak_flops=197e12, clock=1.5e9, hbm=15.75 * GIB, hbm_bandwidth=819e9,
             interconnect=200e9, chips_per_host=4, price=1.20,
+            priced="2026-09",
         ),
         Chip(
             name="v5p", peak_flops=459e12, clock=1.75e9, hbm=95.74 * GIB, hbm_bandwidth=2765e9,
             interconnect=600e9, chips_per_host=4, price=4.20,
+            priced="2026-09",
         ),
         Chip(
             name="v6e", peak_flops=918e12, clock=1.75e9, hbm=31.25 * GIB, hbm_bandwidth=1638e9,
             interconnect=400e9, chips_per_host=4, price=2.70,
+            priced="2026-09",
         ),
         # https://docs.cloud.google.com/tpu/docs/tpu7x
         Chip(
             name="tpu7x", peak_flops=2307e12, clock=2.2e9, hbm=2 * 94.74 * GIB,
-            hbm_bandwidth=7380e9, interconnect=600e9, chips_per_host=4, price=None, devices=2,
+            hbm_bandwidth=7380e9, interconnect=600e9, chips_per_host=4, price=12.00,
+            priced="2026-09", devices=2,
         ),
     )
 }  # fmt: skip

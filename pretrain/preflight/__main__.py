@@ -18,7 +18,7 @@ from pretrain import gpus, overlay, topology
 from pretrain.model import step_tokens
 from pretrain.preflight import gpu_calibration, gpu_forecast, gpu_step, ladder, summary, sweep
 from pretrain.preflight.forecast import Forecast, forecast
-from pretrain.topology import PRICES_OF, Topology
+from pretrain.topology import Topology
 from tinymathreason import cli
 from tinymathreason.arguments import parse_arguments
 from tinymathreason.cli import InputError
@@ -53,8 +53,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--price",
         type=float,
-        help=f"dollars per chip-hour or card-hour (default: list prices of {PRICES_OF}; GPUs: "
-        f"{gpus.PRICES_OF})",
+        help="dollars per chip-hour or card-hour (default: the list price, with its month)",
     )
     arguments = parse_arguments(parser, argv)
     path, overrides = arguments.overlay, arguments.overrides

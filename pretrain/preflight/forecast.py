@@ -45,7 +45,10 @@ class Forecast:
     mfu: float | None
     token_budget: int
     price: float | None
-    """Dollars per chip and hour."""
+    """Dollars per chip and hour; None where no chip is known."""
+
+    priced: str
+    """Year and month of that price, if it is a list price; else empty."""
 
     chips: int
     hosts: int
@@ -143,6 +146,7 @@ def forecast(
         mfu=mfu,
         token_budget=steps(config) * step.tokens,
         price=price if price is not None else (chip.price if chip else None),
+        priced=chip.priced if chip and price is None else "",
         chips=topology.chips,
         hosts=topology.hosts,
         checkpoint_bytes=step.state_bytes,

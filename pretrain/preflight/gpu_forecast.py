@@ -62,6 +62,7 @@ def forecast(
         mfu=step.mfu(card, target.chips),
         token_budget=steps(dict(config)) * step.tokens,
         price=card.price if price is None else price,
+        priced=gpus.PRICES_OF if price is None else "",
         chips=target.chips,
         hosts=target.hosts,
         # Weights and optimiser state, over all cards.

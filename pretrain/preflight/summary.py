@@ -89,7 +89,8 @@ def _estimates(forecast: Forecast, step: StepTime, unit: str) -> list[tuple[str,
     ]
     if forecast.price is not None:
         at = f"{forecast.price:.2f} a {unit}-hour"
-        rows.append(("estimated price", f"{forecast.dollars:,.0f} US dollars at {at}"))
+        of = f", the list price of {forecast.priced}" if forecast.priced else ""
+        rows.append(("estimated price", f"{forecast.dollars:,.0f} US dollars at {at}{of}"))
     return [
         *rows,
         (

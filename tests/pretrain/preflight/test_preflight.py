@@ -3,6 +3,7 @@
 import gzip
 import importlib.metadata
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -76,8 +77,15 @@ def test_the_table_and_the_verdict(cache, capsys, tmp_path) -> None:
     assert numbers["chip_hours"] == pytest.approx(hours)
     assert numbers["dollars"] == pytest.approx(hours * 2)
     assert numbers["fits"]
-    assert f"{hours * 2:,.0f} US dollars at 2.00 a chip-hour" in out
+    assert f"{hours * 2:,.0f} US dollars at 2.00 a chip-hour\n" in out
     assert numbers["token_budget"] == 254_313 * 288 * 4096
+
+
+def test_a_list_price_is_printed_with_its_month(cache, capsys) -> None:
+    store(cache)
+    main([str(V4_32)])
+    assert "at 3.22 a chip-hour, the list price of 2025-06\n" in capsys.readouterr().out
+    assert all(re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", chip.priced) for chip in CHIPS.values())
 
 
 def test_too_tight_fails_and_says_what_to_change(cache, capsys) -> None:
