@@ -13,6 +13,7 @@ from typing import Any
 
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
+from tinymathreason.control_tokens import control_ids, control_pattern
 
 NEUTRAL: dict[str, Any] = {
     "bad_words_ids": None,
@@ -92,16 +93,9 @@ def turn_end(tokenizer: Any) -> int | None:
         text = tokenizer.apply_chat_template(turns, tokenize=False)
     except jinja2.TemplateError as error:
         raise InputError(f"the chat template cannot be rendered: {error}") from error
-    special = special_ids(tokenizer)
-    names = "|".join(map(re.escape, sorted(special, key=len, reverse=True)))
-    match = re.search(names or r"(?!)", text.rpartition(_ANSWER)[2])
-    return special[match[0]] if match else None
-
-
-def special_ids(tokenizer: Any) -> dict[str, int]:
-    """The control tokens of a tokenizer and their ids."""
-    added = tokenizer.added_tokens_decoder.items()
-    return {token.content: i for i, token in added if token.special}
+    control = control_ids(tokenizer)
+    match = control_pattern(control).search(text.rpartition(_ANSWER)[2])
+    return control[match[0]] if match else None
 
 
 def own(ends: list[int], pad: int | None, **chosen: Any) -> Any:

@@ -14,6 +14,7 @@ from lm_eval.models.utils_hf import MultiTokenEOSCriteria
 from transformers import StoppingCriteriaList
 
 from evaluation import decoding
+from tinymathreason.control_tokens import control_ids
 
 
 class StopText(MultiTokenEOSCriteria):  # type: ignore[misc]
@@ -53,7 +54,7 @@ class HarnessModel(HFLM):  # type: ignore[misc]
         stop_token_ids: Sequence[int] = (),
         **settings: Any,
     ) -> Any:
-        special = decoding.special_ids(self.tokenizer)
+        special = control_ids(self.tokenizer)
         ends = {*stop_token_ids, *(special[text] for text in stop if text in special)}
         texts = [text for text in stop if text and text not in special]
         if not settings["do_sample"]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluation.answers import Checker
-from evaluation.decoding import special_ids
 from evaluation.model import check_vllm
 from sft import command
 from sft.checkpoints import WholeCheckpoints
@@ -21,6 +20,7 @@ from sft.speed import CountsLater
 from tinymathreason import cli
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
+from tinymathreason.control_tokens import control_ids
 from tinymathreason.latex import plain_number
 from tinymathreason.records import tuning
 
@@ -70,7 +70,7 @@ class Grpo(Algorithm[GrpoData]):
         from sft.problems import load
 
         data = session.settings.data
-        problems, counts = load(data, special_ids(session.tokenizer))
+        problems, counts = load(data, control_ids(session.tokenizer))
         check_batch(session.settings.training, len(problems))
         # Only LaTeX needs math-verify, so it need not be installed for plain numbers.
         if any(plain_number(problem.answer) is None for problem in problems):

@@ -14,6 +14,7 @@ from tinymathreason import vocabulary
 from tinymathreason.chat import Chat
 from tinymathreason.chatml import IM_END, IM_START, TEMPLATE, conversation
 from tinymathreason.cli import InputError
+from tinymathreason.control_tokens import control_ids
 from tinymathreason.files import read_json, write_json
 from tinymathreason.weights import weight_files
 
@@ -156,7 +157,7 @@ def check_vocabulary(tokenizer: Any, rows: int) -> int:
     ids = tokenizer.get_vocab()
     outside = [token for token, i in ids.items() if i >= rows]
     if outside:
-        special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+        special = control_ids(tokenizer)
         token = min(outside, key=lambda token: (token not in special, ids[token]))
         raise InputError(
             f"the tokenizer's {token!r} has the id {ids[token]}, the model's embedding {rows} "

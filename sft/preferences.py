@@ -24,6 +24,7 @@ from tinymathreason import cli, provenance
 from tinymathreason.answers import read_final, same_number
 from tinymathreason.chatml import conversation
 from tinymathreason.cli import InputError
+from tinymathreason.control_tokens import control_ids
 from tinymathreason.files import locked, new_directory, read_json, write_json
 from tinymathreason.records.base import check_replaceable
 from tinymathreason.records.tuning import PreferenceCounts, Preferences, SamplingInputs
@@ -86,7 +87,6 @@ def prepare(
 
     Raises `InputError` for unreadable input, and when there is no pair.
     """
-    from evaluation.decoding import special_ids
     from sft.model import load_tokenizer, local_folder, tokenizer_hash
     from sft.problems import load
     from tinymathreason.chat import Chat
@@ -98,7 +98,7 @@ def prepare(
     chat = Chat(tokenizer, tokenizer.chat_template)
     folder = data.pairs_dir or output / "pairs"
     check_replaceable(folder, MANIFEST, Preferences, (PAIRS, SAMPLES))
-    problems, sources = load(data, special_ids(tokenizer))
+    problems, sources = load(data, control_ids(tokenizer))
     prompts = chat.encode([conversation(problem.question) for problem in problems], True)
     left_out: Counter[str] = Counter()
     selected = []

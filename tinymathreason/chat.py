@@ -23,6 +23,7 @@ from typing import Any
 
 from tinymathreason.chatml import Messages, conversation
 from tinymathreason.cli import InputError
+from tinymathreason.control_tokens import control_ids, control_pattern
 
 _PRIVATE = [chr(code) for code in range(0xE000, 0xF8FF)]
 _CACHED = 1_000_000  # token ids
@@ -80,15 +81,13 @@ class Chat:
 
         self.tokenizer = tokenizer
         self.template = template
-        added = tokenizer.added_tokens_decoder.items()
-        self._special = {token.content: i for i, token in added if token.special}
+        self._special = control_ids(tokenizer)
         if any(len(token) < 2 for token in self._special):
             raise InputError(
                 "the tokenizer has a control token of one character, which text cannot avoid"
             )
         self._ids = frozenset(self._special.values())
-        longest_first = sorted(self._special, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._control = control_pattern(self._special)
         self._has_blocks = bool(_BLOCK.search(template))
         self._whole = False
         self._plain = tokenizers.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
