@@ -114,8 +114,7 @@ class Topology:
 
 
 OFFERED = ("v4-32", "v4-64", "v5e-16", "v5p-16", "v6e-16", "tpu7x-8", "gpu", "cpu")
-"""The topologies of this project's overlays and the smallest Ironwood; every other slice that
-MaxText knows works too."""
+"""The topologies of this project's overlays; every other slice that MaxText knows works too."""
 
 
 def canonical(name: str) -> str:

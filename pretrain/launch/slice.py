@@ -97,6 +97,12 @@ class Slice:
         ``tpu_type`` is v4-32, v5e-16 (or v5litepod-16), v5p-16, v6e-16 or another size of these.
         """
         generation, _, size = tpu_type.replace("v5e-", "v5litepod-").partition("-")
+        if generation == "tpu7x":
+            # https://docs.cloud.google.com/compute/docs/tpus/tpu-resources-in-compute-engine
+            raise InputError(
+                f"--type {tpu_type}: Google serves Ironwood in Compute Engine and GKE only; use "
+                "pretrain/launch/gke/xpk.sh"
+            )
         if generation not in RUNTIMES or not size.isdigit():
             raise InputError(
                 f"--type {tpu_type}: expected a type such as v4-32, v5e-16, v5p-16 or v6e-16"

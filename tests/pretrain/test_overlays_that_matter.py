@@ -23,6 +23,7 @@ HARDWARE = {
     "tinymathreason_1b_v5e_16.yml": 16,
     "tinymathreason_1b_v5p_16.yml": 8,
     "tinymathreason_1b_v6e_16.yml": 16,
+    "tinymathreason_1b_tpu7x_8.yml": 8,
     "tinymathreason_1b_gpu.yml": 1,
     "tinymathreason_1b_gpu_8.yml": 8,
 }

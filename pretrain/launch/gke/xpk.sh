@@ -14,7 +14,7 @@ STORAGE=${STORAGE:?set it to the name of the attached storage}
 IMAGE=${IMAGE:?set it to REGION-docker.pkg.dev/PROJECT/REPOSITORY/tinymathreason}
 OUTPUT=${OUTPUT:?set it to gs://BUCKET/FOLDER for the checkpoints}
 WORKLOAD=${WORKLOAD:-tinymathreason-1b}
-TPU_TYPE=${TPU_TYPE:-v4-32} # for v5e: v5litepod-16
+TPU_TYPE=${TPU_TYPE:-v4-32} # for v5e: v5litepod-16; for Ironwood (xpk 0.16): tpu7x-2x2x1
 OVERLAY=${OVERLAY:-maxtext_configs/tinymathreason_1b_v4_32.yml}
 
 # The image contains the current commit and no other files of this folder.

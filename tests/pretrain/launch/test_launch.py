@@ -370,6 +370,7 @@ def test_a_dry_run_prints_commands_and_runs_none(world, capsys, verb: str) -> No
     [
         (["base_output_directory=runs"], "the hosts of a slice share no disk"),
         (["--type=v3-8"], "--type v3-8: expected a type such as v4-32"),
+        (["--type=tpu7x-8"], "Ironwood in Compute Engine and GKE only; use pretrain/launch/gke"),
         (["grain_train_mixture_config_path=m.json", "dataset_type=grain", "--prepare="],
          "the hosts do not have m.json"),
         (["learning_rte=1"], "unknown key 'learning_rte'"),
