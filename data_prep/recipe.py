@@ -19,6 +19,8 @@ RESERVED = (
     "tokens.png", "rejected.png", "lengths.png",
 )  # fmt: skip
 """Names in a mixture's folder that no source may have."""
+TERMS = ("license", "generated_by")
+"""Keys of a source that only say what its documents may be used for."""
 BYTES = 256
 """Entries of a byte-level vocabulary before its first merge."""
 
@@ -32,9 +34,9 @@ def check_license(name: str | None) -> None:
 
 
 def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe, as JSON, without its name and licences, which decide no byte of the documents."""
+    """A recipe, as JSON, without its name and terms, which decide no byte of the documents."""
     sources = {
-        name: {key: value for key, value in source.items() if key != "license"}
+        name: {key: value for key, value in source.items() if key not in TERMS}
         for name, source in recipe["sources"].items()
     }
     return {**recipe, "name": None, "sources": sources}
@@ -71,6 +73,9 @@ class Source:
     license: str | None = None
     """The documents' licence as the hub names it, such as ``odc-by``; ``various`` if each document
     has its own. It is recorded and shown in the card, and decides nothing."""
+    generated_by: list[str] = field(default_factory=list)
+    """Models that wrote the documents or rewrote them, by their names on the hub. Such a model's
+    licence can bind a model that learns from its text. Recorded and shown like ``license``."""
 
     def __post_init__(self) -> None:
         check_license(self.license)

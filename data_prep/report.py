@@ -61,7 +61,7 @@ def _quoted(text: str) -> str:
 
 
 def table(manifest: Mixture) -> str:
-    """Documents, bytes, tokens and the licence of each source, as a Markdown table."""
+    """Documents, bytes, tokens, licence and generators of each source, as a Markdown table."""
     shares = manifest.recipe.shares
     rows = []
     for name, entry in manifest.sources.items():
@@ -78,10 +78,11 @@ def table(manifest: Mixture) -> str:
                 f"{shares[name]:.1%}",
                 f"{manifest.epochs[name]:.2f}",
                 manifest.recipe.sources[name].license or "not stated",
+                ", ".join(manifest.recipe.sources[name].generated_by),
             ]
         )
     head = ["source", "read", "kept", "rejected", "MB", "tokens", "bytes per token", "weight"]
-    return markdown_table([*head, "passes", "licence"], rows)
+    return markdown_table([*head, "passes", "licence", "text by"], rows)
 
 
 def budget(manifest: Mixture) -> str:

@@ -69,6 +69,7 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
     data = {"Pretraining": sources.pretraining(records, left_out)}
     if tuned:
         data["Fine-tuning"] = sources.tuning(records, left_out)
+    parts = [part for part in data.values() if part]
     measured = scores.scores(records, sha256, began.folder if began else None, left_out)
     hours, open_starts = training.chip_hours(records.starts)
     family = (began.name or "Model") if began else None
@@ -79,6 +80,7 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
         name=name,
         author=labels.author,
         license=license_keys["license"],
+        text_terms=sources.text_terms((m for part in parts for m in part["generators"]), name),
         began=described(began) if began else None,
         config=config,
         parameters=tensors.parameters,
@@ -101,12 +103,12 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
         hours=hours,
         open_starts=open_starts,
         data=data,
-        contamination=[p["contamination"] for p in data.values() if p and p["contamination"]],
+        contamination=[part["contamination"] for part in parts if part["contamination"]],
         scores=measured,
         versions=", ".join(f"{p} {versions[p]}" for p in training.PACKAGES if p in versions),
         citation=citation(name, labels.author, made.provenance.time[:4] if made else None),
     )
-    datasets = [dataset for part in data.values() if part for dataset in part["datasets"]]
+    datasets = [dataset for part in parts for dataset in part["datasets"]]
     front = metadata.front_matter(
         records,
         name,

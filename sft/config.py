@@ -80,6 +80,9 @@ class QuestionSource:
     fine-tuning."""
     license: str | None = None
     """The set's licence, by its name on the hub, for the manifest and the model's card."""
+    generated_by: list[str] = field(default_factory=list)
+    """Models that wrote its solutions, by their names on the hub. Such a model's licence can bind a
+    model that learns from its text. For the manifest and the card too."""
 
     def __post_init__(self) -> None:
         check_license(self.license)

@@ -37,7 +37,7 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
             [
                 escape(name),
                 origin(planned),
-                _licence(planned),
+                *_terms(planned),
                 f"{100 * planned.weight / total:.3g} %" if planned else None,
                 f"{source.documents.read:,}",
                 f"{source.documents.kept:,}",
@@ -49,6 +49,7 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
         "source",
         "from",
         "licence",
+        "text by",
         "weight",
         "documents read",
         "kept",
@@ -64,6 +65,7 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
             "Pretraining", mixture.recipe.decontaminate, rejected, "documents"
         ),
         "datasets": datasets(recipe.values()),
+        "generators": generators(recipe.values()),
     }
 
 
@@ -83,12 +85,13 @@ def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
     for name, counts in tuned.counts.items():
         numbers = (counts.read, counts.kept, counts.train, counts.eval, counts.tokens)
         planned = configured.get(name)
-        words = (escape(name), origin(planned), _licence(planned))
+        words = (escape(name), origin(planned), *_terms(planned))
         rows.append([*words, *(f"{n:,}" for n in numbers)])
     head = [
         "source",
         "from",
         "licence",
+        "text by",
         "examples read",
         "kept",
         "to train on",
@@ -103,11 +106,16 @@ def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
         "rejected": _rejected(rejected, "examples"),
         "contamination": contamination("Fine-tuning", benchmarks, rejected, "examples"),
         "datasets": datasets(configured.values()),
+        "generators": generators(configured.values()),
     }
 
 
-def _licence(source: RecipeSource | None) -> str | None:
-    return escape(source.license) if source and source.license else None
+def _terms(source: RecipeSource | None) -> tuple[str | None, str | None]:
+    """The licence of a source, and the models that wrote its text."""
+    if source is None:
+        return None, None
+    licence = escape(source.license) if source.license else None
+    return licence, ", ".join(map(escape, source.generated_by)) or None
 
 
 def _rejected(rejected: Mapping[str, Mapping[str, int]], unit: str) -> str:
@@ -149,6 +157,27 @@ def datasets(sources: Iterable[RecipeSource]) -> list[str]:
         elif source.format == "hf" and re.fullmatch(r"[\w-]+/[\w.-]+", path):
             names[path] = None
     return [name for name in names if HUB_ID.fullmatch(name)]
+
+
+def generators(sources: Iterable[RecipeSource]) -> list[str]:
+    """The models that wrote text of the sources, each once."""
+    return list(dict.fromkeys(name for source in sources for name in source.generated_by))
+
+
+def text_terms(generators: Iterable[str], name: str) -> str | None:
+    """What the licences of models that wrote the training text may ask of a model of this name.
+
+    Llama's, from 3.1 on (section 1.b.i), wants "Llama" at the beginning of the name of a published
+    model that was trained on a Llama's text.
+    """
+    models = list(dict.fromkeys(generators))
+    if not models:
+        return None
+    words = f"{', '.join(map(escape, models))}; their licences may set terms for this model"
+    is_llama = any(re.match(r"(?i)(.*/)?llama", model) for model in models)
+    if is_llama and not name.lower().startswith("llama"):
+        words += ", and Llama's wants its name to begin with Llama"
+    return words
 
 
 def hub_dataset(path: str) -> tuple[str, str | None] | None:

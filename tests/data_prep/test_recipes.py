@@ -163,6 +163,11 @@ def test_the_recipes_of_2026_build_from_the_published_schemas(datasets, tmp_path
             assert entry.documents.read == DOCUMENTS, source
             assert manifest.recipe.sources[source].license == recipe.sources[source].license
             assert recipe.sources[source].license
+        models = manifest.recipe.sources["megamath-web-pro"].generated_by
+        assert models == ["meta-llama/Llama-3.3-70B-Instruct"]
+        assert (
+            "| meta-llama/Llama-3.3-70B-Instruct" in (recipe.output_dir / "report.md").read_text()
+        )
         before[name] = manifest
     first = before["tinymathreason_1b_2026"].sources
     assert first["fineweb-edu-math"].documents.rejected == {"not_mathematics": DOCUMENTS / 2}

@@ -47,6 +47,7 @@ MANIFEST = records.mixture(
                 format="parquet",
                 path=f"hf://datasets/HuggingFaceFW/fineweb-edu@{COMMIT}/sample/*.parquet",
                 license="odc-by",
+                generated_by=["org/Llama-9"],
                 weight=0.75,
             ),
             "sums": WeightedSource(format="generator", path="number_facts", weight=0.25),
@@ -319,9 +320,11 @@ def test_every_figure_is_shown(run, capsys) -> None:
         "**Recipe of the mixture:** maths to step 1,234; last phase: maths_decay with the weights "
         "of anneal.json to step 4,321\n",
         "**Configuration:** sft\n",
-        "| web | HuggingFaceFW/fineweb-edu at 87f09149ef | odc-by | 75 % | 5,000 | 4,617 | 765,432 "
-        "| 1.37 |",
-        "| sums | made by the generator number_facts | | 25 % | 611 | 611 | 23,456 | 2.93 |",
+        "**Text by other models:** org/Llama-9; their licences may set terms for this model, and "
+        "Llama's wants its name to begin with Llama\n",
+        "| web | HuggingFaceFW/fineweb-edu at 87f09149ef | odc-by | org/Llama-9 | 75 % | 5,000 | "
+        "4,617 | 765,432 | 1.37 |",
+        "| sums | made by the generator number_facts | | | 25 % | 611 | 611 | 23,456 | 2.93 |",
         "| web | near duplicate | 342 |",
         "| MetaMathQA | meta-math/MetaMathQA at aa4f34d3 | 24,000 | 23,171 | 22,932 | 239 | "
         "1,798,101 |",

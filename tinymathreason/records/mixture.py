@@ -146,6 +146,8 @@ class RecipeSource(OpenPart):
     """Its files, its dataset, or its generator."""
     license: str | None = None
     """The documents' licence, as the hub names it; null if the configuration does not say it."""
+    generated_by: list[str] = pydantic.Field(default_factory=list)
+    """Models that wrote or rewrote the text, as the configuration names them."""
 
 
 class WeightedSource(RecipeSource):
