@@ -31,19 +31,18 @@ CONSTANTS = {
     "v5e": Constants(slowdown=0.831, overlap=True),
     "v5p": Constants(slowdown=0.8, overlap=True),
     "v6e": Constants(slowdown=1.014, overlap=True),
-    "tpu7x": Constants(overlap=True),
+    "tpu7x": Constants(slowdown=1.099, overlap=True),
 }
 """The roofline's constants by chip generation, as this command fits them.
 
-``overlap`` is the value that predicts the generation's second run better; v6e has one run only, and
-takes that of v5e and v5p. tpu7x is not fitted: its estimates use XLA's cycles without a correction.
+``overlap`` is the value that predicts the generation's second run better.
 """
 
-ERROR = {"v4": 0.020, "v5e": 0.212, "v5p": 0.068}
+ERROR = {"v4": 0.020, "v5e": 0.212, "v5p": 0.068, "v6e": 0.088, "tpu7x": 0.048}
 """Relative error of the estimated time by chip generation: on a run that decided nothing where
 there is one, else the larger one of the two runs."""
 
-CHECKED: tuple[str, ...] = ()
+CHECKED = ("v6e", "tpu7x")
 """The generations with a published run that decided nothing."""
 
 COLUMNS = (
