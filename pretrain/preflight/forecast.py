@@ -141,7 +141,7 @@ def forecast(
         attention_flops=step.costs.attention_flops,
         rematerialised=step.costs.rematerialised_flops / executed if executed else 0.0,
         hbm_bytes=step.costs.hbm_bytes,
-        collective_bytes=step.costs.collective_bytes,
+        collective_bytes=step.costs.collective_bytes + step.costs.overlapped_bytes,
         estimate=estimate,
         mfu=mfu,
         token_budget=steps(config) * step.tokens,

@@ -88,6 +88,16 @@ def test_a_list_price_is_printed_with_its_month(cache, capsys) -> None:
     assert all(re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", chip.priced) for chip in CHIPS.values())
 
 
+def test_collectives_that_run_beside_the_arithmetic_are_traffic_too(
+    cache, capsys, monkeypatch
+) -> None:
+    store(cache)
+    sent = Costs(matmul_flops=1e12, collective_bytes=1e9, overlapped_bytes=2e9)
+    monkeypatch.setattr(compiled_step.costs, "count", lambda *_: sent)
+    main([str(V4_32)])
+    assert re.search(r"collective traffic +3\.0 GB\n", capsys.readouterr().out)
+
+
 def test_too_tight_fails_and_says_what_to_change(cache, capsys) -> None:
     store(cache, memory={"arguments": 1 * GIB, "temporaries": 28 * GIB, "host": 0})
     with pytest.raises(InputError, match=r"too tight for v4-32: 1\.8 GiB to spare") as error:
