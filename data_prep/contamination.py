@@ -59,10 +59,14 @@ def words(text: str) -> str:
 class QuestionIndex:
     """The benchmark questions, indexed by hashes of runs of their letters."""
 
-    def __init__(self, texts: Sequence[str], long: int = LONG) -> None:
+    def __init__(
+        self, texts: Sequence[str], long: int = LONG, phrases: Sequence[str] | None = None
+    ) -> None:
         """Index the questions; those of ``long`` letters and more are long.
 
-        `InputError` for a question with fewer than `SHORTEST` letters.
+        ``phrases`` are the questions in which the common runs are counted, by default all: several
+        versions of one problem would make its own words common. `InputError` for a question with
+        fewer than `SHORTEST` letters.
         """
         self.texts = texts
         self._long = long
@@ -75,7 +79,8 @@ class QuestionIndex:
             lambda: defaultdict(list)
         )
         hashed = [HashedText.from_text(text) for text in texts]
-        common = _common_runs([text for text in hashed if len(text.letters) >= long])
+        counted = hashed if phrases is None else [HashedText.from_text(text) for text in phrases]
+        common = _common_runs([text for text in counted if len(text.letters) >= long])
         for number, (text, letters) in enumerate(zip(texts, hashed, strict=True)):
             length = len(letters.letters)
             if length < SHORTEST:
@@ -168,9 +173,9 @@ def questions(benchmarks: Sequence[BenchmarkQuestions]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def index(texts: tuple[str, ...]) -> QuestionIndex:
+def index(texts: tuple[str, ...], phrases: tuple[str, ...] | None = None) -> QuestionIndex:
     """The `QuestionIndex` of some questions, built once per process."""
-    return QuestionIndex(texts)
+    return QuestionIndex(texts, phrases=phrases)
 
 
 def _common_runs(questions: Sequence[HashedText]) -> set[int]:

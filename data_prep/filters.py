@@ -14,7 +14,7 @@ from tinymathreason.config import nearest
 if TYPE_CHECKING:
     from data_prep.classifier import Classifier
 
-Entry = str | dict[str, dict[str, Any]]
+Entry = str | dict[str, Any]
 """A filter in a recipe: a name, or one name with its settings."""
 Filter = Callable[[str], str | None]
 CLASSIFIER = "classifier"
@@ -90,7 +90,10 @@ def _parts(entry: Entry) -> tuple[str, dict[str, Any]]:
         return entry, {}
     if len(entry) != 1:
         raise ValueError(f"a filter is a name, or one name with its settings (got {entry})")
-    return next(iter(entry.items()))
+    ((name, settings),) = entry.items()
+    if not isinstance(settings, dict):
+        raise ValueError(f"filter {name}: its settings are keys with values (got {settings!r})")
+    return name, settings
 
 
 def check(entry: Entry) -> None:
@@ -105,12 +108,14 @@ def check(entry: Entry) -> None:
         settings = {key: value for key, value in settings.items() if key != "name"}
     makers = {**OURS, CLASSIFIER: classified}
     maker = makers.get(name) or _datatrove_class(DATATROVE[name])
-    accepted = [key for key in inspect.signature(maker).parameters if key not in _HIDDEN]
-    for key in settings:
+    parameters = inspect.signature(maker).parameters
+    accepted = [key for key in parameters if key not in _HIDDEN]
+    for key, value in settings.items():
         if key not in accepted:
             raise ValueError(f"filter {name}: unknown setting {key!r}; {nearest(key, accepted)}")
-    for key, value in settings.items():
-        if value is not None and not isinstance(value, int | float):
+        # datatrove leaves out a rule whose setting is null.
+        optional = name in DATATROVE or parameters[key].default is None
+        if not isinstance(value, int | float) and not (value is None and optional):
             raise ValueError(f"filter {name}: {key} must be a number (got {value!r})")
     if name == CLASSIFIER and not 0 <= settings.get("least", 0.5) <= 1:
         raise ValueError(f"filter {name}: least must be between 0 and 1 (got {settings['least']})")

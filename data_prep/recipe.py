@@ -68,7 +68,7 @@ class Source:
     """``hf``, ``tfds``: the split to read."""
     documents: int | None = None
     """Read at most this many documents; None reads all. A generator needs a number."""
-    filters: list[str | dict[str, dict[str, Any]]] = field(default_factory=list)
+    filters: list[str | dict[str, Any]] = field(default_factory=list)
     """Filters of `data_prep.filters`, in order: a name, or a name with its settings."""
     license: str | None = None
     """The documents' licence as the hub names it, such as ``odc-by``; ``various`` if each document

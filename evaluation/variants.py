@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.compare import newcombe
+from tinymathreason.cli import InputError
 from tinymathreason.records.evaluation import PairedDifference, SampleRecord
 from tinymathreason.tables import text_table
 
@@ -43,7 +44,7 @@ def expanded(rows: Any, limit: int | None, seed: int) -> Any:
 
     ``rows`` have GSM8K's columns. Kinds that a problem does not admit are missing, and so are
     problems without any. The new columns are ``kind`` and ``original``, the row of a variant's
-    original.
+    original. `InputError` if no problem admits one.
     """
     from datasets import Dataset, Features, Value
 
@@ -61,6 +62,12 @@ def expanded(rows: Any, limit: int | None, seed: int) -> Any:
             {"question": one.question, "answer": one.solution, "kind": one.kind, "original": first}
             for one in of_row
         ]
+    if not made:
+        few = "no problem" if limit is None else f"none of the first {limit:,} problems"
+        raise InputError(
+            f"data: {few} admits a variant; their solutions must have GSM8K's form, with steps "
+            "such as <<3*4=12>>"
+        )
     columns = {name: Value("string") for name in ("question", "answer", "kind")}
     return Dataset.from_list(made, Features({**columns, "original": Value("int64")}))
 

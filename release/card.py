@@ -66,7 +66,7 @@ def card(folders: "Folders", labels: Labels) -> "tuple[str, LeftOut]":
     tensors, sha256 = Tensors(folders.model), model_hash(folders.model)
     made = records.tuned or records.conversion
     tuned = records.tuned and training.tuning(records.tuned, left_out)
-    data = {"Pretraining": sources.pretraining(records, left_out)}
+    data = sources.pretraining(records, left_out)
     if tuned:
         data["Fine-tuning"] = sources.tuning(records, left_out)
     parts = [part for part in data.values() if part]
@@ -201,9 +201,12 @@ def folders_of(arguments: argparse.Namespace) -> "Folders":
 
     named = {
         key: getattr(arguments, key)
-        for key in ("mixture", "pretrain", "base", "model", "evaluation")
+        for key in ("pretrain", "base", "model", "evaluation")
         if getattr(arguments, key) is not None
     }
+    if arguments.mixture:
+        *earlier, named["mixture"] = arguments.mixture
+        named["earlier_mixtures"] = tuple(earlier)
     folders = replace(Folders.of(arguments.run), **named)
     if arguments.model is None and not (folders.model / "config.json").is_file():
         folders = replace(folders, model=folders.base)
@@ -219,7 +222,10 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--run", type=Path, required=True, help="folder of a pipeline's run")
     parser.add_argument("--output", type=Path, required=True, help="folder for README.md")
-    parser.add_argument("--mixture", type=Path, help="default: RUN/mixture")
+    parser.add_argument(
+        "--mixture", type=Path, action="append",
+        help="several for a model with a last phase of its own, oldest first; default: RUN/mixture",
+    )  # fmt: skip
     parser.add_argument("--pretrain", type=Path, help="default: RUN/pretrain")
     parser.add_argument("--base", type=Path, help="default: RUN/base")
     parser.add_argument("--model", type=Path, help="default: RUN/sft/model, else the base")

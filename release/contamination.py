@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tinymathreason.records.evaluation import Results, SampleRecord
 
 FILE = "contamination.json"
+VERSIONS = ("kind", "perturbation_type")
+"""Columns that tell the versions of one problem apart: our variants of GSM8K, and GSM-Plus."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ def measure(evaluations: Mapping[Path, Sequence[TrainingText]], workers: int) ->
     }
     questions = {sample.question: None for side in samples.values() for sample in side}
     searched = [question for question in questions if is_searchable(question)]
-    found = iter(search([file for files in parts.values() for file in files], searched, workers))
+    single = {sample.question for side in samples.values() for sample in _one_version(side)}
+    phrases = [question for question in searched if question in single]
+    files_of_all = [file for files in parts.values() for file in files]
+    found = iter(search(files_of_all, searched, phrases, workers))
     reports: dict[TrainingText, tuple[SearchedText, set[str]]] = {}
     for text, files in parts.items():
         of_text = list(itertools.islice(found, len(files)))
@@ -75,6 +80,23 @@ def measure(evaluations: Mapping[Path, Sequence[TrainingText]], workers: int) ->
         )
         for folder, texts in evaluations.items()
     }
+
+
+def _one_version(samples: "Sequence[SampleRecord]") -> "list[SampleRecord]":
+    """One version of each problem: of each column of `VERSIONS`, the first value.
+
+    The words that the versions share are not a phrase of the benchmark, and whether a problem is
+    found must not depend on which variants of it are asked.
+    """
+    first = {
+        column: next((s.groups[column] for s in samples if column in s.groups), None)
+        for column in VERSIONS
+    }
+    return [
+        sample
+        for sample in samples
+        if all(sample.groups.get(column, first[column]) == first[column] for column in VERSIONS)
+    ]
 
 
 def _files(text: TrainingText) -> "list[TextFile]":

@@ -41,6 +41,8 @@ class Folders:
     """Of the tuned model; that of ``base`` where none was tuned."""
     evaluation: Path
     stages: Path
+    earlier_mixtures: tuple[Path, ...] = ()
+    """Of the phases of pretraining before the last one."""
 
     @classmethod
     def of(cls, run: Path) -> Self:
@@ -108,6 +110,8 @@ class RunRecords:
     """Where their problems were searched in the training text, by the evaluation's file."""
     stages: dict[str, Stage]
     """In the order in which they were started."""
+    earlier_mixtures: dict[Path, Mixture]
+    """Of the phases of pretraining before the last one, by their folders."""
 
     @property
     def pretrained(self) -> bool:
@@ -138,6 +142,10 @@ class RunRecords:
             results=results,
             contamination={path: one for path in results if (one := _contamination(path))},
             stages=dict(started),
+            earlier_mixtures={
+                folder: Mixture.load(folder / "manifest.json")
+                for folder in folders.earlier_mixtures
+            },
         )
 
 

@@ -86,16 +86,17 @@ def is_searchable(question: str) -> bool:
 
 
 def search(
-    files: Sequence[TextFile], questions: Sequence[str], workers: int
+    files: Sequence[TextFile], questions: Sequence[str], phrases: Sequence[str], workers: int
 ) -> list[tuple[set[str], int]]:
     """Of each file, which questions it contains by `QuestionIndex`'s rule, and its documents.
 
+    ``phrases`` are those of the questions in which common runs are counted.
     Each file is searched by one of the ``workers`` processes, or in this process if that is one.
     Shows its progress. Raises `InputError` when a process was killed.
     """
     from tqdm import tqdm
 
-    search_one = functools.partial(_search, questions=tuple(questions))
+    search_one = functools.partial(_search, questions=tuple(questions), phrases=tuple(phrases))
     bar = functools.partial(tqdm, total=len(files), desc="search", unit=" files")
     try:
         if workers == 1:
@@ -114,9 +115,11 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _search(file: TextFile, questions: tuple[str, ...]) -> tuple[set[int], int]:
+def _search(
+    file: TextFile, questions: tuple[str, ...], phrases: tuple[str, ...]
+) -> tuple[set[int], int]:
     """The numbers of the questions in a file, and its documents."""
-    asked, numbers, documents = index(questions), set[int](), 0
+    asked, numbers, documents = index(questions, phrases), set[int](), 0
     for text in texts(file):
         numbers.update(asked.all_in(text))
         documents += 1

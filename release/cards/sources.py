@@ -8,9 +8,11 @@ from typing import Any
 from release.cards.left_out import LeftOut
 from release.cards.metadata import HUB_ID
 from release.markdown import escape
+from release.recipes import phases
 from release.records import RunRecords
+from tinymathreason.cli import InputError
 from tinymathreason.provenance import file_hash
-from tinymathreason.records.mixture import BenchmarkRecord, RecipeSource
+from tinymathreason.records.mixture import BenchmarkRecord, Mixture, RecipeSource
 from tinymathreason.records.tuning import SftRecord
 from tinymathreason.tables import markdown_table
 
@@ -19,8 +21,34 @@ _COMMIT = 10
 """Characters of a commit that are shown."""
 
 
-def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
-    """The sources of pretraining; None without a record of the mixture that was trained on."""
+def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, dict[str, Any] | None]:
+    """The sources of each phase of pretraining, by a title; None without a record of them.
+
+    `InputError` for a mixture that the records do not name as that of an earlier phase.
+    """
+    found = phases(records)
+    recipes = dict.fromkeys(phase.recipe for phase in found[:-1])
+    wanted = [name for name in recipes if name and name != found[-1].recipe]
+    parts: dict[str, dict[str, Any] | None] = {}
+    for folder, mixture in records.earlier_mixtures.items():
+        name = mixture.recipe.name
+        if name is None or name not in wanted:
+            raise InputError(
+                f"{folder}: no earlier phase of the model has its recipe, {name}; the records name "
+                f"{', '.join(wanted) or 'none'}. Name the mixture of the last phase last"
+            )
+        parts[f"Pretraining: {escape(name)}"] = _mixture(mixture)
+        wanted.remove(name)
+    if wanted:
+        left_out.add(
+            f"the data of the earlier phases of pretraining: {', '.join(wanted)}",
+            "name their mixtures by --mixture, and that of the last phase last",
+        )
+    title = "Pretraining, last phase" if parts or wanted else "Pretraining"
+    return {**parts, title: _last_mixture(records, left_out)}
+
+
+def _last_mixture(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
     mixture, path = records.mixture, records.folders.mixture / "manifest.json"
     if mixture is None:
         return None
@@ -28,6 +56,10 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
     if start and start.manifest_sha256 not in (None, file_hash(path)):
         left_out.add("the data of pretraining", f"{path} is not of the mixture that was trained on")
         return None
+    return _mixture(mixture)
+
+
+def _mixture(mixture: Mixture) -> dict[str, Any]:
     recipe = mixture.recipe.sources
     total = sum(source.weight for source in recipe.values())
     rows = []
@@ -58,7 +90,6 @@ def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None
     ]
     rejected = {name: source.documents.rejected for name, source in mixture.sources.items()}
     return {
-        "title": "Pretraining",
         "table": markdown_table(head, rows),
         "rejected": _rejected(rejected, "documents"),
         "contamination": contamination(
@@ -101,7 +132,6 @@ def tuning(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
     rejected = {name: counts.rejected for name, counts in tuned.counts.items()}
     benchmarks = examples.inputs.data.decontaminate if examples else None
     return {
-        "title": "Fine-tuning",
         "table": markdown_table(head, rows),
         "rejected": _rejected(rejected, "examples"),
         "contamination": contamination("Fine-tuning", benchmarks, rejected, "examples"),

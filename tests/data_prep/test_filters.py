@@ -27,6 +27,7 @@ LINES = "\n".join(
         ({"length": {"least": 3}}, "ab", "too_short"),
         ({"length": {"least": 3}}, "abc", None),
         ({"length": {"most": 3}}, "abc", None),
+        ({"length": {"most": None}}, "abc", None),
         ({"length": {"most": 3}}, "abcd", "too_long"),
         ("length", "", None),
         ("repetition", "again and " * 500, "repetition"),
@@ -36,6 +37,7 @@ LINES = "\n".join(
         ("gopher_quality", PROSE, None),
         ("gopher_quality", "Too short.", "gopher_short_doc"),
         ({"gopher_quality": {"min_doc_words": 2}}, "Too short.", "gopher_below_alpha_threshold"),
+        ({"gopher_quality": {"min_doc_words": None}}, f"{PROSE[:150]}.", None),
         ("gopher_quality", "x = 1 ; " * 100, "gopher_below_avg_threshold"),
         ("gopher_repetition", VARIED, None),
         ("gopher_repetition", "The same line.\n" * 20, "dup_line_frac"),
@@ -62,6 +64,13 @@ def test_each_filter(entry, text: str, reason: str | None) -> None:
         ({"gopher_quality": {"exclusion_writer": None}}, "unknown setting 'exclusion_writer'"),
         ({"length": {}, "repetition": {}}, "a filter is a name, or one name with its settings"),
         ({}, "a filter is a name, or one name with its settings"),
+        ({"length": 100}, "filter length: its settings are keys with values (got 100)"),
+        ({"length": {"least": None}}, "filter length: least must be a number (got None)"),
+        ({"repetition": {"least": None}}, "filter repetition: least must be a number (got None)"),
+        (
+            {"classifier": {"name": "sums", "least": None}},
+            "filter classifier: least must be a number (got None)",
+        ),
     ],
 )
 def test_an_unknown_filter_or_setting_names_the_nearest(entry, words: str) -> None:

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from evaluation import catalogue, measure, model
+from evaluation import catalogue, measure, model, variants
 from evaluation.config import EvalConfig
 from evaluation.interval import wilson
 from evaluation.run import main
 from tests.support.benchmarks import Knows
+from tinymathreason.cli import InputError
 from tinymathreason.records.evaluation import Results
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -100,6 +101,15 @@ def test_a_limit_counts_originals_and_a_seed_makes_others(ask) -> None:
     questions = [{sample.question for sample in side} for side in (samples, others)]
     assert questions[0] != questions[1]
     assert len(questions[0] & questions[1]) >= 3
+
+
+def test_problems_without_a_variant_are_refused_in_one_line(data) -> None:
+    lines = data.read_text().splitlines()
+    rows = [json.loads(lines[2])]
+    with pytest.raises(InputError, match=r"data: no problem admits a variant; .* GSM8K's form"):
+        variants.expanded(rows, None, 0)
+    with pytest.raises(InputError, match=r"data: none of the first 1 problems admits a variant"):
+        variants.expanded([*rows, json.loads(lines[0])], 1, 0)
 
 
 @pytest.mark.parametrize("form", ["chat", "plain"])

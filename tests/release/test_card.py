@@ -346,8 +346,42 @@ def test_every_figure_is_shown(run, capsys) -> None:
         assert words in squeezed(text)
     assert "sft.dpo" not in text  # it made another model
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "left out: author, citation (no record tells them; give --author)"
-    assert printed[1:] == [f"{run / 'card/README.md'} written"]
+    assert printed == [
+        "left out: author, citation (no record tells them; give --author)",
+        "left out: the data of the earlier phases of pretraining: maths (name their mixtures by "
+        "--mixture, and that of the last phase last)",
+        f"{run / 'card/README.md'} written",
+    ]
+
+
+def test_the_sources_and_licences_of_all_phases_are_shown(run, capsys) -> None:
+    earlier = records.mixture(
+        recipe=RecipeRecord(
+            name="maths",
+            sources={
+                "pages": WeightedSource(
+                    format="parquet", path="hf://datasets/a/pages@c0ffee/*.parquet", weight=1.0,
+                    license="cc-by-4.0",
+                )
+            },
+            decontaminate=[], max_epochs=4.0, output_dir="runs/first",
+        ),
+        sources={"pages": records.source(tokens=98_765)},
+        epochs={"pages": 2.5},
+    )  # fmt: skip
+    write_json(run / "first/manifest.json", earlier.as_json())
+    mixtures = ["--mixture", str(run / "first"), "--mixture", str(run / "mixture")]
+    text = squeezed(write(run, *mixtures))
+    first, last = (
+        text.index("### Pretraining: maths\n"),
+        text.index("### Pretraining, last phase\n"),
+    )
+    assert first < text.index("| pages | a/pages at c0ffee | cc-by-4.0 | 100 % |") < last
+    assert last < text.index("| web | HuggingFaceFW/fineweb-edu at 87f09149ef | odc-by |")
+    assert "- a/pages\n" in text[: text.index("# TinyMathReason")]
+    assert "earlier phases" not in capsys.readouterr().out
+    with pytest.raises(InputError, match="mixture: no earlier phase of the model has its recipe"):
+        write(run, "--mixture", str(run / "mixture"), "--mixture", str(run / "first"))
 
 
 def test_no_figure_is_from_nowhere(run) -> None:

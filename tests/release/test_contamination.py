@@ -95,6 +95,32 @@ def test_what_each_model_was_trained_on_is_searched(run, capsys) -> None:
     assert "33.3% (6.1% to 79.2%)" in printed
 
 
+@pytest.mark.parametrize("column", ["kind", "perturbation_type"])
+def test_a_problem_is_found_whichever_versions_of_it_are_asked(run, model_dir, column) -> None:
+    asked = (
+        "{} plants {} rows of tulips behind the barn, and every row holds {} bulbs from the "
+        "market. Later {} more rows are dug at the gate. How many bulbs are planted in the end?"
+    )
+    tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+    text = asked.format("Anna", "seventeen", "forty-one", "thirteen")
+    shard = writer(run / "mixture" / "web" / "train-00000-of-00001.array_record")
+    shard.write(encode(tokenizer.encode(text).ids))
+    shard.close()
+    # What the text shares with the first one is in all of them.
+    versions = [
+        ("Anna", 17, 41, 13), ("Maria", 18, 42, 14), ("Nora", 19, 35, 24), ("Ruth", 15, 25, 26),
+        ("Olga", 27, 47, 23), ("Ella", 37, 57, 33),
+    ]  # fmt: skip
+    samples = [
+        records.sample(id=i, question=asked.format(*words), groups={column: f"version {i}"})
+        for i, words in enumerate(versions)
+    ]
+    for some in (samples[:1], samples):
+        write_lines(run / "evaluation" / "base" / "samples.jsonl", some)
+        main(["--run", str(run)])
+        assert 0 in read(run, "base").found
+
+
 def test_several_mixtures_are_searched_by_several_processes(run) -> None:
     decay = run / "decay"
     shutil.copytree(run / "mixture", decay)
