@@ -90,8 +90,16 @@ def choose(
         size, 1
     )
     sizes = np.bincount(stratum, minlength=len(levels) * classes)
-    weights = np.tile(np.array(selection.difficulty), len(levels))
-    quotas = allot(selection.examples, sizes, weights)
+    by_level = sizes.reshape(len(levels), classes)
+    shares = np.array(selection.difficulty)
+    budgets = allot(selection.examples, by_level[:, shares > 0].sum(axis=1), np.ones(len(levels)))
+    quotas = np.array(
+        [
+            allot(int(budget), of_level, shares)
+            for budget, of_level in zip(budgets, by_level, strict=True)
+        ],
+        dtype=np.int64,
+    ).reshape(-1)
     chosen = _rank(stratum, turn, lot) < quotas[stratum]
     strata = [
         Stratum(
@@ -110,10 +118,10 @@ def choose(
 def allot(
     budget: int, sizes: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
-    """How many of each stratum to take, int[strata]: in proportion to weights, at most its size.
+    """How many of each part to take, int[parts]: in proportion to weights, at most its size.
 
-    What small strata leave is divided among the others. The sum is the budget, or the size of all
-    strata of a weight above 0 if that is less.
+    What small parts leave is divided among the others. The sum is the budget, or the size of all
+    parts of a weight above 0 if that is less.
     """
     quotas = np.zeros_like(sizes)
     sharing = (sizes > 0) & (weights > 0)

@@ -54,13 +54,26 @@ def test_levels_and_classes_share_the_budget() -> None:
         rows, ["a", "b"], Selection(examples=64, difficulty=[1, 2, 1]), seed=0
     )
     assert [(s.level, s.difficulty, s.longest, s.candidates, s.chosen) for s in record.strata] == [
-        ("a", 1, 14, 14, 9), ("a", 2, 27, 13, 13), ("a", 3, 40, 13, 9),
-        ("b", 1, 633, 134, 8), ("b", 2, 766, 133, 17), ("b", 3, 899, 133, 8),
+        ("a", 1, 14, 14, 10), ("a", 2, 27, 13, 13), ("a", 3, 40, 13, 9),
+        ("b", 1, 633, 134, 8), ("b", 2, 766, 133, 16), ("b", 3, 899, 133, 8),
     ]  # fmt: skip
     assert chosen.sum() == 64
     assert record.candidates.examples == 440
     assert record.chosen.examples == 64
     assert rows["tokens"][chosen & (rows["level"] == 0)].max() <= 40
+
+
+def test_a_small_level_fills_its_share_from_all_its_classes() -> None:
+    """Level a has 30 rows, the share of its budget, but not three parts to one in every class."""
+    rows = candidates(
+        *((n, n, n, n + 1, 0) for n in range(30)),
+        *((n + 30, n + 30, n + 30, n + 500, 1) for n in range(3000)),
+    )
+    chosen, record = selection.choose(
+        rows, ["a", "b"], Selection(examples=60, difficulty=[3, 2, 1]), seed=0
+    )
+    assert np.bincount(rows["level"][chosen]).tolist() == [30, 30]
+    assert [s.chosen for s in record.strata] == [10, 10, 10, 15, 10, 5]
 
 
 def test_other_questions_come_before_second_solutions() -> None:
