@@ -40,11 +40,12 @@ def evaluate(
     """
     benchmark = catalogue.find(config.task)
     started = time.monotonic()
-    lm = model.open_lm(folder, config.backend, config.batch_size or memory.MOST)
     # Published figures for multiple choice use plain text, for tuned models too.
     usual = "plain" if benchmark.chat == benchmark.plain else None
-    form = model.check_form(lm.tokenizer, config.form or usual, folder)
+    form = model.check_form(model.load_tokenizer(folder), config.form or usual, folder)
+    # Before the weights: wrong data must not cost the time to load them.
     tasks = catalogue.load(config.task, form, config.data, config.shots, config.limit, config.seed)
+    lm = model.open_lm(folder, config.backend, config.batch_size or memory.MOST)
     ends = decoding.stop_ids(lm.configured, lm.tokenizer, form)
     for task in tasks:
         _set_generation(task, config, lm.max_length, ends)

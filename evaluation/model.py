@@ -62,11 +62,12 @@ def load_tokenizer(path: Path) -> Any:
     """The tokenizer of a folder, for batches of prompts: it pads on the left.
 
     One without a padding token pads with end-of-text. No answer depends on it: the mask of a batch
-    hides the padding.
+    hides the padding. Raises `InputError` for one that cannot be loaded.
     """
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
+    with reaching(f"{path}: no tokenizer that transformers can load"):
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

@@ -31,6 +31,7 @@ def ask(monkeypatch, tmp_path):
 
     def evaluate(lm, *words, **more):
         monkeypatch.setattr(model, "open_lm", lambda *a: lm)
+        monkeypatch.setattr(model, "load_tokenizer", lambda *a: lm.tokenizer)
         monkeypatch.setattr(model, "device_and_dtype", lambda: ("cpu", "float32"))
         return measure.evaluate(tmp_path, EvalConfig(*words, **more))
 

@@ -71,7 +71,16 @@ def known(monkeypatch):
     """A stand-in for the model of every folder."""
     lm = Knows("{{ messages }}")
     monkeypatch.setattr(model, "open_lm", lambda *a: lm)
+    monkeypatch.setattr(model, "load_tokenizer", lambda *a: lm.tokenizer)
     return lm
+
+
+def test_wrong_data_is_told_before_the_weights_are_loaded(model_dir, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(model, "open_lm", lambda *a: pytest.fail("the weights are loaded"))
+    data = tmp_path / "test.jsonl"
+    data.write_text('{"question": "q"}\n')
+    with pytest.raises(InputError, match="has no 'answer'"):
+        main(["--model", str(model_dir), "--task", "gsm8k", "--data", str(data)])
 
 
 def test_a_result_holds_what_others_need_to_measure_the_same(model_dir, tmp_path, known) -> None:

@@ -40,6 +40,7 @@ def ask(monkeypatch, tmp_path, data):
 
     def evaluate(lm, form="chat", **more):
         monkeypatch.setattr(model, "open_lm", lambda *a: lm)
+        monkeypatch.setattr(model, "load_tokenizer", lambda *a: lm.tokenizer)
         monkeypatch.setattr(model, "device_and_dtype", lambda: ("cpu", "float32"))
         return measure.evaluate(
             tmp_path, EvalConfig("gsm8k_variants", str(data), form=form, **more)
@@ -133,7 +134,9 @@ def test_lm_eval_makes_the_same_prompts_from_our_task(ask, data, form) -> None:
 def test_the_command_prints_and_stores_the_differences(
     model_dir, data, monkeypatch, capsys, tmp_path
 ) -> None:
-    monkeypatch.setattr(model, "open_lm", lambda *a: remembers(data))
+    lm = remembers(data)
+    monkeypatch.setattr(model, "open_lm", lambda *a: lm)
+    monkeypatch.setattr(model, "load_tokenizer", lambda *a: lm.tokenizer)
     words = ["--model", str(model_dir), "--task", "gsm8k_variants", "--data", str(data)]
     main([*words, "--output", str(tmp_path / "r")])
     printed = capsys.readouterr().out
