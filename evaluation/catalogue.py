@@ -39,6 +39,8 @@ class Benchmark:
     """Columns by whose values the problems are also counted, where the data has them."""
     variants: bool = False
     """Whether variants of the problems are asked, too."""
+    versions_of: str = ""
+    """Column of the problem that a row is a version of, where the data has it."""
 
 
 _ARC: Columns = {"question": str, "choices": dict, "answerKey": str}
@@ -63,11 +65,12 @@ BENCHMARKS = {
     ),
     "gsm_plus": Benchmark(
         "tmr_gsm_plus", "gsm_plus", "strict", _GSM_PLUS,
-        own_shots=True, groups=("perturbation_type",),
+        own_shots=True, groups=("perturbation_type",), versions_of="seed_question",
     ),
     "gsm_plus_mini": Benchmark(
         "tmr_gsm_plus_mini", "gsm_plus_mini", "strict", _GSM_PLUS,
         split="testmini", own_shots=True, groups=("perturbation_type",),
+        versions_of="seed_question",
     ),
     "svamp": Benchmark("tmr_svamp", "tmr_svamp_plain", "strict", _SVAMP, groups=("Type",)),
     "asdiv": Benchmark(
@@ -214,7 +217,8 @@ def _task(
         step = {"function": "custom", "filter_fn": scoring.final_answers}
         changes["filter_list"] = [{"name": "final", "filter": [step]}]
     if data is not None:
-        datasets = splits(data, subset, benchmark.split, benchmark.columns, benchmark.groups)
+        optional = [*benchmark.groups, *filter(None, [benchmark.versions_of])]
+        datasets = splits(data, subset, benchmark.split, benchmark.columns, optional)
         if benchmark.variants:
             from evaluation.variants import expanded
 

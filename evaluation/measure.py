@@ -68,7 +68,7 @@ def evaluate(
         "task": config.task,
         "metric": benchmark.metric,
         **dict(metrics[benchmark.metric]),
-        "interval": "Wilson",
+        "interval": "Wilson" if _clusters(samples) is None else "clustered Wilson",
         "metrics": metrics,
         "groups": groups.estimates(samples, benchmark.metric),
         "differences": variants.differences(samples),
@@ -175,6 +175,7 @@ def _samples(
     """The prompt and the answers of each problem, with the verdict on every answer."""
     answers = {id(request): given for request, given in zip(requests, responses, strict=True)}
     samples: list[SampleRecord] = []
+    first_versions: dict[str, int] = {}
     for task in tasks:
         by_problem = defaultdict(list)
         for request in task.instances:
@@ -188,13 +189,16 @@ def _samples(
                 [_verdict(task, problem, benchmark.metric) for problem in by_problem.values()]
             )
         for verdicts in zip(*rounds, strict=True):
-            first = verdicts[0]
+            first, number = verdicts[0], len(samples)
+            original = first["document"].get("original")
+            if of := first["document"].get(benchmark.versions_of):
+                original = first_versions.setdefault(of, number)
             samples.append(
                 SampleRecord(
-                    id=len(samples),
+                    id=number,
                     subtask=task.task_name,
                     groups=groups.of(first["document"], benchmark.groups),
-                    original=first["document"].get("original"),
+                    original=original if original != number else None,
                     question=first["question"],
                     prompt=first["prompt"],
                     expected=first["expected"],
@@ -260,16 +264,26 @@ def _metrics(samples: Sequence[SampleRecord]) -> dict[str, MetricEstimate]:
     With several answers to a problem, a metric is their mean. pass@k is the chance that one of k
     answers is right; majority is the share of problems whose most frequent answer is right.
     """
+    clusters = _clusters(samples)
     metrics = {
-        name: estimate([sample.metrics[name] for sample in samples]) for name in samples[0].metrics
+        name: estimate([sample.metrics[name] for sample in samples], clusters)
+        for name in samples[0].metrics
     }
     count = len(samples[0].completions)
     if count > 1:
         right = [sum(sample.all_correct) for sample in samples]
         for k in sorted({*(2**power for power in range(count.bit_length())), count}):
-            metrics[f"pass@{k}"] = estimate([pass_at_k(count, c, k) for c in right])
-        metrics[f"majority@{count}"] = estimate([_majority(sample) for sample in samples])
+            metrics[f"pass@{k}"] = estimate([pass_at_k(count, c, k) for c in right], clusters)
+        majorities = [_majority(sample) for sample in samples]
+        metrics[f"majority@{count}"] = estimate(majorities, clusters)
     return metrics
+
+
+def _clusters(samples: Sequence[SampleRecord]) -> list[int] | None:
+    """The problem that each sample is a version of; None where every one is its own."""
+    if all(sample.original is None for sample in samples):
+        return None
+    return [s.id if s.original is None else s.original for s in samples]
 
 
 def _majority(sample: SampleRecord) -> float:

@@ -80,7 +80,7 @@ def differences(samples: Sequence[SampleRecord]) -> dict[str, PairedDifference]:
     by_id = {sample.id: sample for sample in samples}
     pairs: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for sample in samples:
-        if sample.original is not None:
+        if sample.original is not None and "kind" in sample.groups:
             pairs[sample.groups["kind"]].append((by_id[sample.original].correct, sample.correct))
     return {kind: _difference(of_kind) for kind, of_kind in pairs.items()}
 

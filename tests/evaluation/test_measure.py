@@ -399,3 +399,21 @@ def test_the_template_is_reported_by_its_hash(answering_dir) -> None:
     assert result["decoding"].max_gen_toks == 48
     assert result["decoding"].do_sample is False
     assert result["prompt_version"].startswith("tmr_arithmetic 1, lm-eval 0.4.")
+
+
+def test_versions_of_one_problem_are_not_counted_as_independent(ask, data, tmp_path) -> None:
+    rows = [json.loads(line) for line in Path(data["gsm_plus"]).read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["seed_question"] = f"Problem {number // 4}"
+    path = tmp_path / "versions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    right = {row["solution"] for row in rows[:4]}
+    lm = Knows("{{ messages }}", lambda solution: solution if solution in right else "#### 99")
+    (apart, samples), (together, versions) = (
+        ask(lm, "gsm_plus", file, form="chat", shots=0) for file in (data["gsm_plus"], str(path))
+    )
+    assert (apart["interval"], together["interval"]) == ("Wilson", "clustered Wilson")
+    assert {sample.original for sample in samples} == {None}
+    assert [s.original for s in versions[:6]] == [None, 0, 0, 0, None, 4]
+    assert together["value"] == apart["value"] == 4 / len(rows)
+    assert together["high"] - together["low"] > apart["high"] - apart["low"]

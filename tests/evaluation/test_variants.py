@@ -56,7 +56,8 @@ def remembers(data):
 
 
 def test_each_problem_is_followed_by_its_variants(ask) -> None:
-    _, samples = ask(Knows("{{ messages }}"))
+    result, samples = ask(Knows("{{ messages }}"))
+    assert result["interval"] == "clustered Wilson"
     originals = [sample for sample in samples if sample.original is None]
     assert len(originals) == 8
     assert {sample.groups["kind"] for sample in originals} == {"original"}

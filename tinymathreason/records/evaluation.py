@@ -191,7 +191,7 @@ class SampleRecord(Record):
     groups: dict[str, str] = pydantic.Field(default_factory=dict)
     """Its value of each column that groups the problems."""
     original: Count | None = None
-    """The number of the problem that it is a variant of; null for another problem."""
+    """The number of the problem, or of its first version, that it is a variant of; else null."""
     question: str
     """The problem's own text."""
     prompt: str
