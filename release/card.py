@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from release.mixtures import add_argument
 from tinymathreason import cli
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
@@ -204,10 +205,7 @@ def folders_of(arguments: argparse.Namespace) -> "Folders":
         for key in ("pretrain", "base", "model", "evaluation")
         if getattr(arguments, key) is not None
     }
-    if arguments.mixture:
-        *earlier, named["mixture"] = arguments.mixture
-        named["earlier_mixtures"] = tuple(earlier)
-    folders = replace(Folders.of(arguments.run), **named)
+    folders = replace(Folders.of(arguments.run), **named).with_mixtures(arguments.mixture or ())
     if arguments.model is None and not (folders.model / "config.json").is_file():
         folders = replace(folders, model=folders.base)
     if not (folders.model / "config.json").is_file():
@@ -222,10 +220,7 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--run", type=Path, required=True, help="folder of a pipeline's run")
     parser.add_argument("--output", type=Path, required=True, help="folder for README.md")
-    parser.add_argument(
-        "--mixture", type=Path, action="append",
-        help="several for a model with a last phase of its own, oldest first; default: RUN/mixture",
-    )  # fmt: skip
+    add_argument(parser)
     parser.add_argument("--pretrain", type=Path, help="default: RUN/pretrain")
     parser.add_argument("--base", type=Path, help="default: RUN/base")
     parser.add_argument("--model", type=Path, help="default: RUN/sft/model, else the base")

@@ -4,7 +4,8 @@ The report and the card both read a run through `RunRecords`, so that a damaged 
 of them in the same line.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -55,6 +56,13 @@ class Folders:
             evaluation=run / "evaluation",
             stages=run / "stages",
         )
+
+    def with_mixtures(self, mixtures: Sequence[Path]) -> Self:
+        """These folders with the mixtures of all phases of pretraining, oldest first, if given."""
+        if not mixtures:
+            return self
+        *earlier, last = mixtures
+        return replace(self, mixture=last, earlier_mixtures=tuple(earlier))
 
     @property
     def tuning(self) -> str | None:

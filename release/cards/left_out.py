@@ -1,4 +1,4 @@
-"""Figures that a card leaves out because no record has them; the command prints them."""
+"""Figures that a card or a report leaves out because no record has them; the command prints it."""
 
 from release.origin import Origin
 from release.records import RunRecords

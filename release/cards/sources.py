@@ -8,9 +8,8 @@ from typing import Any
 from release.cards.left_out import LeftOut
 from release.cards.metadata import HUB_ID
 from release.markdown import escape
-from release.recipes import phases
+from release.mixtures import earlier_mixtures, last_mixture, titled
 from release.records import RunRecords
-from tinymathreason.cli import InputError
 from tinymathreason.provenance import file_hash
 from tinymathreason.records.mixture import BenchmarkRecord, Mixture, RecipeSource
 from tinymathreason.records.tuning import SftRecord
@@ -22,41 +21,14 @@ _COMMIT = 10
 
 
 def pretraining(records: RunRecords, left_out: LeftOut) -> dict[str, dict[str, Any] | None]:
-    """The sources of each phase of pretraining, by a title; None without a record of them.
+    """The sources of each phase of pretraining, by a title; None without a record of the last one.
 
     `InputError` for a mixture that the records do not name as that of an earlier phase.
     """
-    found = phases(records)
-    recipes = dict.fromkeys(phase.recipe for phase in found[:-1])
-    wanted = [name for name in recipes if name and name != found[-1].recipe]
-    parts: dict[str, dict[str, Any] | None] = {}
-    for folder, mixture in records.earlier_mixtures.items():
-        name = mixture.recipe.name
-        if name is None or name not in wanted:
-            raise InputError(
-                f"{folder}: no earlier phase of the model has its recipe, {name}; the records name "
-                f"{', '.join(wanted) or 'none'}. Name the mixture of the last phase last"
-            )
-        parts[f"Pretraining: {escape(name)}"] = _mixture(mixture)
-        wanted.remove(name)
-    if wanted:
-        left_out.add(
-            f"the data of the earlier phases of pretraining: {', '.join(wanted)}",
-            "name their mixtures by --mixture, and that of the last phase last",
-        )
-    title = "Pretraining, last phase" if parts or wanted else "Pretraining"
-    return {**parts, title: _last_mixture(records, left_out)}
-
-
-def _last_mixture(records: RunRecords, left_out: LeftOut) -> dict[str, Any] | None:
-    mixture, path = records.mixture, records.folders.mixture / "manifest.json"
-    if mixture is None:
-        return None
-    start = records.starts[-1].mixture if records.starts else None
-    if start and start.manifest_sha256 not in (None, file_hash(path)):
-        left_out.add("the data of pretraining", f"{path} is not of the mixture that was trained on")
-        return None
-    return _mixture(mixture)
+    mixtures = titled(earlier_mixtures(records, left_out), last_mixture(records, left_out))
+    *earlier, (title, last) = mixtures.items()
+    parts = {phase: _mixture(mixture) for phase, mixture in earlier if mixture}
+    return {**parts, title: _mixture(last) if last else None}
 
 
 def _mixture(mixture: Mixture) -> dict[str, Any]:

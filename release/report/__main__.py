@@ -1,6 +1,6 @@
 """Command: write the report of a pipeline's run.
 
-python -m release.report --run RUN_DIR [--bars FILE]
+python -m release.report --run RUN_DIR [--mixture DIR ...] [--bars FILE]
 """
 
 import argparse
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from release.markdown import escape, fenced
+from release.mixtures import add_argument
 from release.recipes import sentences
 from release.report import LABELS
+from release.report.phases import amounts
 from tinymathreason import cli, processor
 from tinymathreason.cli import InputError
 from tinymathreason.files import write_text
@@ -37,7 +39,9 @@ def table(report: "Report") -> str:
             f"{escape(accuracy.task)}: {accuracy.value:.1%} "
             f"({accuracy.low:.1%} to {accuracy.high:.1%}, n = {accuracy.n})"
         )
-    tokens = dict(report.tokens)
+    if report.earlier_data:
+        results["data"] = escape(amounts(report))
+    tokens = {name: number for name, number in report.tokens if number is not None}
     rows = []
     for name in sorted(report.stages, key=lambda name: (_ORDER.get(name, len(_ORDER)), name)):
         stage, loss = report.stages[name], report.loss.get(name)
@@ -91,16 +95,21 @@ def main(argv: Sequence[str]) -> None:
         prog="release.report", description="Write the report of a pipeline's run."
     )
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    add_argument(parser)
     parser.add_argument("--bars", type=Path, help="YAML file of what the figures must reach")
     arguments = parser.parse_args(argv)
     run = arguments.run
 
+    from release.cards.left_out import LeftOut
     from release.report import bars, charts
     from release.report.collect import collect
     from release.report.page import page
 
     accepted = bars.load(arguments.bars) if arguments.bars else {}
-    report = collect(run)
+    left_out = LeftOut()
+    report = collect(run, arguments.mixture or (), left_out)
+    for line in left_out.lines():
+        print(line)
     texts = {
         "report.json": report.text(),
         "report.md": document(report),

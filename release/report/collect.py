@@ -1,7 +1,10 @@
 """Makes the record of a report from the other records of a run; nothing is measured here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from release.cards.left_out import LeftOut
+from release.mixtures import earlier_mixtures, last_mixture
 from release.recipes import summary
 from release.records import Curve, Folders, RunRecords, pretrain_curves
 from tinymathreason import provenance
@@ -26,12 +29,14 @@ SAMPLES = 3
 """Right answers that a report shows, and wrong ones."""
 
 
-def collect(run: Path) -> Report:
-    """The report of a pipeline's run.
+def collect(run: Path, mixtures: Sequence[Path] = (), left_out: LeftOut | None = None) -> Report:
+    """The report of a pipeline's run, which remembers in ``left_out`` what it does not have.
 
-    Raises `InputError` naming the record that is missing, damaged or of an unfinished stage.
+    ``mixtures`` are the folders of those of all phases, oldest first; by default the run's.
+    Raises `InputError` naming the record that is missing, damaged or of an unfinished stage, and
+    for a mixture that is of no phase.
     """
-    folders = Folders.of(run)
+    folders, left_out = Folders.of(run).with_mixtures(mixtures), left_out or LeftOut()
     records = RunRecords.load(folders)
     if not records.stages:
         raise InputError(f"{run}: no stage was run there; run a pipeline first")
@@ -39,12 +44,15 @@ def collect(run: Path) -> Report:
         if not stage.finished:
             raise InputError(f"{run}: stage {name} is not finished; run the pipeline again")
     # Loading a file that does not exist ends in the line that names it.
-    mixture = records.mixture or Mixture.load(folders.mixture / "manifest.json")
+    mixture: Mixture | None = records.mixture or Mixture.load(folders.mixture / "manifest.json")
     conversion = records.conversion or Conversion.load(folders.base / "conversion.json")
     sft = SftRecord.load(folders.model / "sft.json")
     if conversion.parity is None:
         raise InputError(f"{run}: the conversion was not proven; convert without --skip-parity")
-    weights = {name: source.weight for name, source in mixture.recipe.sources.items()}
+    earlier = earlier_mixtures(records, left_out)
+    if earlier or mixtures:  # it may be that of another phase, or of another model
+        mixture = last_mixture(records, left_out)
+    known = [one for one in (*earlier.values(), mixture) if one]
     train, held_out, tokens = pretrain_curves(folders.pretrain)
     curves = {
         "pretrain": SplitCurves(train=train, eval=held_out),
@@ -64,19 +72,13 @@ def collect(run: Path) -> Report:
             )
             for name, stage in records.stages.items()
         },
-        data={
-            name: SourceSummary(
-                tokens=source.tokens,
-                weight=weights.get(name),
-                documents=source.documents,
-            )
-            for name, source in mixture.sources.items()
-        },
+        data=_sources(mixture) if mixture else {},
+        earlier_data={name: _sources(one) if one else None for name, one in earlier.items()},
         sft_data=_examples(records),
         seconds={name: stage.seconds for name, stage in records.stages.items()},
         peak_bytes={name: stage.peak_bytes for name, stage in records.stages.items()},
         tokens=Tokens(
-            data=sum(source.tokens for source in mixture.sources.values()),
+            data=sum(s.tokens for one in known for s in one.sources.values()) if known else None,
             pretrain=tokens,
             sft=sft.tokens,
         ),
@@ -91,6 +93,16 @@ def collect(run: Path) -> Report:
         samples=_answers(folders.evaluation / "sft" / "samples.jsonl"),
         provenance=provenance.record(),
     )
+
+
+def _sources(mixture: Mixture) -> dict[str, SourceSummary]:
+    weights = {name: source.weight for name, source in mixture.recipe.sources.items()}
+    return {
+        name: SourceSummary(
+            tokens=source.tokens, weight=weights.get(name), documents=source.documents
+        )
+        for name, source in mixture.sources.items()
+    }
 
 
 def _curve(history: list[LogEntry], key: str) -> Curve:

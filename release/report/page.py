@@ -15,6 +15,7 @@ from release.breakdown import breakdowns, of_report
 from release.markdown import TEMPLATES, visible
 from release.recipes import sentences
 from release.report import LABELS, charts
+from release.report.phases import amounts, data_by_phase
 from release.typeset import STYLE, typeset
 from tinymathreason import processor, units
 from tinymathreason.records.report import Report, ReportAccuracy, SourceSummary
@@ -47,7 +48,7 @@ def page(record: Report) -> str:
         css=Markup(css + STYLE),  # noqa: S704 (ours)
         recipes=sentences(record.recipes),
         stages=list(_stages(record)),
-        sets={"pretraining": _sources(record.data), "tuning": _sources(record.sft_data)},
+        sets=list(_sets(record)),
         trainings=list(_trainings(record)),
         accuracy=_accuracy(record.accuracy),
         breakdowns=list(breakdowns(of_report(record, _model), percent)),
@@ -84,9 +85,8 @@ def _model(name: str) -> str:
 
 def _stages(record: Report) -> Iterator[dict[str, Any]]:
     """Each stage with its result in a few words, and its share of the longest stage's time."""
-    sources = len(record.data)
     results = {
-        "data": f"{record.tokens.data:,} tokens from {sources} source{'s' * (sources != 1)}",
+        "data": amounts(record),
         "conversion": f"logits within {record.parity.max_abs_diff:.1e}",
     }
     for name, split in record.loss.items():
@@ -101,6 +101,15 @@ def _stages(record: Report) -> Iterator[dict[str, Any]]:
             "result": results.get(name, ""),
             "share": stage.seconds / longest,
         }
+
+
+def _sets(record: Report) -> Iterator[tuple[str, str, str, dict[str, Any] | None]]:
+    """Each set of data: its name in ids, its title, what it consists of, and `_sources`."""
+    *earlier, (title, last) = data_by_phase(record).items()
+    for number, (phase, sources) in enumerate(earlier):
+        yield f"earlier-{number}", phase, "documents", _sources(sources)
+    yield "pretraining", title, "documents", _sources(last)
+    yield "tuning", "Fine-tuning", "examples", _sources(record.sft_data)
 
 
 def _sources(sources: dict[str, SourceSummary] | None) -> dict[str, Any] | None:

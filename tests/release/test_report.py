@@ -107,6 +107,15 @@ def test_report(run, capsys) -> None:
     assert (run / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_without_earlier_phases_there_is_no_word_of_them(run, capsys) -> None:
+    main(["--run", str(run)])
+    assert "left out" not in capsys.readouterr().out
+    assert "earlier_data" not in (run / "report.json").read_text()
+    page = (run / "report.html").read_text()
+    assert '<p class="result">900 tokens from 1 source</p>' in page
+    assert "<h3>Pretraining</h3>\n<figure>" in page
+
+
 def test_what_the_accuracies_consist_of_is_shown(run) -> None:
     path = run / "evaluation/sft/results.json"
     results = Results.load(path).model_copy(

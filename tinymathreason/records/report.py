@@ -1,5 +1,6 @@
 """The report of a pipeline's run: the figures of all of its records."""
 
+import operator
 from typing import Annotated, ClassVar, Literal
 
 import pydantic
@@ -42,8 +43,8 @@ class SourceSummary(Part):
 class Tokens(Part):
     """Tokens by stage."""
 
-    data: Count
-    """Tokens of the mixture."""
+    data: Count | None
+    """Tokens of the mixtures that there is a record of; null without any."""
     pretrain: Count
     """Tokens pretrained on, without padding."""
     sft: Count
@@ -146,7 +147,12 @@ class Report(Record):
     stages: dict[str, StageSummary]
     """Every stage."""
     data: dict[str, SourceSummary]
-    """The sources of pretraining."""
+    """The sources of pretraining; of its last phase if there are earlier ones."""
+    earlier_data: dict[str, dict[str, SourceSummary] | None] = pydantic.Field(
+        default_factory=dict, exclude_if=operator.not_
+    )
+    """The sources of each earlier phase, by its recipe; null where its mixture was not named. Left
+    out without earlier phases."""
     sft_data: dict[str, SourceSummary] | None
     """The sources of fine-tuning; null when their manifest is gone."""
     seconds: dict[str, Seconds]
