@@ -1,5 +1,6 @@
 """A training that is stopped or killed and then resumed ends with exactly the same weights."""
 
+import contextlib
 import json
 import os
 import random
@@ -138,6 +139,7 @@ def interrupt(home: Path, name: str, step: int, how: signal.Signals) -> None:
     wait_for_step(home, name, step, process)
     if how == signal.SIGTERM:
         process.send_signal(how)
+        hold_back(process, seconds=3)
         assert process.wait() == PREEMPTED, tail(home, name)
         saved = run.checkpoints(config(home, name))[-1]
         assert step <= saved < STEPS - 1
@@ -147,6 +149,20 @@ def interrupt(home: Path, name: str, step: int, how: signal.Signals) -> None:
         os.killpg(process.pid, how)
         assert process.wait() == -how
         assert run.starts(config(home, name))[-1].end is None
+
+
+def hold_back(process: preloaded.Process, seconds: float) -> None:
+    """Let a process run for a twentieth of some time.
+
+    jax looks once a second whether a signal came, in which a quick machine trains all that is left.
+    """
+    until = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until and process.poll() is None:
+            os.killpg(process.pid, signal.SIGSTOP)
+            time.sleep(0.095)
+            os.killpg(process.pid, signal.SIGCONT)
+            time.sleep(0.005)
 
 
 def check_equal(
