@@ -8,6 +8,8 @@ from tinymathreason.variants.problem import ProblemVariant, SolvedProblem
 
 _KNOWN = {name: group for group in (SHE, HE, BOTH) for name in group}
 _NAME = re.compile(rf"\b(?:{'|'.join(sorted(_KNOWN, key=len, reverse=True))})\b")
+_USE = re.compile(rf"({_NAME.pattern})(['\u2019](?![a-z]))?")
+"""A name, with the apostrophe alone by which one that ends with s owns something."""
 _CAPITAL = re.compile(r"[A-Z][a-z]+")
 _WORDS = """
 If When While After Before Because Since As How Does Did Is Was Can Should And But So Then For On
@@ -42,15 +44,20 @@ def other_names(problem: SolvedProblem, source: Random) -> ProblemVariant | None
     for name in names:
         replaced[name] = source.choice([other for other in _KNOWN[name] if other not in taken])
         taken.add(replaced[name])
-    question, solution = (
-        _NAME.sub(lambda match: replaced[match[0]], text)
-        for text in (problem.question, problem.solution)
-    )
+
+    def other(match: re.Match[str]) -> str:
+        name, apostrophe = replaced[match[1]], match[2] or ""
+        owns = apostrophe and match[1].endswith("s") and not name.endswith("s")
+        return f"{name}{apostrophe}{'s' if owns else ''}"
+
+    question, solution = (_USE.sub(other, text) for text in (problem.question, problem.solution))
     return ProblemVariant("names", question, solution, problem.answer)
 
 
 def _is_part(text: str, match: re.Match[str]) -> bool:
     before = re.search(r"([A-Z][\w.]*)(['\u2019]s)?[ -]$", text[: match.start()])
     if before and not before[2] and before[1] not in _STARTS:
+        return True
+    if re.search(r"\b[Tt]he $", text[: match.start()]):  # a family
         return True
     return bool(re.match(r"[ -][A-Z][a-z]|-", text[match.end() :]))

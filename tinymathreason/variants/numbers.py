@@ -20,6 +20,8 @@ _JUDGEMENT = re.compile(
     re.IGNORECASE,
 )
 """Words of a problem whose solution could be another one with other numbers."""
+_INTERVAL = re.compile(r"\bevery $", re.IGNORECASE)
+"""Before a number of which only whole ones count: something happens every 5 minutes."""
 
 
 def other_numbers(problem: SolvedProblem, source: Random) -> ProblemVariant | None:
@@ -47,7 +49,10 @@ def other_numbers(problem: SolvedProblem, source: Random) -> ProblemVariant | No
 
 
 def _sensible(replay: Replay, new: dict[int, Fraction]) -> bool:
-    """All drawn numbers are new, in the order of the old ones, and per cents sum up to no more."""
+    """All drawn numbers are new, in the order of the old ones, and per cents sum up to no more.
+
+    What was whole intervals stays so: with a part of one, it is not clear whether it counts.
+    """
     before = [number.value for number in replay.numbers]
     after = [new.get(k, old) for k, old in enumerate(before)]
     if any(after[k] == before[k] for k in new):
@@ -58,6 +63,11 @@ def _sensible(replay: Replay, new: dict[int, Fraction]) -> bool:
     ranks = [sorted(set(side)) for side in (before, after)]
     if [ranks[0].index(n) for n in before] != [ranks[1].index(n) for n in after]:
         return False
+    for k, number in enumerate(replay.numbers):
+        if number.value and _INTERVAL.search(replay.problem.question[: number.start]):
+            whole = (j for j, old in enumerate(before) if old % before[k] == 0)
+            if any(after[j] % after[k] for j in whole):
+                return False
     percents = [k for k, number in enumerate(replay.numbers) if number.percent]
     if sum(before[k] for k in percents) <= 100:
         return sum(after[k] for k in percents) <= 100

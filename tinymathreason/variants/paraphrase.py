@@ -66,9 +66,9 @@ _OTHER = dict((*_BOTH_WAYS, *_ONE_WAY, *((new, old) for old, new in _BOTH_WAYS))
 _PATTERNS = tuple(
     (re.compile(old), new)
     for old, new in (
-        (r"\bHow many ((?:[a-z]+ )?[a-z]+s) (?=(?:do|does|did|will|would|can)\b)",
+        (r"\bHow many (?!more )((?:[a-z]+ )?[a-z]+s) (?=(?:do|does|did|will|would|can)\b)",
          r"What number of \1 "),
-        (r"\bhow many ((?:[a-z]+ )?[a-z]+s) (?=(?:do|does|did|will|would|can)\b)",
+        (r"\bhow many (?!more )((?:[a-z]+ )?[a-z]+s) (?=(?:do|does|did|will|would|can)\b)",
          r"what number of \1 "),
         (r"\bHow much money\b", "What amount of money"),
         (r"\bhow much money\b", "what amount of money"),
